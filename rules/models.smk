@@ -1,0 +1,104 @@
+"""Models: base model, SFT adapter, and the merge of every adapter into its base.
+
+INPUTS   what the config sections `base_model` and `sft` name; data/{run}/train.jsonl
+OUTPUTS  checkpoints/{run}/base, sft_lora, sft_merged, round{round}/merged, each with its manifest.json
+NEEDS    a GPU where there is one
+"""
+
+
+rule base_model:
+    input:
+        code=code("base_model"),
+        model=(
+            [CONFIG["base_model"]["path"]]
+            if CONFIG["base_model"]["path"] and Path(CONFIG["base_model"]["path"]).is_file()
+            else []
+        ),
+    output:
+        manifest="checkpoints/{run}/base/manifest.json",
+        usage="benchmarks/{run}/base_model.usage.json",
+    log:
+        "logs/{run}/base_model.log",
+    benchmark:
+        "benchmarks/{run}/base_model.tsv"
+    conda:
+        ENV
+    threads: threads_for(gpu=8, cpu=4)
+    params:
+        config=part(**CONFIG["base_model"], seed=CONFIG["seed"]),
+    shell:
+        "python -m scripts.job --stage base_model --lock {output.manifest:q} --usage {output.usage:q} --"
+        " python -m scripts.base_model --params {params.config:q}"
+        " --output {output.manifest:q} 2>&1 | tee {log:q}"
+
+
+rule train_sft:
+    input:
+        code=code("train_sft"),
+        base="checkpoints/{run}/base/manifest.json",
+        questions="data/{run}/train.jsonl",
+    output:
+        manifest="checkpoints/{run}/sft_lora/manifest.json",
+        usage="benchmarks/{run}/train_sft.usage.json",
+    log:
+        "logs/{run}/train_sft.log",
+    benchmark:
+        "benchmarks/{run}/train_sft.tsv"
+    conda:
+        ENV
+    threads: threads_for(gpu=8, cpu=4)
+    resources:
+        gpu=training_gpus("sft"),
+    params:
+        config=part(
+            sft=CONFIG["sft"],
+            template=CONFIG["prompt"]["template"],
+            styles=CONFIG["styles"],
+            seed=CONFIG["seed"],
+        ),
+        work=subpath(output.manifest, parent=True),
+    shell:
+        "python -m scripts.job --stage train_sft --gpus {resources.gpu} --lock {output.manifest:q}"
+        " --usage {output.usage:q} --"
+        " python -m scripts.train_sft --params {params.config:q} --base {input.base:q}"
+        " --questions {input.questions:q} --work {params.work:q}.work --output {output.manifest:q}"
+        " --gpus {resources.gpu} 2>&1 | tee {log:q}"
+
+
+def merge_base(wildcards):
+    if wildcards.policy == "sft_merged":
+        return manifest_of("base")
+    number = int(re.match(r"round(\d+)", wildcards.policy)[1])
+    return manifest_of("sft" if number == 1 else f"round{number - 1}")
+
+
+def merge_adapter(wildcards):
+    folder = "sft_lora" if wildcards.policy == "sft_merged" else wildcards.policy.replace("merged", "dpo_lora")
+    return f"checkpoints/{{run}}/{folder}/manifest.json"
+
+
+rule merge_lora:
+    input:
+        code=code("merge_lora"),
+        base=merge_base,
+        adapter=merge_adapter,
+    output:
+        manifest="checkpoints/{run}/{policy}/manifest.json",
+        usage="benchmarks/{run}/merge_lora/{policy}.usage.json",
+    log:
+        "logs/{run}/merge_lora/{policy}.log",
+    benchmark:
+        "benchmarks/{run}/merge_lora/{policy}.tsv"
+    conda:
+        ENV
+    threads: threads_for(gpu=8, cpu=2)
+    resources:
+        gpu=0 if CONFIG["merge"]["device"] == "cpu" else 1,
+    params:
+        config=part(**CONFIG["merge"]),
+    shell:
+        "python -m scripts.job --stage merge_lora --gpus {resources.gpu} --lock {output.manifest:q}"
+        " --usage {output.usage:q} --"
+        " python -m scripts.merge_lora --params {params.config:q} --base {input.base:q}"
+        " --adapter {input.adapter:q} --output {output.manifest:q} --gpus {resources.gpu}"
+        " 2>&1 | tee {log:q}"

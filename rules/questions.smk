@@ -1,0 +1,35 @@
+"""Questions: from a data set on the hub, local files or the generator to three files of records.
+
+INPUTS   what the config section `questions` names
+OUTPUTS  data/{run}/train.jsonl, heldout.jsonl, eval.jsonl, questions.json (counts, source, licence, overlap)
+NEEDS    CPU; network for `source: hub`
+"""
+
+
+rule fetch_questions:
+    input:
+        code=code("fetch_questions"),
+        files=[
+            CONFIG["questions"][name]["path"]
+            for name in ("train", "eval")
+            if CONFIG["questions"][name]["source"] == "file"
+        ],
+    output:
+        train="data/{run}/train.jsonl",
+        heldout="data/{run}/heldout.jsonl",
+        eval="data/{run}/eval.jsonl",
+        summary="data/{run}/questions.json",
+        usage="benchmarks/{run}/fetch_questions.usage.json",
+    log:
+        "logs/{run}/fetch_questions.log",
+    benchmark:
+        "benchmarks/{run}/fetch_questions.tsv"
+    conda:
+        ENV
+    params:
+        config=part(**CONFIG["questions"]),
+    shell:
+        "python -m scripts.job --stage fetch_questions --usage {output.usage:q} --"
+        " python -m scripts.fetch_questions --params {params.config:q}"
+        " --train {output.train:q} --heldout {output.heldout:q} --eval {output.eval:q}"
+        " --summary {output.summary:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,91 @@
+"""Rollouts: one trajectory an arm for each question, then correctness, coherence and reward.
+
+INPUTS   the round's policy (a merged model), data/{run}/train.jsonl
+OUTPUTS  data/{run}/round{round}/completions/{shard}.jsonl, rollouts.jsonl; results/{run}/round{round}/rollouts_check.json
+NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there are any; the others: CPU
+"""
+
+
+rule generate:
+    input:
+        code=code("generate"),
+        model=policy_of,
+        questions="data/{run}/train.jsonl",
+    output:
+        completions="data/{run}/round{round}/completions/{shard}.jsonl",
+        usage="benchmarks/{run}/round{round}/generate/{shard}.usage.json",
+    log:
+        "logs/{run}/round{round}/generate/{shard}.log",
+    benchmark:
+        "benchmarks/{run}/round{round}/generate/{shard}.tsv"
+    conda:
+        ENV
+    threads: threads_for(gpu=8, cpu=1)
+    resources:
+        gpu=CONFIG["engine"]["vllm"]["tensor_parallel_size"],
+    params:
+        config=part(
+            generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},
+            engine=CONFIG["engine"],
+            arms=CONFIG["arms"],
+            styles=CONFIG["styles"],
+            template=CONFIG["prompt"]["template"],
+            seed=CONFIG["seed"],
+        ),
+        journal="data/{run}/round{round}/journal",
+    shell:
+        "python -m scripts.job --stage generate --gpus {resources.gpu} --lock {output.completions:q}"
+        " --usage {output.usage:q} --"
+        " python -m scripts.generate --params {params.config:q} --model {input.model:q}"
+        " --questions {input.questions:q} --round {wildcards.round} --shard {wildcards.shard}"
+        " --journal {params.journal:q} --output {output.completions:q} --gpus {resources.gpu}"
+        " 2>&1 | tee {log:q}"
+
+
+rule score_rollouts:
+    input:
+        code=code("score_rollouts"),
+        completions=expand(
+            "data/{{run}}/round{{round}}/completions/{shard}.jsonl", shard=SHARDS
+        ),
+        questions="data/{run}/train.jsonl",
+    output:
+        rollouts="data/{run}/round{round}/rollouts.jsonl",
+        usage="benchmarks/{run}/round{round}/score_rollouts.usage.json",
+    log:
+        "logs/{run}/round{round}/score_rollouts.log",
+    benchmark:
+        "benchmarks/{run}/round{round}/score_rollouts.tsv"
+    conda:
+        ENV
+    threads: 2
+    params:
+        config=part(arms=CONFIG["arms"], coherence=CONFIG["coherence"], reward=CONFIG["reward"]),
+    shell:
+        "python -m scripts.job --stage score_rollouts --usage {output.usage:q} --"
+        " python -m scripts.score_rollouts --params {params.config:q}"
+        " --completions {input.completions:q} --questions {input.questions:q}"
+        " --output {output.rollouts:q} 2>&1 | tee {log:q}"
+
+
+rule check_rollouts:
+    input:
+        code=code("check_rollouts"),
+        rollouts="data/{run}/round{round}/rollouts.jsonl",
+    output:
+        check="results/{run}/round{round}/rollouts_check.json",
+        usage="benchmarks/{run}/round{round}/check_rollouts.usage.json",
+    log:
+        "logs/{run}/round{round}/check_rollouts.log",
+    benchmark:
+        "benchmarks/{run}/round{round}/check_rollouts.tsv"
+    conda:
+        ENV
+    params:
+        config=part(
+            trajectories=len(CONFIG["arms"]), n_questions=CONFIG["generate"]["n_samples"]
+        ),
+    shell:
+        "python -m scripts.job --stage check_rollouts --usage {output.usage:q} --"
+        " python -m scripts.check_rollouts --params {params.config:q}"
+        " --rollouts {input.rollouts:q} --output {output.check:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,43 @@
+"""Which files a module's code is in: itself and every `scripts` module that it imports, also inside functions.
+
+    modules_of("scripts.generate", root) -> ["scripts/collect.py", "scripts/generate.py", ...]
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def modules_of(module: str, root: Path) -> list[str]:
+    """Paths relative to `root`, sorted; imports are read from the syntax tree, nothing is imported."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _path(name, root)
+        if path is None or str(path) in found:
+            continue
+        found.add(str(path))
+        waiting += _imports(root / path)
+    return sorted(found)
+
+
+def _path(module: str, root: Path) -> Path | None:
+    stem = Path(*module.split("."))
+    for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if (root / candidate).is_file():
+            return candidate
+    return None
+
+
+@cache
+def _imports(path: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            # `from scripts import training` names a module, `from scripts.records import read_json` a function.
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == "scripts"]

@@ -1,0 +1,151 @@
+"""Collect completions for a list of requests: what the journal has is kept, the rest is generated and journalled.
+
+Shared by generate and evaluate.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts import journal
+from scripts.engines.interface import Completion, Request, choose, open_engine
+from scripts.errors import UserError
+from scripts.progress import Progress
+from scripts.records import fingerprint
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A completion wanted: the prompt as text and ids, and how to sample it."""
+
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    temperature: float
+    seed: int
+
+
+def seed_of(*parts: object) -> int:
+    """A request's own seed: 31 bits of the SHA-256 of (base seed, question id, arm or sample, round)."""
+    return int(fingerprint(list(parts))[:8], 16) & 0x7FFFFFFF
+
+
+def collect(
+    asks: Sequence[Ask],
+    *,
+    model: Path,
+    model_fingerprint: str,
+    sampling: dict[str, Any],
+    engine: dict[str, Any],
+    gpus: int,
+    seed: int,
+    journal_folder: Path,
+    name: str,
+    label: str,
+    per_item: int,
+) -> list[Completion]:
+    """Completions in the order of `asks`.
+
+    `sampling` holds top_p, max_new_tokens and stop; `engine` is the config section; `name` is this writer's journal
+    file; `per_item` completions make one question, for the log.
+    """
+    engine_name, engine_version = choose(engine["name"], gpus)
+    identity = [model_fingerprint, sampling, engine_name, engine_version]
+    keys = [fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks]
+    done = journal.load(journal_folder, keys)
+    requests = list(
+        {
+            key: Request(
+                key,
+                ask.prompt_ids,
+                ask.temperature,
+                sampling["top_p"],
+                sampling["max_new_tokens"],
+                ask.seed,
+                tuple(sampling["stop"]),
+            )
+            for key, ask in zip(keys, asks, strict=True)
+            if key not in done
+        }.values()
+    )
+    print(f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make")
+    if requests:
+        made = _generate(requests, model, engine, engine_name, gpus, seed, journal_folder, name, label, per_item)
+        if lost := [request.key for request in requests if request.key not in made]:
+            raise UserError(f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them")
+        done |= made
+    return [Completion(**{field: done[key][field] for field in Completion.__dataclass_fields__}) for key in keys]
+
+
+def _generate(
+    requests: list[Request],
+    model: Path,
+    engine: dict[str, Any],
+    engine_name: str,
+    gpus: int,
+    seed: int,
+    journal_folder: Path,
+    name: str,
+    label: str,
+    per_item: int,
+) -> dict[str, dict[str, Any]]:
+    longest = max(len(request.prompt_ids) + request.max_new_tokens for request in requests)
+    start = time.monotonic()
+    made: dict[str, dict[str, Any]] = {}
+    print(f"Initializing {engine_name} engine ({gpus or 'no'} GPU) with {model} ...", flush=True)
+    with (
+        open_engine(engine_name, model, engine, gpus, seed, longest) as opened,
+        journal.Writer(journal_folder, name) as writer,
+        _Watchdog(engine["stall_timeout"]) as watchdog,
+    ):
+        ready = time.monotonic() - start
+        print(f"{engine_name} engine ready after {ready:.1f} s", flush=True)
+        progress = Progress(len(requests), label, log_every=20 * per_item)
+        for completion in opened.generate(requests):
+            made[completion.key] = asdict(completion)
+            writer.append(made[completion.key])
+            progress.update(1, completion.num_tokens)
+            watchdog.feed()
+        seconds = progress.close()
+    tokens = sum(record["num_tokens"] for record in made.values())
+    print(
+        f"{label}: {len(made)} trajectories, {tokens} tokens in {seconds:.1f} s = {tokens / max(seconds, 1e-9):,.0f} tokens/s; "
+        f"engine start {ready:.1f} s",
+        flush=True,
+    )
+    return made
+
+
+class _Watchdog:
+    """Ends the process when no trajectory finishes for `seconds`: a hung engine cannot be interrupted otherwise."""
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds, self.fed, self.stop = seconds, time.monotonic(), threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def feed(self) -> None:
+        self.fed = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self.stop.wait(1.0):
+            if time.monotonic() - self.fed > self.seconds:
+                print(
+                    f"error: no trajectory finished for {self.seconds} s (engine.stall_timeout); the engine hangs. "
+                    "What is finished is kept: run again",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(2)
+
+    def __enter__(self) -> "_Watchdog":
+        self.feed()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()

@@ -1,0 +1,1 @@
+"""Text generation behind one interface: requests in, completions out as they finish."""

@@ -1,0 +1,114 @@
+"""Answer every evaluation question greedily and k times by sampling, and grade the answers.
+
+    python -m scripts.evaluate --params '{...}' --model checkpoints/demo/base/manifest.json --name base \
+        --questions data/demo/eval.jsonl --journal data/demo/eval/base.journal --output data/demo/eval/base.jsonl --gpus 1
+
+Record: {"id", "question", "gold_answer", "style", "greedy": OUT, "samples": [OUT x k]} with
+OUT = {"text", "answer", "correct", "extraction", "num_tokens", "finish_reason", "seed"}.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from scripts.collect import Ask, collect, seed_of
+from scripts.engines.interface import Completion
+from scripts.errors import UserError, run
+from scripts.records import load_manifest, read_jsonl, write_jsonl
+from scripts.regime_w.answers import equal, extract
+from scripts.regime_w.prompts import encode_prompt, render
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=json.loads, required=True, help="evaluate, engine, styles, template, stop, seed")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--name", required=True, help="the model's row in the report")
+    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--journal", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--gpus", type=int, default=0)
+    args = parser.parse_args()
+    params, settings = args.params, args.params["evaluate"]
+    if settings["batch_invariant"] and args.gpus:
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"
+
+    model, manifest = load_manifest(args.model)
+    questions = read_jsonl(args.questions, required=("id", "question", "gold_answer"))
+    if settings["n_questions"]:
+        if len(questions) < settings["n_questions"]:
+            raise UserError(f"evaluate.n_questions is {settings['n_questions']}, {args.questions} has {len(questions)}")
+        questions = questions[: settings["n_questions"]]
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    asks, styles = make_asks(questions, params, tokenizer)
+    completions = collect(
+        asks,
+        model=model,
+        model_fingerprint=manifest["fingerprint"],
+        sampling={"top_p": settings["top_p"], "max_new_tokens": settings["max_new_tokens"], "stop": params["stop"]},
+        engine=params["engine"],
+        gpus=args.gpus,
+        seed=params["seed"],
+        journal_folder=args.journal,
+        name=args.name,
+        label=f"Evaluating {args.name}",
+        per_item=1 + settings["k"],
+    )
+    rows, width = [], 1 + settings["k"]
+    for number, question in enumerate(questions):
+        own = slice(number * width, (number + 1) * width)
+        outs = [grade(c, a.seed, question["gold_answer"]) for c, a in zip(completions[own], asks[own], strict=True)]
+        rows.append(
+            {
+                "id": question["id"],
+                "question": question["question"],
+                "gold_answer": question["gold_answer"],
+                "style": styles[number],
+                "greedy": outs[0],
+                "samples": outs[1:],
+            }
+        )
+    write_jsonl(args.output, rows)
+    greedy = sum(row["greedy"]["correct"] for row in rows) / len(rows)
+    mean = sum(out["correct"] for row in rows for out in row["samples"]) / (len(rows) * settings["k"])
+    print(f"{args.name}: greedy {greedy:.2%}, mean of {settings['k']} {mean:.2%} on {len(rows)} questions -> {args.output}")
+
+
+def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> tuple[list[Ask], list[str]]:
+    """One greedy ask and k sampled ones a question, and each question's style (by hash of its id)."""
+    settings, asks, styles = params["evaluate"], [], []
+    for question in questions:
+        choices = settings["styles"]
+        style = choices[int(hashlib.sha256(question["id"].encode()).hexdigest()[:8], 16) % len(choices)]
+        styles.append(style)
+        prompt = render(params["template"], question["question"], params["styles"].get(style))
+        ids = tuple(encode_prompt(tokenizer, prompt))
+        asks.append(Ask(prompt, ids, 0.0, 0))
+        # The same seeds for every model: pairing them takes the sampling noise they share out of the difference.
+        seeds = [seed_of(params["seed"], question["id"], "evaluate", sample) for sample in range(settings["k"])]
+        asks += [Ask(prompt, ids, settings["temperature"], seed) for seed in seeds]
+    return asks, styles
+
+
+def grade(completion: Completion, seed: int, gold: str) -> dict[str, Any]:
+    """`correct` is strict: the right answer in a marked place of a finished text."""
+    found = extract(completion.text)
+    marked = found.method not in ("fallback", "none")
+    return {
+        "text": completion.text,
+        "answer": found.answer,
+        "correct": marked and completion.finish_reason == "stop" and equal(found.answer, gold),
+        "extraction": found.method,
+        "num_tokens": completion.num_tokens,
+        "finish_reason": completion.finish_reason,
+        "seed": seed,
+    }
+
+
+if __name__ == "__main__":
+    run(main)

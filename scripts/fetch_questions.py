@@ -1,0 +1,158 @@
+"""Fetch training and evaluation questions, split the held-out part off, drop training questions found in evaluation.
+
+    python -m scripts.fetch_questions --params '{"train": {...}, "eval": {...}, ...}' \
+        --train train.jsonl --heldout heldout.jsonl --eval eval.jsonl --summary questions.json
+
+Record: {"id": "train-00017", "question": "...", "answer": "rationale\n#### 18", "gold_answer": "18"}
+"""
+
+import argparse
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import UserError, run
+from scripts.records import read_jsonl, sha256_file, write_json, write_jsonl
+from scripts.regime_w.answers import gold_from_rationale, normalise
+from scripts.synthetic_questions import generate
+
+ANNOTATION = re.compile(r"<<[^<>]*>>")
+SHOWN = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=json.loads, required=True, help="config section questions")
+    for name in ("train", "heldout", "eval", "summary"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    args = parser.parse_args()
+    params = args.params
+
+    loaded = {name: load_source(name, params[name]) for name in ("train", "eval")}
+    overlap = find_overlap(loaded["train"], loaded["eval"], params["overlap_ngram"])
+    dropped = sorted(i for i, entry in overlap.items() if entry["coverage"] >= params["overlap_drop"])
+    kept = [row for row in loaded["train"] if row["id"] not in dropped]
+    heldout = [row for row in kept if in_heldout(row["id"], params["heldout_fraction"])]
+    train = [row for row in kept if not in_heldout(row["id"], params["heldout_fraction"])]
+
+    write_jsonl(args.train, train)
+    write_jsonl(args.heldout, heldout)
+    write_jsonl(args.eval, loaded["eval"])
+    exact = len({_words(r["question"]) for r in loaded["train"]} & {_words(r["question"]) for r in loaded["eval"]})
+    summary = {
+        "counts": {"train": len(train), "heldout": len(heldout), "eval": len(loaded["eval"])},
+        **{name: describe(params[name]) for name in ("train", "eval")},
+        "overlap": {
+            "exact": exact,
+            "ngram": params["overlap_ngram"],
+            "questions_sharing_an_ngram": len(overlap),
+            "drop_threshold": params["overlap_drop"],
+            "dropped": dropped,
+            "highest": sorted(overlap.values(), key=lambda entry: -entry["coverage"])[:SHOWN],
+        },
+    }
+    write_json(args.summary, summary)
+    print(
+        f"{len(train)} training, {len(heldout)} held-out, {len(loaded['eval'])} evaluation questions; "
+        f"{exact} exact duplicates, {len(dropped)} training questions dropped for overlap"
+    )
+
+
+def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
+    """Question records of one source, in its order; UserError names the line or id of a bad one."""
+    if source["source"] == "synthetic":
+        rows: Iterable[dict[str, Any]] = generate(source["n"] or 1000, source["split"], source["seed"])
+    elif source["source"] == "file":
+        rows = read_jsonl(source["path"], required=("question", "answer"))
+    else:
+        rows = _from_hub(source)
+    records = [_record(name, number, row, source["corrections"]) for number, row in enumerate(rows)]
+    if not records:
+        raise UserError(f"questions.{name}: no questions found; check the source")
+    if source["n"]:
+        if len(records) < source["n"]:
+            raise UserError(f"questions.{name}.n asks for {source['n']} questions, the source has {len(records)}")
+        records = records[: source["n"]]
+    if unknown := set(source["corrections"]) - {record["id"] for record in records} and not source["n"]:
+        raise UserError(f"questions.{name}.corrections names {sorted(unknown)[0]!r}, which is no question's id")
+    return records
+
+
+def _from_hub(source: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    from datasets import load_dataset
+
+    try:
+        return list(load_dataset(source["hub_id"], source["hub_config"], split=source["split"], revision=source["revision"]))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{source['hub_id']}: cannot be had from the hub ({error}); "
+            "without network set source: file and a path in the config"
+        ) from None
+
+
+def _record(name: str, number: int, row: dict[str, Any], corrections: dict[str, str]) -> dict[str, Any]:
+    identity = str(row.get("id", f"{name}-{number:05d}"))
+    # Calculator annotations teach a model a notation that its own format does not have.
+    answer = ANNOTATION.sub("", str(row["answer"])).strip()
+    if identity in corrections:
+        answer = f"{answer.rsplit('####', 1)[0].rstrip()}\n#### {corrections[identity]}"
+    gold = gold_from_rationale(answer)
+    if normalise(gold) is None:
+        raise UserError(f"question {identity}: no number after #### in its answer ({answer[-40:]!r})")
+    record = {"id": identity, "question": str(row["question"]).strip(), "answer": answer, "gold_answer": gold}
+    if identity in corrections:
+        record["corrected"] = True
+    return record | ({"rationales": row["rationales"]} if "rationales" in row else {})
+
+
+def in_heldout(identity: str, fraction: float) -> bool:
+    """By hash of the id, so that adding questions moves none between the parts."""
+    return int(hashlib.sha256(f"heldout:{identity}".encode()).hexdigest()[:8], 16) / 2**32 < fraction
+
+
+def find_overlap(
+    train: list[dict[str, Any]], evaluation: list[dict[str, Any]], n: int
+) -> dict[str, dict[str, Any]]:
+    """For each training question that shares an n-gram of words with an evaluation question, the share of that
+    question's n-grams that it covers at most ({id: {"train", "eval", "coverage"}})."""
+    grams = {row["id"]: _ngrams(row["question"], n) for row in evaluation}
+    owners: dict[tuple[str, ...], list[str]] = {}
+    for identity, own in grams.items():
+        for gram in own:
+            owners.setdefault(gram, []).append(identity)
+    found: dict[str, dict[str, Any]] = {}
+    for row in train:
+        shared: dict[str, int] = {}
+        for gram in _ngrams(row["question"], n):
+            for identity in owners.get(gram, ()):
+                shared[identity] = shared.get(identity, 0) + 1
+        if shared:
+            best = max(shared, key=lambda identity: (shared[identity] / len(grams[identity]), identity))
+            coverage = round(shared[best] / len(grams[best]), 4)
+            found[row["id"]] = {"train": row["id"], "eval": best, "coverage": coverage}
+    return found
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text.lower()))
+
+
+def _ngrams(text: str, n: int) -> set[tuple[str, ...]]:
+    words = _words(text)
+    return {words[i : i + n] for i in range(len(words) - n + 1)}
+
+
+def describe(source: dict[str, Any]) -> dict[str, Any]:
+    """What questions.json says of a source: its hub id and revision, or its file with hash, and the licence."""
+    keys = {"synthetic": ("split", "seed"), "file": ("path",), "hub": ("hub_id", "hub_config", "revision", "split")}
+    described = {"source": source["source"], **{key: source[key] for key in keys[source["source"]]}}
+    if source["source"] == "file":
+        described["sha256"] = sha256_file(Path(source["path"]))
+    return described | {"licence": source["licence"], "corrections": len(source["corrections"])}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,81 @@
+"""A folder of JSONL files that keeps finished trajectories over kills, new shard counts and edited configs.
+
+Every record has a `key`, the fingerprint of all that decides its text (model, prompt, sampling, engine); so a record
+is reused exactly when the same thing is asked again, and what was asked differently is made anew. Each writer appends
+to a file of its own; a torn last line (a kill, a full disk) is passed over, and cut off by its next writer.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+FSYNC_SECONDS = 2.0
+
+
+def load(folder: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The records of the wanted keys in all files of the folder."""
+    wanted = set(keys)
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        with open(path, "rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    record = json.loads(line)
+                    if record["key"] in wanted:
+                        found[record["key"]] = record
+                except (ValueError, KeyError, TypeError):
+                    continue
+    return found
+
+
+class Writer:
+    """Appends records to `folder/name.jsonl`; on disk at the latest FSYNC_SECONDS after `append`, and on exit."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{name}.jsonl"
+        self.file = open(self.path, "ab+")  # noqa: SIM115 (closed in __exit__)
+        _cut_torn_line(self.file)
+        self.synced = time.monotonic()
+
+    def append(self, record: dict[str, Any]) -> None:
+        self.file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        if time.monotonic() - self.synced > FSYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.synced = time.monotonic()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self.sync()
+        finally:
+            self.file.close()
+
+
+def _cut_torn_line(file: Any) -> None:
+    size = file.seek(0, os.SEEK_END)
+    position = size
+    while position > 0:
+        start = max(0, position - 65536)
+        file.seek(start)
+        block = file.read(position - start)
+        newline = block.rfind(b"\n")
+        if newline >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    if position < size:
+        file.truncate(position)
+    file.seek(0, os.SEEK_END)

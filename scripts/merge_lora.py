@@ -1,0 +1,117 @@
+"""Merge a LoRA adapter into its base, save the merged model, and prove that it is the same model.
+
+    python -m scripts.merge_lora --params '{"device": "auto"}' --base checkpoints/demo/base/manifest.json \
+        --adapter checkpoints/demo/sft_lora/manifest.json --output checkpoints/demo/sft_merged/manifest.json --gpus 0
+
+Proof: the folder is loaded again and its logits on a few prompts are held against base + adapter.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from scripts.engines.interface import out_of_memory, threads
+from scripts.errors import UserError, run
+from scripts.models import check_adapter, check_model
+from scripts.records import load_manifest, new_folder, write_manifest
+
+RULE = "=" * 80
+PROBES = ("Question:\nTom has 3 apples and buys 4 more. How many apples has he?\nAnswer:\n", "12 * 12 = ", "The ")
+# bfloat16 has 8 bits of mantissa; rounding W + BA once moves logits by about this share of their spread.
+TOLERANCE = 0.05
+HEADROOM = 1.3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=json.loads, required=True, help="config section merge")
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--adapter", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the merged folder")
+    parser.add_argument("--gpus", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(threads())
+
+    base, base_manifest = load_manifest(args.base)
+    adapter, adapter_manifest = load_manifest(args.adapter)
+    check_adapter(adapter, base)
+    size = sum(entry["bytes"] for name, entry in base_manifest["files"].items() if name.endswith(".safetensors"))
+    device = choose_device(args.params["device"], size, args.gpus)
+    print(f"{RULE}\nLoRA merge\n{RULE}\n\nConfiguration:\n  Base model: {base}\n  LoRA adapter: {adapter}")
+    print(f"  Output path: {args.output.parent}\n  Device: {device}\n")
+
+    with new_folder(args.output.parent) as folder:
+        try:
+            expected = merge(base, adapter, folder, device)
+            print("Verifying the saved model ...", flush=True)
+            check_model(folder)
+            worst = verify(folder, device, expected)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(error, "nothing: set merge.device: cpu") from None
+        made_from = {"base": base_manifest["fingerprint"], "adapter": adapter_manifest["fingerprint"]}
+        write_manifest(folder, made_from | {"largest_logit_difference": worst})
+    print(f"  largest logit difference to base + adapter: {worst:.4f} of the logits' standard deviation")
+    print(f"\n{RULE}\nLoRA merge complete!\nMerged model saved to: {args.output.parent}\n{RULE}")
+
+
+def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
+    """`cuda` if a GPU is leased and has room for the model; UserError where cuda is asked for and cannot be."""
+    if wanted == "cpu" or (wanted == "auto" and not gpus):
+        return "cpu"
+    if not gpus or not torch.cuda.is_available():
+        raise UserError("merge.device is cuda but this job has no GPU; set merge.device: auto")
+    free, _ = torch.cuda.mem_get_info()
+    if free < HEADROOM * model_bytes:
+        if wanted == "cuda":
+            raise UserError(f"merge.device is cuda but {free / 2**30:.1f} GiB are free for a model of {model_bytes / 2**30:.1f} GiB")
+        return "cpu"
+    return "cuda"
+
+
+def merge(base: Path, adapter: Path, folder: Path, device: str) -> list[torch.Tensor]:
+    """Merge and save; returns the logits of base + adapter on the probes, from before the merge."""
+    print(f"Loading base model {base} ...", flush=True)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device})
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    print(f"Loading LoRA adapter from {adapter} ...", flush=True)
+    adapted = PeftModel.from_pretrained(model, adapter).eval()
+    expected = logits(adapted, tokenizer)
+    print("Merging LoRA weights into base model ...", flush=True)
+    merged = adapted.merge_and_unload(safe_merge=True)
+    print(f"Saving merged model to {folder} ...", flush=True)
+    merged.save_pretrained(folder, max_shard_size="4GB")
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(
+        f"---\nlibrary_name: transformers\nbase_model: {base}\n---\n\n{base} with the LoRA adapter {adapter} merged.\n"
+    )
+    return expected
+
+
+def verify(folder: Path, device: str, expected: list[torch.Tensor]) -> float:
+    """Load the saved model and return the largest logit difference, in standard deviations; UserError above tolerance."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map={"": device}).eval()
+    found = logits(model, AutoTokenizer.from_pretrained(folder))
+    worst = max(float((a - b).abs().max() / b.std()) for a, b in zip(found, expected, strict=True))
+    tolerance = TOLERANCE if model.dtype == torch.float32 else 10 * TOLERANCE
+    if not worst <= tolerance:
+        raise UserError(
+            f"merged model differs from base + adapter: logits by {worst:.3f} standard deviations, {tolerance:g} allowed; "
+            "try merge.device: cpu"
+        )
+    return worst
+
+
+@torch.inference_mode()
+def logits(model: Any, tokenizer: Any) -> list[torch.Tensor]:
+    """Logits (tokens, vocabulary) in float32 on the CPU, one tensor a probe."""
+    probes = [tokenizer(text, return_tensors="pt").input_ids.to(model.device) for text in PROBES]
+    return [model(input_ids=ids).logits[0].float().cpu() for ids in probes]
+
+
+if __name__ == "__main__":
+    run(main)

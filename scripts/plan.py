@@ -1,0 +1,44 @@
+"""Decisions made before any job runs: does the config fit this machine, how many shards are worth it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import UserError
+
+# An engine start costs about as much as generating this many trajectories with a 7B model on an H100
+# (docs/RESULTS.md): more shards than that would mostly start engines.
+TRAJECTORIES_A_START = 4000
+
+
+def check_paths(config: dict[str, Any]) -> None:
+    """UserError for a local file or folder of the config that is not there."""
+    wanted = [
+        *((f"questions.{name}.path", config["questions"][name]["path"]) for name in ("train", "eval")),
+        ("base_model.path", config["base_model"]["path"]),
+        ("sft.adapter", config["sft"]["adapter"]),
+    ]
+    for key, path in wanted:
+        if path and not Path(path).exists():
+            raise UserError(f"{key}: {path} does not exist; check the path in the config")
+
+
+def check_gpus(config: dict[str, Any], gpus: int) -> None:
+    """UserError where a job asks for more GPUs than the whole run may use (0 is a run on CPUs)."""
+    for key, wanted in (
+        ("engine.vllm.tensor_parallel_size", config["engine"]["vllm"]["tensor_parallel_size"]),
+        ("sft.gpus", config["sft"]["gpus"]),
+        ("dpo.gpus", config["dpo"]["gpus"]),
+    ):
+        if wanted not in ("auto", 0, 1) and wanted > gpus:
+            raise UserError(f"{key} is {wanted} but {gpus} GPU(s) are here; lower it, or run where there are {wanted}")
+
+
+def auto_shards(config: dict[str, Any], gpus: int) -> list[str]:
+    """Names of the generate jobs, `I-of-N`: as configured, or one a GPU as far as the work outweighs engine starts."""
+    count = config["generate"]["shards"]
+    if count == "auto":
+        work = config["generate"]["n_samples"] * len(config["arms"])
+        engines = max(1, gpus // config["engine"]["vllm"]["tensor_parallel_size"])
+        count = max(1, min(engines, math.ceil(work / TRAJECTORIES_A_START)))
+    return [f"{index}-of-{count}" for index in range(count)]

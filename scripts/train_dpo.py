@@ -1,0 +1,120 @@
+"""Train a DPO LoRA adapter on the merged policy with TRL; the reference is the policy with the adapter off.
+
+    python -m scripts.train_dpo --params '{"dpo": {...}, "seed": 0}' --policy checkpoints/demo/sft_merged/manifest.json \
+        --preferences data/demo/round1/preferences.jsonl --work checkpoints/demo/round1/dpo_lora.work \
+        --output checkpoints/demo/round1/dpo_lora/manifest.json --gpus 0
+
+On 8 GPUs it starts itself through accelerate (data parallel). Loss names are TRL's; `["sigmoid", "sft"]` is DPO
+(Rafailov et al. 2023) with the NLL term of Iterative RPO (Pang et al. 2024).
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig, DPOTrainer
+
+from scripts import training
+from scripts.errors import UserError, run
+from scripts.records import load_manifest, read_jsonl
+from scripts.regime_w.prompts import adds_bos, encode
+
+
+class PretokenizedDPOTrainer(DPOTrainer):
+    """Takes prompt_ids, chosen_ids and rejected_ids as they are: the ids that generation used."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=json.loads, required=True, help="dpo and seed")
+    parser.add_argument("--policy", type=Path, required=True)
+    parser.add_argument("--preferences", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
+    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--gpus", type=int, default=0)
+    args = parser.parse_args()
+    training.launch(args.gpus, "scripts.train_dpo")
+
+    dpo, seed = args.params["dpo"], args.params["seed"]
+    rows = read_jsonl(args.preferences, required=("prompt", "chosen", "rejected"))
+    if not rows:
+        raise UserError(f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config")
+    policy, manifest = load_manifest(args.policy)
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    data = [tokens_of(tokenizer, row) for row in rows]
+    checked = preflight(tokenizer, data, rows, dpo["max_length"])
+    made_from = {"policy": manifest["fingerprint"], "data": training.id_of(data), "params": args.params}
+    training.open_work(args.work, made_from)
+    training.seed_everything(seed)
+    watch = training.Watch("DPO", dpo["alarm_logps_drop"])
+    trainer = PretokenizedDPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(policy, dtype=training.dtype(args.gpus)),
+        args=DPOConfig(
+            **training.arguments(dpo, args.work, args.gpus, seed, len(data), checked["longest"]),
+            loss_type=dpo["loss_type"],
+            loss_weights=dpo["loss_weights"],
+            beta=dpo["beta"],
+        ),
+        train_dataset=Dataset.from_list(data),
+        processing_class=tokenizer,
+        peft_config=training.lora_config(dpo["lora"]),
+        callbacks=[watch],
+    )
+    seconds = training.train(trainer, args.work)
+    tokens = int(sum(2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * dpo["epochs"])
+    record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "preflight": checked, "alarm": watch.alarm}
+    training.save_adapter(trainer, args.output, str(policy), record, made_from)
+
+
+def tokens_of(tokenizer: Any, row: dict[str, Any]) -> dict[str, list[int]]:
+    """Token ids of a pair; both completions end with one EOS."""
+    prompt_ids, chosen_ids = encode(tokenizer, row["prompt"], row["chosen"])
+    _, rejected_ids = encode(tokenizer, row["prompt"], row["rejected"])
+    return {"prompt_ids": prompt_ids, "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
+
+
+def preflight(
+    tokenizer: Any, data: list[dict[str, list[int]]], rows: list[dict[str, Any]], max_length: int | None
+) -> dict[str, Any]:
+    """Check BOS, EOS and lengths of every pair and print the first; UserError at the first wrong one."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    wanted_bos = int(adds_bos(tokenizer))
+    for row, pair in zip(rows, data, strict=True):
+        where = f"pair of question {row.get('id', '?')}"
+        if wanted_bos and pair["prompt_ids"].count(bos) != 1:
+            raise UserError(f"{where}: {pair['prompt_ids'].count(bos)} BOS tokens in the prompt, 1 expected")
+        for side in ("chosen_ids", "rejected_ids"):
+            if pair[side].count(eos) != 1 or pair[side][-1] != eos:
+                raise UserError(f"{where}: {side[:-4]} has {pair[side].count(eos)} EOS tokens, one at its end expected")
+        if pair["chosen_ids"] == pair["rejected_ids"]:
+            raise UserError(f"{where}: chosen and rejected are the same text")
+    lengths = [len(p["prompt_ids"]) + max(len(p["chosen_ids"]), len(p["rejected_ids"])) for p in data]
+    top = training.longest(lengths, max_length, "pairs")
+    types: dict[str, int] = {}
+    for row in rows:
+        types[row.get("pair_type", "unknown")] = types.get(row.get("pair_type", "unknown"), 0) + 1
+    checked = {
+        "pairs": len(data),
+        "types": types,
+        "longest": top,
+        "mean_length": sum(lengths) / len(lengths),
+        "bos_tokens": wanted_bos,
+        "first_prompt": tokenizer.decode(data[0]["prompt_ids"]),
+        "first_chosen": tokenizer.decode(data[0]["chosen_ids"]),
+        "first_rejected": tokenizer.decode(data[0]["rejected_ids"]),
+    }
+    if training.is_main():
+        print("DPO preflight:")
+        for name, value in checked.items():
+            print(f"  {name}: {value!r}")
+    return checked
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,107 @@
+"""Fine-tune a LoRA adapter on the rationales (TRL SFTTrainer), or take an existing adapter over.
+
+    python -m scripts.train_sft --params '{"sft": {...}, ...}' --base checkpoints/demo/base/manifest.json \
+        --questions data/demo/train.jsonl --work checkpoints/demo/sft_lora.work \
+        --output checkpoints/demo/sft_lora/manifest.json --gpus 0
+
+Loss on the completion alone, EOS included; prompts and token ids come from scripts/regime_w/prompts.py.
+On 8 GPUs it starts itself through accelerate (data parallel).
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import UserError, run
+from scripts.models import check_adapter
+from scripts.records import load_manifest, new_folder, read_jsonl, write_json, write_manifest
+from scripts.regime_w.prompts import encode, render
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=json.loads, required=True, help="sft, template, styles (instructions), seed")
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
+    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--gpus", type=int, default=0)
+    args = parser.parse_args()
+    if args.params["sft"]["adapter"]:
+        take_over(Path(args.params["sft"]["adapter"]), args.base, args.output)
+    else:
+        fine_tune(args)
+
+
+def take_over(adapter: Path, base_manifest: Path, output: Path) -> None:
+    """Copy an existing adapter after checking that it fits the base."""
+    base, manifest = load_manifest(base_manifest)
+    check_adapter(adapter, base)
+    with new_folder(output.parent) as folder:
+        for path in adapter.iterdir():
+            if path.is_file() and path.suffix in (".json", ".safetensors", ".md") and path.name != "manifest.json":
+                shutil.copyfile(path, folder / path.name)
+        write_json(folder / "training.json", {"log_history": [], "examples": 0, "steps": 0, "adapter": str(adapter)})
+        write_manifest(folder, {"adapter": str(adapter), "base": manifest["fingerprint"]})
+    print(f"SFT adapter {adapter} taken over to {output.parent}")
+
+
+def examples(rows: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> list[dict[str, list[int]]]:
+    """Token ids and labels (-100 on the prompt), one example a question, the styles in turn."""
+    styles, instructions = params["sft"]["styles"], params["styles"]
+    made = []
+    for number, row in enumerate(rows):
+        style = styles[number % len(styles)]
+        prompt = render(params["template"], row["question"], instructions.get(style))
+        target = row.get("rationales", {}).get(style, row["answer"])
+        prompt_ids, completion_ids = encode(tokenizer, prompt, target)
+        made.append({"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids})
+    return made
+
+
+def fine_tune(args: argparse.Namespace) -> None:
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    from scripts import training
+
+    training.launch(args.gpus, "scripts.train_sft")
+    params, sft = args.params, args.params["sft"]
+    base, manifest = load_manifest(args.base)
+    rows = read_jsonl(args.questions, required=("id", "question", "answer"))
+    if sft["n_examples"]:
+        if len(rows) < sft["n_examples"]:
+            raise UserError(f"sft.n_examples asks for {sft['n_examples']} questions, {args.questions} has {len(rows)}")
+        rows = rows[: sft["n_examples"]]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    data = examples(rows, params, tokenizer)
+    max_length = training.longest([len(row["input_ids"]) for row in data], sft["max_length"], "SFT examples")
+    made_from = {"base": manifest["fingerprint"], "data": training.id_of(data), "params": params}
+    training.open_work(args.work, made_from)
+    training.seed_everything(params["seed"])
+    watch = training.Watch("SFT")
+    if training.is_main():
+        first = data[0]
+        print(f"SFT: {len(data)} examples, longest {max_length} tokens\nFirst example: {tokenizer.decode(first['input_ids'])!r}")
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(base, dtype=training.dtype(args.gpus)),
+        args=SFTConfig(
+            **training.arguments(sft, args.work, args.gpus, params["seed"], len(data), max_length),
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=Dataset.from_list(data),
+        processing_class=tokenizer,
+        peft_config=training.lora_config(sft["lora"]),
+        callbacks=[watch],
+    )
+    seconds = training.train(trainer, args.work)
+    tokens = int(sum(len(row["input_ids"]) for row in data) * sft["epochs"])
+    record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "alarm": watch.alarm}
+    training.save_adapter(trainer, args.output, str(base), record, made_from)
+
+
+if __name__ == "__main__":
+    run(main)

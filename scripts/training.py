@@ -1,0 +1,193 @@
+"""What SFT and DPO share: launching on several GPUs, arguments, resuming, saving the adapter with its record."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers import TrainerCallback, set_seed
+
+from scripts.engines.interface import out_of_memory, threads
+from scripts.errors import UserError
+from scripts.progress import Progress
+from scripts.records import fingerprint, new_folder, write_json, write_manifest
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
+
+
+def launch(gpus: int, module: str) -> None:
+    """With several GPUs, start this module again under accelerate, one process a GPU (data parallel)."""
+    if gpus > 1 and "LOCAL_RANK" not in os.environ:
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(gpus)]
+        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+        if gpus > 1:
+            command.append("--multi_gpu")
+        os.execv(sys.executable, [*command, "-m", module, *sys.argv[1:]])
+    torch.set_num_threads(threads())
+
+
+def is_main() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def lora_config(lora: dict[str, Any]) -> LoraConfig:
+    return LoraConfig(
+        r=lora["r"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        target_modules=lora["target_modules"],
+        task_type="CAUSAL_LM",
+    )
+
+
+def dtype(gpus: int) -> torch.dtype:
+    return torch.bfloat16 if gpus else torch.float32
+
+
+def arguments(params: dict[str, Any], work: Path, gpus: int, seed: int, examples: int, max_length: int) -> dict[str, Any]:
+    """Keyword arguments that SFTConfig and DPOConfig share. `max_length` in tokens."""
+    world = max(gpus, 1)
+    micro = min(params["per_device_batch_size"], math.ceil(params["batch_size"] / world))
+    if params["batch_size"] % (micro * world):
+        raise UserError(
+            f"batch_size {params['batch_size']} is no multiple of per_device_batch_size {micro} x {world} GPU(s); change one"
+        )
+    steps = max(1, math.ceil(math.ceil(examples / params["batch_size"]) * params["epochs"]))
+    return {
+        "output_dir": str(work),
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": params["batch_size"] // (micro * world),
+        "learning_rate": params["learning_rate"],
+        "num_train_epochs": params["epochs"],
+        "warmup_steps": int(params["warmup_ratio"] * steps),
+        "lr_scheduler_type": params["scheduler"],
+        "gradient_checkpointing": params["gradient_checkpointing"],
+        "max_length": max_length,
+        "max_grad_norm": 1.0,
+        "bf16": bool(gpus),
+        "use_cpu": not gpus,
+        "dataloader_pin_memory": bool(gpus),
+        "logging_steps": max(1, steps // 50),
+        "logging_nan_inf_filter": False,
+        "save_steps": params["save_steps"],
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": seed,
+        "data_seed": seed,
+        "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False if world > 1 else None,
+    }
+
+
+class Watch(TrainerCallback):
+    """Progress lines; stops at a NaN; alarm when the chosen log-probability falls too far."""
+
+    def __init__(self, label: str, alarm_logps_drop: float | None = None) -> None:
+        self.label, self.alarm_logps_drop = label, alarm_logps_drop
+        self.progress: Progress | None = None
+        self.first_logps: float | None = None
+        self.alarm: str | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if is_main():
+            self.progress = Progress(state.max_steps - state.global_step, self.label, unit="steps")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.progress:
+            self.progress.update(1)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.progress:
+            self.progress.close()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        logs = logs or {}
+        loss = logs.get("loss")
+        if loss is not None and not math.isfinite(float(loss)):
+            raise UserError(f"{self.label}: loss is {loss} at step {state.global_step}; lower learning_rate in the config")
+        chosen = logs.get("logps/chosen")
+        if chosen is None or self.alarm_logps_drop is None:
+            return
+        if self.first_logps is None:
+            self.first_logps = float(chosen)
+        if self.alarm is None and self.first_logps - float(chosen) > self.alarm_logps_drop:
+            self.alarm = (
+                f"the chosen log-probability fell from {self.first_logps:.1f} to {float(chosen):.1f} nats by step "
+                f"{state.global_step} (alarm_logps_drop {self.alarm_logps_drop:g})"
+            )
+            print(f"ALARM: {self.alarm}", flush=True)
+
+
+def train(trainer: Any, work: Path) -> float:
+    """Train, from the newest complete checkpoint in `work` where there is one; returns seconds."""
+    start = time.monotonic()
+    checkpoints = sorted(work.glob("checkpoint-*/trainer_state.json"), key=lambda p: int(p.parent.name.split("-")[1]))
+    if checkpoints and is_main():
+        print(f"Resuming from {checkpoints[-1].parent}", flush=True)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoints[-1].parent) if checkpoints else None)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(error, "per_device_batch_size (or set gradient_checkpointing: true)") from None
+    return time.monotonic() - start
+
+
+def open_work(work: Path, identity: dict[str, Any]) -> None:
+    """Empty the work folder unless it belongs to the same job: same inputs, parameters and versions."""
+    mark = work / "fingerprint.json"
+    current = fingerprint({**identity, "versions": versions()})
+    if is_main() and (not mark.is_file() or json.loads(mark.read_text() or "null") != current):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        write_json(mark, current)
+
+
+def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], made_from: dict[str, Any]) -> None:
+    """Write the adapter folder (weights, config, training.json, manifest.json) at once."""
+    if not is_main():
+        return
+    with new_folder(output.parent) as folder:
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
+        config = folder / "adapter_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": base}, indent=2) + "\n")
+        history = [{k: v for k, v in entry.items() if _finite(v)} for entry in trainer.state.log_history]
+        write_json(
+            folder / "training.json",
+            {"log_history": history, "steps": trainer.state.global_step, "versions": versions(), **record},
+        )
+        write_manifest(folder, made_from)
+    print(f"Adapter saved to {output.parent}")
+
+
+def versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def longest(lengths: Sequence[int], max_length: int | None, what: str) -> int:
+    """The longest example in tokens; UserError where it exceeds `max_length`, since truncation cuts answers off."""
+    top = max(lengths)
+    if max_length is not None and top > max_length:
+        over = sum(n > max_length for n in lengths)
+        raise UserError(f"{over} of {len(lengths)} {what} are longer than max_length {max_length} (longest {top}); raise it or set null")
+    return top
+
+
+def id_of(rows: Sequence[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(list(rows), sort_keys=True).encode()).hexdigest()
+
+
+def seed_everything(seed: int) -> None:
+    set_seed(seed)
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
