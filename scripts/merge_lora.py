@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from scripts.engines.interface import out_of_memory, threads
 from scripts.errors import UserError, run
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(threads())
+    disable_progress_bar()
 
     base, base_manifest = load_manifest(args.base)
     adapter, adapter_manifest = load_manifest(args.adapter)

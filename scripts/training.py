@@ -14,25 +14,26 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from transformers import TrainerCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from scripts.engines.interface import out_of_memory, threads
 from scripts.errors import UserError
 from scripts.progress import Progress
 from scripts.records import fingerprint, new_folder, write_json, write_manifest
 
+SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
 def launch(gpus: int, module: str) -> None:
     """With several GPUs, start this module again under accelerate, one process a GPU (data parallel)."""
     if gpus > 1 and "LOCAL_RANK" not in os.environ:
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(gpus)]
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus)]
         command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-        if gpus > 1:
-            command.append("--multi_gpu")
         os.execv(sys.executable, [*command, "-m", module, *sys.argv[1:]])
     torch.set_num_threads(threads())
+    disable_progress_bar()
 
 
 def is_main() -> bool:
@@ -112,6 +113,9 @@ class Watch(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         logs = logs or {}
+        if is_main():
+            shown = {name: float(logs[name]) for name in SHOWN if name in logs}
+            print(f"  step {state.global_step}/{state.max_steps}", *(f"{k} {v:.4g}" for k, v in shown.items()), flush=True)
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(float(loss)):
             raise UserError(f"{self.label}: loss is {loss} at step {state.global_step}; lower learning_rate in the config")
@@ -131,6 +135,7 @@ class Watch(TrainerCallback):
 def train(trainer: Any, work: Path) -> float:
     """Train, from the newest complete checkpoint in `work` where there is one; returns seconds."""
     start = time.monotonic()
+    trainer.remove_callback(PrinterCallback)  # Watch prints what matters
     checkpoints = sorted(work.glob("checkpoint-*/trainer_state.json"), key=lambda p: int(p.parent.name.split("-")[1]))
     if checkpoints and is_main():
         print(f"Resuming from {checkpoints[-1].parent}", flush=True)

@@ -19,7 +19,7 @@ def stage(module: str, *arguments: Any, cwd: Path = ROOT, env: dict[str, str] | 
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def save_random_model(folder: Path, *, bos: bool = True, hidden: int = 32, mistral: bool = False, seed: int = 0) -> Path:
+def save_random_model(folder: Path, *, bos: bool = True, hidden: int = 64, mistral: bool = False, seed: int = 0) -> Path:
     """Save a tiny random Llama or Mistral with a byte-level tokenizer to `folder`."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers

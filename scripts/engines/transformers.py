@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.utils.logging import disable_progress_bar
 
 from scripts.engines.interface import Completion, Request, out_of_memory, threads
 
@@ -19,6 +20,7 @@ from scripts.engines.interface import Completion, Request, out_of_memory, thread
 @contextmanager
 def open_transformers(model: Path, params: dict[str, Any], gpus: int) -> Iterator["TransformersEngine"]:
     torch.set_num_threads(threads())
+    disable_progress_bar()
     device = "cuda" if gpus else "cpu"
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16 if gpus else torch.float32).to(device)
     batch_size = 1 if params["mode"] == "one_at_a_time" else params["batch_size"]

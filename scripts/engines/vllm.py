@@ -69,6 +69,7 @@ class VllmEngine:
         """Keep `in_flight` requests in the engine and yield completions as they finish."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         waiting = iter(enumerate(requests))
         running: dict[str, Request] = {}
@@ -91,15 +92,17 @@ class VllmEngine:
                 )
             if not running:
                 return
-            finished = [output for output in self.engine.step() if output.finished]
-            texts = self.tokenizer.batch_decode([o.outputs[0].token_ids for o in finished], skip_special_tokens=True)
-            for output, text in zip(finished, texts, strict=True):
+            try:
+                finished = [output for output in self.engine.step() if output.finished]
+            except EngineDeadError as error:
+                raise UserError(f"the vLLM engine died ({error}); what is finished is kept: run again") from None
+            for output in finished:
                 request = running.pop(output.request_id)
                 result = output.outputs[0]
                 yield Completion(
                     key=request.key,
                     # A stop text ends inside the tokens: the engine's own text is cut before it.
-                    text=result.text if request.stop else text,
+                    text=result.text if request.stop else self.tokenizer.decode(result.token_ids, skip_special_tokens=True),
                     num_tokens=len(result.token_ids),
                     finish_reason="stop" if result.finish_reason == "stop" else "length",
                 )

@@ -1,0 +1,177 @@
+"""SFT, merge and DPO as stages on a random model; and one token sequence in SFT, generation, DPO and evaluation."""
+
+import json
+import shutil
+
+import pytest
+from conftest import save_random_model, stage
+
+from scripts import evaluate, generate, train_dpo, train_sft
+from scripts.records import load_manifest, read_json, write_jsonl, write_manifest
+
+TEMPLATE = "Question:\n{question}\nAnswer:\nLet's think step by step.\n"
+LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
+TRAINING = {
+    "lora": LORA,
+    "learning_rate": 1e-3,
+    "epochs": 1.0,
+    "batch_size": 4,
+    "per_device_batch_size": 4,
+    "warmup_ratio": 0.1,
+    "scheduler": "cosine",
+    "max_length": None,
+    "gradient_checkpointing": False,
+    "save_steps": 1,
+    "gpus": "auto",
+}
+SFT = {
+    "sft": TRAINING | {"adapter": None, "n_examples": None, "styles": ["plain", "wolfram"]},
+    "template": TEMPLATE,
+    "styles": {"wolfram": "Be {exact}."},
+    "seed": 0,
+}
+DPO = {
+    "dpo": TRAINING | {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0], "beta": 0.1, "alarm_logps_drop": 10.0},
+    "seed": 0,
+}
+QUESTIONS = [
+    {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": f"It is {2 * i}.\n#### {2 * i}", "gold_answer": str(2 * i)}
+    for i in range(12)
+]
+PAIRS = [
+    {
+        "id": row["id"],
+        "prompt": "Question:\n" + row["question"] + "\nAnswer:\n",
+        "chosen": row["answer"],
+        "rejected": "It is 100.\n#### 100",
+        "pair_type": "correctness",
+    }
+    for row in QUESTIONS
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    save_random_model(folder / "base")
+    write_manifest(folder / "base", {})
+    write_jsonl(folder / "train.jsonl", QUESTIONS)
+    write_jsonl(folder / "preferences.jsonl", PAIRS)
+    for done in (sft(folder, SFT), merge(folder, folder / "sft_lora")):
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def sft(folder, params):
+    return stage(
+        "train_sft", "--params", json.dumps(params), "--base", folder / "base/manifest.json", "--questions",
+        folder / "train.jsonl", "--work", folder / "sft.work", "--output", folder / "sft_lora/manifest.json",
+    )  # fmt: skip
+
+
+def merge(folder, adapter, base="base", params='{"device": "auto"}'):
+    return stage(
+        "merge_lora", "--params", params, "--base", folder / base / "manifest.json", "--adapter",
+        adapter / "manifest.json", "--output", folder / "merged/manifest.json",
+    )  # fmt: skip
+
+
+def dpo(folder, params=DPO, preferences="preferences.jsonl", output="dpo_lora"):
+    return stage(
+        "train_dpo", "--params", json.dumps(params), "--policy", folder / "merged/manifest.json", "--preferences",
+        folder / preferences, "--work", folder / f"{output}.work", "--output", folder / output / "manifest.json",
+    )  # fmt: skip
+
+
+def test_merge_prints_what_the_guide_prints(run):
+    done = merge(run, run / "sft_lora")
+    for line in ("Configuration:", "  Device: cpu", "Merging LoRA weights", "LoRA merge complete!", "Merged model saved to:"):
+        assert line in done.stdout
+    assert read_json(run / "merged/manifest.json")["made_from"]["largest_logit_difference"] < 0.01
+
+
+def test_merge_on_a_gpu_that_is_not_there(run):
+    done = merge(run, run / "sft_lora", params='{"device": "cuda"}')
+    assert done.returncode == 2
+    assert "set merge.device: auto" in done.stderr
+
+
+def test_dpo_preflight_record_and_resume(run):
+    done = dpo(run)
+    assert done.returncode == 0, done.stderr
+    assert "first_chosen" in done.stdout
+    record = read_json(run / "dpo_lora/training.json")
+    assert record["examples"] == 12
+    assert record["steps"] == 3
+    assert record["preflight"]["bos_tokens"] == 1
+    assert record["preflight"]["first_chosen"].endswith("#### 0</s>")
+    assert any("rewards/margins" in entry for entry in record["log_history"])
+    # Killed after its last checkpoint: the same command goes on from there.
+    before = load_manifest(run / "dpo_lora/manifest.json")[1]["files"]["adapter_model.safetensors"]
+    shutil.rmtree(run / "dpo_lora")
+    again = dpo(run)
+    assert "Resuming from" in again.stdout
+    assert load_manifest(run / "dpo_lora/manifest.json")[1]["files"]["adapter_model.safetensors"] == before
+
+
+def test_other_parameters_start_afresh(run):
+    changed = dpo(run, DPO | {"dpo": DPO["dpo"] | {"beta": 0.2}})
+    assert changed.returncode == 0, changed.stderr
+    assert "Resuming" not in changed.stdout
+
+
+def test_no_pairs_and_too_long_pairs_and_nan(run):
+    write_jsonl(run / "none.jsonl", [])
+    done = dpo(run, preferences="none.jsonl", output="other")
+    assert done.returncode == 2
+    assert "no preference pairs" in done.stderr
+    done = dpo(run, DPO | {"dpo": DPO["dpo"] | {"max_length": 16}}, output="other")
+    assert done.returncode == 2
+    assert "longer than max_length 16" in done.stderr
+    assert not (run / "other").exists()
+    done = dpo(run, DPO | {"dpo": DPO["dpo"] | {"learning_rate": 1e38}}, output="other")
+    assert done.returncode == 2
+    assert "lower learning_rate" in done.stderr
+
+
+def test_an_existing_adapter_is_taken_over(run, tmp_path):
+    taken = SFT | {"sft": SFT["sft"] | {"adapter": str(run / "sft_lora")}}
+    output = tmp_path / "taken/manifest.json"
+    done = stage(
+        "train_sft", "--params", json.dumps(taken), "--base", run / "base/manifest.json", "--questions",
+        run / "train.jsonl", "--work", tmp_path / "work", "--output", output,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = load_manifest(output)[1]["files"]
+    assert files["adapter_model.safetensors"] == read_json(run / "sft_lora/manifest.json")["files"]["adapter_model.safetensors"]
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_one_token_sequence_everywhere(tmp_path, bos):
+    """The prefix that SFT trains, generation samples, DPO trains and evaluation asks is the same ids, with one BOS and
+    EOS inside the loss."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model", bos=bos))
+    question = QUESTIONS[3] | {"question": "Tom’s 3 {apples} cost $4,50 each.  How much?"}
+    arms = [{"name": "w", "style": "wolfram", "temperature": 0.2}]
+    common = {"template": TEMPLATE, "styles": SFT["styles"], "seed": 0}
+    (ask,) = generate.make_asks([question], common | {"arms": arms}, 1, tokenizer)
+    settings = {"styles": ["wolfram"], "k": 1, "temperature": 1.0}
+    evaluated = evaluate.make_asks([question], common | {"evaluate": settings}, tokenizer)[0]
+    (example,) = train_sft.examples([question], SFT | {"sft": SFT["sft"] | {"styles": ["wolfram"]}}, tokenizer)
+    pair = train_dpo.tokens_of(tokenizer, {"prompt": ask.prompt, "chosen": question["answer"], "rejected": "7\n#### 7"})
+
+    prefix = list(ask.prompt_ids)
+    assert all(list(other.prompt_ids) == prefix for other in evaluated)
+    assert pair["prompt_ids"] == prefix
+    assert example["input_ids"][: len(prefix)] == prefix
+    assert example["input_ids"][len(prefix) :] == pair["chosen_ids"]
+    assert example["labels"] == [-100] * len(prefix) + pair["chosen_ids"]
+    assert prefix.count(tokenizer.bos_token_id) == int(bos)
+    assert prefix.count(tokenizer.eos_token_id) == 0
+    for side in ("chosen_ids", "rejected_ids"):
+        assert pair[side].count(tokenizer.eos_token_id) == 1
+        assert pair[side][-1] == tokenizer.eos_token_id
+        assert tokenizer.bos_token_id not in pair[side]
+    assert tokenizer.decode(prefix, skip_special_tokens=True) == ask.prompt

@@ -1,0 +1,69 @@
+"""The vLLM engine for real, on a CPU or GPU: the transformers engine's greedy texts, seeds, stop texts."""
+
+import importlib.util
+
+import pytest
+from conftest import save_random_model
+
+from scripts.engines.interface import Request
+from scripts.engines.transformers import open_transformers
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed; make test_vllm installs it"),
+]
+PARAMS = {
+    "tensor_parallel_size": 1,
+    "max_num_seqs": 64,
+    "max_num_batched_tokens": None,
+    "gpu_memory_utilization": 0.9,
+    "max_model_len": None,
+    "dtype": "float32",
+    "enforce_eager": True,
+    "load_format": "auto",
+    "in_flight": 16,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_random_model(tmp_path_factory.mktemp("vllm") / "model")
+
+
+@pytest.fixture(scope="module")
+def engine(model):
+    from scripts.engines.vllm import open_vllm
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        with open_vllm(model, PARAMS, gpus=0, seed=0, max_model_len=64) as opened:
+            yield opened
+
+
+def requests(temperature, stop=(), n=40):
+    return [Request(str(i), tuple(range(5, 8 + i % 5)), temperature, 1.0, 12, 100 + i, stop) for i in range(n)]
+
+
+def texts(engine, asked):
+    return {completion.key: completion for completion in engine.generate(asked)}
+
+
+def test_greedy_texts_are_those_of_transformers(engine, model):
+    asked = requests(0.0)
+    with open_transformers(model, {"batch_size": 8, "mode": "batched"}, gpus=0) as other:
+        assert texts(engine, asked) == texts(other, asked)
+
+
+def test_a_request_has_its_own_seed(engine):
+    asked = requests(1.0)
+    first = texts(engine, asked)
+    assert texts(engine, asked[::-1]) == first
+    assert len({completion.text for completion in first.values()}) > len(first) // 2
+
+
+def test_stop_texts(engine):
+    free = texts(engine, requests(0.0))
+    letter = next(c.text for c in free.values() if len(c.text) > 3)[3]
+    for key, completion in texts(engine, requests(0.0, stop=(letter,))).items():
+        assert letter not in completion.text
+        assert free[key].text.startswith(completion.text)

@@ -1,0 +1,219 @@
+"""Which edit reruns what, by dry runs of the real Snakefile over outputs that are marked as made."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+PARTS = ("Snakefile", "config.yaml", "config.schema.json", "rules", "scripts", "configs", "envs", "profiles")
+STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"}
+
+
+def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, list[str]]:
+    """Rule -> wildcards of the jobs that a dry run would start."""
+    done = snakemake(folder, "eval_report", "--dry-run", "--quiet", "host", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = done.stdout + done.stderr
+    jobs: dict[str, list[str]] = {}
+    for block in re.findall(r"(?:local)?rule (\w+):\n((?:    .*\n)+)", text):
+        wildcards = re.search(r"wildcards: (.*)", block[1])
+        jobs.setdefault(block[0], []).append(wildcards[1] if wildcards else "")
+    return jobs
+
+
+def models_of(jobs: dict[str, list[str]], rule: str) -> set[str]:
+    return {re.search(r"(?:model|policy)=([\w/]+)", wildcards)[1] for wildcards in jobs.get(rule, [])}
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    """Change values at dotted paths of the clone's config.yaml, with __ for the dot."""
+    path = folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for dotted, value in changes.items():
+        *parents, key = dotted.split("__")
+        section = config
+        for parent in parents:
+            section = section[parent]
+        section[key] = value
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A clone whose outputs all exist and are recorded as made with its config."""
+    folder = tmp_path_factory.mktemp("finished") / "clone"
+    folder.mkdir()
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
+        copy(ROOT / part, folder / part)
+    listed = snakemake(folder, "eval_report", "--summary")
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    for line in listed.stdout.splitlines()[1:]:
+        output = folder / line.split("\t")[0]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(f"made: {output.name}\n")
+    touched = snakemake(folder, "eval_report", "--touch")
+    assert touched.returncode == 0, touched.stdout + touched.stderr
+    assert planned(folder) == {}
+    return folder
+
+
+@pytest.fixture
+def clone(finished, tmp_path):
+    """A copy of the finished clone with times kept, free to edit."""
+    return Path(shutil.copytree(finished, tmp_path / "clone", symlinks=True))
+
+
+def test_a_touched_script_reruns_nothing(clone):
+    for path in (clone / "scripts").rglob("*.py"):
+        path.touch()
+    assert planned(clone) == {}
+
+
+def test_a_reward_weight_reruns_scores_and_below_but_no_generation(clone):
+    edit_config(clone, reward__beta=0.4)
+    jobs = planned(clone)
+    assert set(jobs) == {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS
+    assert models_of(jobs, "evaluate") == {"round1"}
+    assert models_of(jobs, "merge_lora") == {"round1/merged"}
+
+
+def test_pairs_per_question_reruns_pairs_and_below(clone):
+    edit_config(clone, pairs__per_question=1)
+    assert set(planned(clone)) == STAGES_BELOW_PAIRS
+
+
+def test_dpo_beta_reruns_dpo_its_merge_its_evaluation_and_the_report(clone):
+    edit_config(clone, dpo__beta=0.2)
+    jobs = planned(clone)
+    assert set(jobs) == STAGES_BELOW_PAIRS - {"build_preferences"}
+    assert models_of(jobs, "evaluate") == {"round1"}
+    assert models_of(jobs, "merge_lora") == {"round1/merged"}
+
+
+@pytest.mark.parametrize("edit", ["instruction", "ninth arm", "shards"])
+def test_arms_and_shards_rerun_generate_and_below(clone, edit):
+    if edit == "instruction":
+        edit_config(clone, styles__wolfram="Style: very exact.")
+    elif edit == "ninth arm":
+        arms = yaml.safe_load((clone / "config.yaml").read_text())["arms"]
+        edit_config(clone, arms=[*arms, {"name": "wolfram_t10", "style": "wolfram", "temperature": 1.0}])
+    else:
+        edit_config(clone, generate__shards=3)
+    jobs = planned(clone)
+    assert "generate" in jobs
+    assert "score_rollouts" in jobs
+    assert "base_model" not in jobs
+    if edit != "instruction":  # an instruction is also part of the prompts that SFT trains on
+        assert "train_sft" not in jobs
+        assert models_of(jobs, "evaluate") == {"round1"}
+    if edit == "shards":
+        assert len(jobs["generate"]) == 3
+
+
+def test_evaluation_k_reruns_evaluations_and_report(clone):
+    edit_config(clone, evaluate__k=4)
+    jobs = planned(clone)
+    assert set(jobs) == {"evaluate", "eval_report"}
+    assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
+
+
+def test_the_reports_settings_rerun_the_report(clone):
+    edit_config(clone, report__gallery=7)
+    assert set(planned(clone)) == {"eval_report"}
+
+
+def test_a_second_round_adds_its_stages_only(clone):
+    edit_config(clone, rounds=2)
+    jobs = planned(clone)
+    assert models_of(jobs, "evaluate") == {"round2"}
+    assert models_of(jobs, "merge_lora") == {"round2/merged"}
+    assert "train_sft" not in jobs
+    assert all("round=2" in wildcards for wildcards in jobs["generate"])
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("regime_w/coherence.py", {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS),
+        ("train_dpo.py", STAGES_BELOW_PAIRS - {"build_preferences"}),
+        ("eval_report.py", {"eval_report"}),
+    ],
+)
+def test_an_edited_module_reruns_the_rules_that_import_it(clone, module, rules):
+    with open(clone / "scripts" / module, "a") as file:
+        file.write("\n# edited\n")
+    assert set(planned(clone)) == rules
+
+
+@pytest.mark.parametrize("config", ["abel", "smollm2"])
+def test_real_runs_plan_from_questions_to_report(finished, config):
+    jobs = planned(finished, "--configfile", f"configs/{config}.yaml", "--config", f"run={config}")
+    assert {"fetch_questions", "base_model", "train_sft", "generate", "train_dpo", "eval_report"} <= set(jobs)
+    assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
+
+
+def test_the_shape_of_abels_jobs_on_eight_gpus(finished):
+    """8 H100s: 500 x 8 trajectories are one engine's work, training takes all eight."""
+    done = snakemake(
+        finished, "eval_report", "--dry-run", "--configfile", "configs/abel.yaml", "--resources", "gpu=8", cores=64
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    resources = dict(re.findall(r"rule (train_dpo|generate|evaluate|merge_lora):\n(?:    .*\n)*?    resources: (.*)\n", text))
+    assert "gpu=8" in resources["train_dpo"]
+    for rule in ("generate", "evaluate", "merge_lora"):
+        assert "gpu=1" in resources[rule]
+
+
+BAD = [
+    ({"dpo__bata": 1}, "dpo.bata: no such key; did you mean 'beta'?"),
+    ({"dpo__beta": "much"}, "dpo.beta: "),
+    ({"reward__beta": 2.0}, "wrong"),
+    ({"run": "a; touch pwned"}, "run: "),
+    ({"coherence__s_end": 0.9}, "s_end + s_path + s_cf must be 1"),
+    ({"questions__train__source": "file", "questions__train__path": "none.jsonl"}, "none.jsonl does not exist"),
+    ({"base_model__source": "local", "base_model__path": "no/model"}, "no/model does not exist"),
+    ({"engine__vllm__tensor_parallel_size": 64}, "tensor_parallel_size is 64 but"),
+    ({"arms": [{"name": "a", "style": "wolfram", "temperature": 0.2}] * 2}, "the name 'a' stands twice"),
+    ({"arms": [{"name": n, "style": "none", "temperature": 0.2} for n in "ab"]}, "style 'none' is not under styles"),
+    ({"prompt__template": "no question"}, "template must hold {question}"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD, ids=[next(iter(changes)) for changes, _ in BAD])
+def test_bad_configs_end_in_one_line_before_any_work(clone, changes, message):
+    edit_config(clone, **changes)
+    done = snakemake(clone, "eval_report", "--dry-run")
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not (clone / "pwned").exists()
+
+
+def test_report_graph_and_lint(finished):
+    for arguments, wanted in ((["--rulegraph", "mermaid-js"], "eval_report"), (["--lint"], "good condition")):
+        done = snakemake(finished, "eval_report", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert wanted in done.stdout + done.stderr
+
+
+def test_every_params_value_is_json(finished):
+    done = snakemake(finished, "eval_report", "--dry-run", "--forceall", "--printshellcmds")
+    commands = re.findall(r"--params ('(?:[^']|'\"'\"')*'|\S+)", done.stdout)
+    assert len(commands) >= 10
+    for command in commands:
+        json.loads(command.strip("'").replace("'\"'\"'", "'"))
