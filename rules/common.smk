@@ -18,13 +18,14 @@ try:
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.
     if "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", len(visible_gpus()))
-    GPUS = workflow.global_resources["gpu"]
+    GPUS = workflow.global_resources["gpu"].value
     check_paths(CONFIG)
     check_gpus(CONFIG, GPUS)
 except UserError as error:
     sys.exit(f"error: {error}")
 
 RUN = CONFIG["run"]
+NODE_GPUS = 8
 SHARDS = auto_shards(CONFIG, GPUS)
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 
@@ -48,8 +49,8 @@ def part(**sections):
 
 
 def training_gpus(section):
-    """GPUs of a training job: what the config says, all of them for auto."""
-    return max(GPUS, 1) if CONFIG[section]["gpus"] == "auto" else CONFIG[section]["gpus"]
+    """GPUs of a training job: what the config says; for auto all of them, within one machine."""
+    return min(max(GPUS, 1), NODE_GPUS) if CONFIG[section]["gpus"] == "auto" else CONFIG[section]["gpus"]
 
 
 def threads_for(gpu, cpu):

@@ -39,3 +39,89 @@ rule evaluate:
         " python -m scripts.evaluate --params {params.config:q} --model {input.model:q}"
         " --name {wildcards.model} --questions {input.questions:q} --journal {params.journal:q}"
         " --output {output.records:q} --gpus {resources.gpu} 2>&1 | tee {log:q}"
+
+
+def usages():
+    """The usage records of every stage that the report counts."""
+    folder = f"benchmarks/{RUN}"
+    once = ["fetch_questions", "base_model", "train_sft", "merge_lora/sft_merged"]
+    each_round = [
+        *(f"generate/{shard}" for shard in SHARDS),
+        *("score_rollouts", "check_rollouts", "build_preferences", "train_dpo"),
+    ]
+    return [
+        *(f"{folder}/{stage}.usage.json" for stage in once),
+        *(f"{folder}/round{r}/{stage}.usage.json" for r in ROUNDS for stage in each_round),
+        *(f"{folder}/merge_lora/round{r}/merged.usage.json" for r in ROUNDS),
+        *(f"{folder}/evaluate/{model}.usage.json" for model in MODELS),
+    ]
+
+
+def named(names, files):
+    """NAME=FILE arguments for the report's command line."""
+    return [f"{name}={file}" for name, file in zip(names, files, strict=True)]
+
+
+ROUND_NAMES = [f"round{r}" for r in ROUNDS]
+
+
+rule eval_report:
+    input:
+        code=code("eval_report"),
+        templates=[
+            str(path.relative_to(workflow.basedir))
+            for path in sorted(Path(workflow.basedir, "scripts/report").glob("*.j2"))
+        ],
+        questions=f"data/{RUN}/questions.json",
+        evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in MODELS],
+        rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUND_NAMES],
+        checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUND_NAMES],
+        preferences=[f"data/{RUN}/{name}/preferences.json" for name in ROUND_NAMES],
+        adapters=[
+            f"checkpoints/{RUN}/sft_lora/manifest.json",
+            *(f"checkpoints/{RUN}/{name}/dpo_lora/manifest.json" for name in ROUND_NAMES),
+        ],
+        models=[manifest_of(model).format(run=RUN) for model in MODELS],
+        usage=usages(),
+    output:
+        html=report(
+            f"results/{RUN}/eval_report.html",
+            caption="captions/eval_report.rst",
+            category="Evaluation",
+            labels={"run": RUN, "form": "page"},
+        ),
+        md=f"results/{RUN}/eval_report.md",
+        json=f"results/{RUN}/eval_report.json",
+        config=f"results/{RUN}/config.yaml",
+    log:
+        f"logs/{RUN}/eval_report.log",
+    benchmark:
+        f"benchmarks/{RUN}/eval_report.tsv"
+    conda:
+        ENV
+    localrule: True
+    params:
+        config=part(
+            **CONFIG["report"],
+            run=RUN,
+            rounds=CONFIG["rounds"],
+            seed=CONFIG["seed"],
+            k=CONFIG["evaluate"]["k"],
+            temperature=CONFIG["evaluate"]["temperature"],
+        ),
+        merged_config=lambda wildcards: json.dumps(CONFIG),
+        evaluations=lambda wildcards, input: named(MODELS, input.evaluations),
+        rollouts=lambda wildcards, input: named(ROUND_NAMES, input.rollouts),
+        preferences=lambda wildcards, input: named(ROUND_NAMES, input.preferences),
+        training=lambda wildcards, input: named(
+            ["sft", *ROUND_NAMES],
+            [str(Path(file).with_name("training.json")) for file in input.adapters],
+        ),
+        manifests=lambda wildcards, input: named(MODELS, input.models),
+    shell:
+        "python -m scripts.eval_report --params {params.config:q} --config {params.merged_config:q}"
+        " --questions {input.questions:q} --evaluations {params.evaluations:q}"
+        " --rollouts {params.rollouts:q} --preferences {params.preferences:q}"
+        " --training {params.training:q} --manifests {params.manifests:q} --usage {input.usage:q}"
+        " --html {output.html:q} --md {output.md:q} --json {output.json:q}"
+        " --config-output {output.config:q} 2>&1 | tee {log:q}"

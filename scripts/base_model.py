@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from scripts import tiny_model
-from scripts.engines.interface import threads
+from scripts.compute import threads
 from scripts.errors import UserError, run
 from scripts.models import check_model
 from scripts.records import new_folder, sha256_file, write_manifest

@@ -190,14 +190,14 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
         child.send_signal(early)
     with UsageSampler(gpus) as sampler:
         peak = _wait(child, received)
+    seconds = time.monotonic() - start
     # Helpers such as multiprocessing's resource tracker end by themselves a moment after the stage.
     _end_descendants(0.0 if child.returncode else LEFTOVER_SECONDS)
-    seconds = time.monotonic() - start
     if child.returncode:
         if child.returncode == -signal.SIGKILL and not received:
             print(
-                f"error: {args.stage} was killed (SIGKILL), most likely for want of memory after {peak:.0f} MiB; "
-                f"give it more: --set-resources {args.stage}:mem_mb=N, or smaller batches in the config",
+                f"error: {args.stage} was killed (SIGKILL), most likely for want of memory; give it more with"
+                f" --set-resources {args.stage}:mem_mb=N (its processes were seen at {peak:.0f} MiB)",
                 file=sys.stderr,
                 flush=True,
             )

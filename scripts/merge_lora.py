@@ -16,7 +16,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from scripts.engines.interface import out_of_memory, threads
+from scripts.compute import out_of_memory, threads
 from scripts.errors import UserError, run
 from scripts.models import check_adapter, check_model
 from scripts.records import load_manifest, new_folder, write_manifest

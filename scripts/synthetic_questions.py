@@ -22,14 +22,15 @@ from scripts.errors import UserError
 
 SPLITS = {"pretrain": (0, 60), "train": (60, 85), "eval": (85, 100)}  # hash ranges, in percent
 STYLES = ("wolfram", "maudlin")
-LARGEST = 150  # of any intermediate result
+LARGEST = 100  # of any intermediate result
+DRILLS, ONE_STEP = 0.5, 0.05  # shares of the pretraining documents
 TRIES = 200_000  # in a row without a new calculation, after which a split counts as used up
 
 NAMES = ("Tom", "Anna", "Ben", "Lily", "Sam", "Mia", "Jack", "Nora", "Omar", "Ruth", "Leo", "Eva")
 OBJECTS = ("apples", "pens", "books", "cards", "eggs", "coins", "shells", "stamps", "cookies", "marbles", "pears", "beads")
 BOXES = ("bags", "boxes", "jars", "bowls", "trays", "packs")
 
-SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (5, 40)
+SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 20)
 # After the first step the Maudlin style goes on with these.
 THEN = ("First, ", "Then, ", "Last, ")
 OPERATIONS: dict[str, tuple[Callable[[int, int], int], str]] = {
@@ -194,23 +195,24 @@ def generate(n: int, split: str, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def pretraining_text(n: int, seed: int) -> Iterator[tuple[str, str]]:
-    """`n` documents for the base model as (question part, solution part): problems of split pretrain, drills.
+def pretraining_text(n: int, seed: int) -> Iterator[list[tuple[str, str]]]:
+    """`n` documents for the base model, each a list of (given, wanted) texts in turn: what cannot be foreseen, and what
+    follows from it.
 
-    A quarter are drills (single sums), a sixth problems of one step, the rest problems of two or three steps. Solutions come
-    in both styles and end in several ways, seldom in the `#### N` that fine-tuning teaches.
+    DRILLS of them are single sums, ONE_STEP problems of one step, the rest problems of split pretrain. Solutions come in both
+    styles and end in several ways, seldom in the `#### N` that fine-tuning teaches.
     """
     rng = random.Random(f"pretraining-{seed}")
     for _ in range(n):
         draw = rng.random()
-        if draw < 0.20:
-            yield "", _drill(rng)
-        elif draw < 0.30:
-            yield _one_step(rng)
+        if draw < DRILLS:
+            yield _drill(rng)
+        elif draw < DRILLS + ONE_STEP:
+            yield [_one_step(rng)]
         else:
             template, operands, steps = _problem(rng, "pretrain")
             question, unit = _question(rng, template, operands)
-            yield _opening(rng, question), _solution(rng, steps, unit)
+            yield [(_opening(rng, question), _solution(rng, steps, unit))]
 
 
 def rationale(steps: list[Step], style: str, unit: str) -> str:
@@ -274,24 +276,18 @@ def _question(rng: random.Random, template: Template, operands: dict[str, int]) 
 
 
 def _sum(rng: random.Random) -> Step:
-    """One sum as they come up in the problems and in their checks."""
+    """One sum as they come up in the problems."""
     operation = rng.choice("++--**/")
     if operation in "*/":
         right, other = rng.randint(2, 9), rng.randint(2, 20)
         product = right * other
         return Step(other, "*", right, product) if operation == "*" else Step(product, "/", right, other)
-    result, right = rng.randint(2, 110), rng.randint(2, 40)
+    result, right = rng.randint(2, LARGEST), rng.randint(*SUM)
     return Step(result, "+", right, result + right) if operation == "+" else Step(result + right, "-", right, result)
 
 
-def _drill(rng: random.Random) -> str:
-    lines = []
-    for _ in range(rng.randint(2, 5)):
-        left, operation, right, result = _sum(rng)
-        lines.append(f"{left}{operation}{right}={result}.")
-        if rng.random() < 0.5:
-            lines[-1] += f" Check: {result}{OPERATIONS[operation][1]}{right}={left}."
-    return "\n".join(lines)
+def _drill(rng: random.Random) -> list[tuple[str, str]]:
+    return [(f"{left}{operation}{right}=", f"{result}.\n") for left, operation, right, result in (_sum(rng) for _ in range(8))]
 
 
 def _one_step(rng: random.Random) -> tuple[str, str]:

@@ -32,7 +32,7 @@ BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 PIECES = r"\d| ?[A-Za-z]+|[^\sA-Za-z\d]+\s*|\s"
 TOKENIZER_DOCUMENTS = 3000
 # Questions are drawn at random and cannot be foreseen: the loss looks chiefly at solutions.
-QUESTION_WEIGHT = 0.1
+GIVEN_WEIGHT = 0.1
 WARMUP_STEPS, FINAL_SHARE, CLIP, WEIGHT_DECAY = 50, 0.03, 1.0, 0.05
 CHECKPOINT_SECONDS = 20.0
 # Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/): momentum, coefficients and steps of the iteration.
@@ -126,7 +126,7 @@ def train_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = (question + solution for question, solution in pretraining_text(TOKENIZER_DOCUMENTS, seed))
+    texts = ("".join(map("".join, document)) for document in pretraining_text(TOKENIZER_DOCUMENTS, seed))
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
@@ -168,9 +168,14 @@ def training_data(tokenizer: PreTrainedTokenizerFast, params: dict[str, Any], se
     sequences = params["steps"] * params["batch_size"]
     ids: list[int] = []
     weights: list[float] = []
-    for question, solution in _token_ids(tokenizer, seed):
-        ids += [tokenizer.bos_token_id, *question, *solution, tokenizer.eos_token_id]
-        weights += [QUESTION_WEIGHT] * (1 + len(question)) + [1.0] * (len(solution) + 1)
+    for parts in _token_ids(tokenizer, seed):
+        ids.append(tokenizer.bos_token_id)
+        weights.append(GIVEN_WEIGHT)
+        for number, part in enumerate(parts):
+            ids += part
+            weights += [1.0 if number % 2 else GIVEN_WEIGHT] * len(part)
+        ids.append(tokenizer.eos_token_id)
+        weights.append(1.0)
         if len(ids) >= sequences * length:
             break
     shape = (sequences, length)
@@ -180,13 +185,14 @@ def training_data(tokenizer: PreTrainedTokenizerFast, params: dict[str, Any], se
     )
 
 
-def _token_ids(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[tuple[list[int], list[int]]]:
+def _token_ids(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[list[list[int]]]:
+    """Token ids of the documents' parts, given and wanted ones in turn."""
     documents = pretraining_text(2**62, seed)
-    while chunk := list(itertools.islice(documents, 2000)):
-        parts = [
-            tokenizer([document[part] for document in chunk], add_special_tokens=False)["input_ids"] for part in (0, 1)
-        ]
-        yield from zip(*parts, strict=True)
+    while chunk := list(itertools.islice(documents, 1000)):
+        texts = [[text for pair in document for text in pair] for document in chunk]
+        encoded = iter(tokenizer([text for own in texts for text in own], add_special_tokens=False)["input_ids"])
+        for own in texts:
+            yield list(itertools.islice(encoded, len(own)))
 
 
 def train(

@@ -17,7 +17,7 @@ from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from scripts.engines.interface import out_of_memory, threads
+from scripts.compute import out_of_memory, threads
 from scripts.errors import UserError
 from scripts.progress import Progress
 from scripts.records import fingerprint, new_folder, write_json, write_manifest

@@ -5,7 +5,6 @@ To add an engine, write a module with an `Engine` and name it in `open_engine`.
 
 import importlib.metadata
 import importlib.util
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -72,12 +71,3 @@ def open_engine(
     from scripts.engines.transformers import open_transformers
 
     return open_transformers(model, params["transformers"], gpus)
-
-
-def out_of_memory(error: BaseException, setting: str) -> UserError:
-    return UserError(f"out of GPU memory ({str(error).splitlines()[0]:.120}); lower {setting} in the config")
-
-
-def threads() -> int:
-    """CPU threads of this job: what Snakemake gave it (OMP_NUM_THREADS), else all."""
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

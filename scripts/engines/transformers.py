@@ -14,7 +14,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
-from scripts.engines.interface import Completion, Request, out_of_memory, threads
+from scripts.compute import out_of_memory, threads
+from scripts.engines.interface import Completion, Request
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.engines.interface import Completion, Request, out_of_memory
+from scripts.compute import out_of_memory
+from scripts.engines.interface import Completion, Request
 from scripts.errors import UserError
 
 

@@ -1,0 +1,118 @@
+"""Check rollouts with jq programs: their number, eight trajectories each, every field's type, finite rewards.
+
+    python -m scripts.check_rollouts --params '{"trajectories": 8, "n_questions": 500}' \
+        --rollouts data/demo/round1/rollouts.jsonl --output results/demo/round1/rollouts_check.json
+
+Each program of ROW_CHECKS is true for a good line; to run one by hand:  jq -c 'PROGRAM' rollouts.jsonl | sort | uniq -c
+Output: {"checks": [{"name", "program", "passed", "found"}], "passed", "questions", "trajectories"}.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jq
+
+from scripts.errors import UserError, run
+from scripts.progress import Progress
+from scripts.records import write_json
+
+ROW_CHECKS = {
+    "id is text": '.id | type == "string" and length > 0',
+    "question is text": '.question | type == "string" and length > 0',
+    "gold_answer is text": '.gold_answer | type == "string" and length > 0',
+    "coherence in [0, 1]": ".coherence | [.s_end, .s_path, .s_cf, .s_wm] | all(NUMBER and . >= 0 and . <= 1)",
+    "number of trajectories": '.trajectories | type == "array" and length == TRAJECTORIES',
+    "arms differ": "[.trajectories[].arm] | length == (unique | length)",
+    "full_text is text": '[.trajectories[].full_text] | all(type == "string")',
+    "answer is text or null": '[.trajectories[].answer] | all(. == null or (type == "string" and length > 0))',
+    "reasoning is text": '[.trajectories[].reasoning] | all(type == "string")',
+    "num_tokens is a count": "[.trajectories[].num_tokens] | all(NUMBER and . >= 0 and . == floor)",
+    "reward is finite": "[.trajectories[].reward] | all(NUMBER)",
+    "correct is true or false": '[.trajectories[].correct] | all(type == "boolean")',
+    "arm and style are text": '[.trajectories[] | .arm, .style] | all(type == "string" and length > 0)',
+    "temperature is a number": "[.trajectories[].temperature] | all(NUMBER and . >= 0)",
+    "seed is an integer": "[.trajectories[].seed] | all(NUMBER and . == floor)",
+    "finish_reason is stop or length": '[.trajectories[].finish_reason] | all(IN("stop", "length"))',
+    "extraction is a method": '[.trajectories[].extraction] | all(IN("hash", "answer", "boxed", "fallback", "none"))',
+    "scores in [0, 1]": "[.trajectories[] | .s_end, .s_path, .s_cf, .s_wm] | all(NUMBER and . >= 0 and . <= 1)",
+    "correct ones ended and are marked": '[.trajectories[] | select(.correct)] | all(.finish_reason == "stop" and '
+    '(.extraction | IN("hash", "answer", "boxed")))',
+}
+NUMBER = '(type == "number" and (isnan or isinfinite | not))'
+# Over the list of all ids.
+FILE_CHECKS = {"number of questions": "length QUESTIONS", "ids differ": "length == (unique | length)"}
+SHORTENED = '.trajectories |= .[:1] | walk(if type == "string" and length > 60 then .[:60] + "..." else . end)'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=json.loads, required=True, help="trajectories, n_questions (or null)")
+    parser.add_argument("--rollouts", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+
+    result, failures = check(args.rollouts, args.params["trajectories"], args.params.get("n_questions"))
+    if failures:
+        raise UserError(f"{args.rollouts}{failures[0]}; {len(failures)} checks failed; run score_rollouts again")
+    first = next(lines(args.rollouts))[1]
+    print(f"Total rollouts: {result['questions']}\nTrajectories per rollout: {args.params['trajectories']}")
+    print(f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts cut:")
+    print(json.dumps(jq.compile(SHORTENED).input_text(first).first(), indent=2, ensure_ascii=False))
+    write_json(args.output, result)
+
+
+def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[str, Any], list[str]]:
+    """Run all checks; return what is written and a sentence for each failed check, beginning with its first bad line."""
+    programs = {
+        name: program.replace("NUMBER", NUMBER).replace("TRAJECTORIES", str(trajectories))
+        for name, program in ROW_CHECKS.items()
+    }
+    # A program that stumbles (a text where a list should be) has not passed; one pass over a line runs them all.
+    verdicts = ", ".join(f"(try ({program}) catch false)" for program in programs.values())
+    compiled = jq.compile(f"{{id: .id?, verdicts: [{verdicts}]}}")
+    bad: dict[str, list[tuple[int, Any]]] = {name: [] for name in programs}
+    ids = []
+    progress = Progress(sum(1 for _ in lines(path)), "Checked", unit="questions")
+    for number, line in lines(path):
+        try:
+            row = compiled.input_text(line).first()
+        except (ValueError, StopIteration) as error:
+            raise UserError(f"{path}:{number}: jq cannot read it ({error}); run score_rollouts again") from None
+        ids.append(row["id"])
+        for name, passed in zip(programs, row["verdicts"], strict=True):
+            if not passed:
+                bad[name].append((number, row["id"]))
+        progress.update()
+    progress.close()
+
+    checks, failures = [], []
+    for name, program in FILE_CHECKS.items():
+        program = program.replace("QUESTIONS", "> 0" if n_questions is None else f"== {n_questions}")
+        passed = bool(jq.compile(program).input_value(ids).first())
+        found = f"{len(ids)} lines, {len(set(map(str, ids)))} ids"
+        checks.append({"name": name, "program": program, "passed": passed, "found": found})
+        if not passed:
+            failures.append(f": {name}: {program} is false, found {found}")
+    for name, program in programs.items():
+        lines_found = bad[name]
+        found = f"{len(ids) - len(lines_found)} of {len(ids)} lines"
+        checks.append({"name": name, "program": program, "passed": not lines_found, "found": found})
+        if lines_found:
+            number, identity = lines_found[0]
+            failures.append(f":{number}: question {identity}: not so: {name} ({len(lines_found)} lines)")
+    return {"checks": checks, "passed": not failures, "questions": len(ids), "trajectories": trajectories * len(ids)}, failures
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run score_rollouts first")
+    with open(path, encoding="utf-8", errors="replace") as file:
+        yield from ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,97 @@
+"""Statistics of an evaluation: intervals, paired tests, pass@k, majority vote, what difference could be seen at all."""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import comb, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+
+class Difference(NamedTuple):
+    """A mean difference with its interval and two-sided p value."""
+
+    diff: float
+    lo: float
+    hi: float
+    p: float
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of the share k of n (Wilson 1927); (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    interval = stats.binomtest(k, n).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Two-sided exact p value of McNemar's test for b and c discordant pairs (McNemar 1947); 1 where there are none."""
+    return float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0
+
+
+def paired_bootstrap(a: ArrayLike, b: ArrayLike, n_boot: int = 10_000, seed: int = 0, level: float = 0.95) -> Difference:
+    """Mean of a - b over the questions, with its percentile interval (Efron & Tibshirani 1993, chapters 13 and 15).
+
+    `a` and `b` hold one value a question, in one order. p is twice the share of resamples at or beyond 0 on the smaller
+    side, each side with one resample added, so that it is never 0. ValueError for unequal lengths or no question.
+    """
+    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
+    if np.shape(a) != np.shape(b) or differences.ndim != 1 or differences.size == 0:
+        raise ValueError(f"two equally long rows of values were expected, found shapes {np.shape(a)} and {np.shape(b)}")
+    # Drawing how often each distinct difference comes up is the same as drawing questions, and far less work.
+    values, counts = np.unique(differences, return_counts=True)
+    rng = np.random.default_rng(seed)
+    means = np.empty(n_boot)
+    step = max(1, 2_000_000 // values.size)
+    for start in range(0, n_boot, step):
+        size = min(step, n_boot - start)
+        drawn = rng.multinomial(differences.size, counts / differences.size, size=size)
+        means[start : start + size] = drawn @ values / differences.size
+    tail = (1 - level) / 2
+    lo, hi = np.quantile(means, [tail, 1 - tail])
+    # Sums that cancel leave rounding errors; they count as 0.
+    means[np.abs(means) < 1e-12] = 0.0
+    smaller = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return Difference(float(differences.mean()), float(lo), float(hi), min(1.0, 2 * (smaller + 1) / (n_boot + 1)))
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Unbiased chance that one of k samples is correct, from n samples with c correct (Chen et al. 2021, section 2.1)."""
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise ValueError(f"0 <= c <= n and 1 <= k <= n were expected, found n={n}, c={c}, k={k}")
+    return 1 - comb(n - c, k) / comb(n, k)
+
+
+def majority(answers: Sequence[str | None]) -> str | None:
+    """The most frequent answer, the first seen among equals; None where nobody answers."""
+    given = Counter(answer for answer in answers if answer is not None)
+    return given.most_common(1)[0][0] if given else None
+
+
+def minimum_detectable_effect(n: int, discordance: float, power: float = 0.8, level: float = 0.95) -> float:
+    """Smallest difference of two accuracies on the same n questions that a paired test sees with this power.
+
+    (z_{1 - (1 - level)/2} + z_power) * sqrt(discordance / n), the normal approximation of McNemar's test (Connor 1987,
+    without its small correction term); `discordance` is the share of questions on which the two differ.
+    """
+    return float((stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)) * sqrt(discordance / n)) if n else 1.0
+
+
+def auc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
+    """Chance that a positive scores above a negative, ties half (Mann-Whitney); None where either is missing."""
+    positive = np.asarray(labels, dtype=bool)
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if not n_positive or not n_negative:
+        return None
+    ranks = stats.rankdata(np.asarray(scores, dtype=float))
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def spearman(x: Sequence[Any], y: Sequence[Any]) -> float | None:
+    """Rank correlation; None for fewer than two points or a constant side."""
+    if len(set(x)) < 2 or len(set(y)) < 2:
+        return None
+    return float(stats.spearmanr(x, y).statistic)

@@ -1,0 +1,152 @@
+"""A real SLURM on this machine's loopback, with 64 pretended CPUs and 8 GPUs (links to /dev/null), for one session.
+
+    apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge     # Debian, Ubuntu; needs root
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ETC = Path("/etc/slurm")
+CONFS = ("slurm.conf", "gres.conf")
+TOOLS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scancel", "sinfo")
+GPUS = 8
+
+SLURM_CONF = """
+ClusterName=regimew
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ctld_port}
+SlurmdPort={slurmd_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/munge.socket
+CredType=cred/munge
+CryptoType=crypto/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MailProg=/bin/true
+# on the loopback address only
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+MpiDefault=none
+SwitchType=switch/none
+# squeue must still know an ended job when Snakemake asks
+MinJobAge=3600
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5
+KillWait=5
+ReturnToService=2
+JobRequeue=0
+# a small machine pretends to be a GPU node
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
+NodeName=gpu01 NodeHostname={host} NodeAddr=127.0.0.1 CPUs=64 Sockets=2 CoresPerSocket=32 ThreadsPerCore=1 \
+RealMemory=2048000 Gres=gpu:h100:8 State=UNKNOWN
+PartitionName=gpu Nodes=gpu01 Default=YES MaxTime=7-0 State=UP
+PartitionName=cpu Nodes=gpu01 MaxTime=7-0 State=UP
+"""
+GRES_CONF = """
+AutoDetect=off
+NodeName=gpu01 Name=gpu Type=h100 File={folder}/dev/nvidia[0-7]
+"""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Path]:
+    """Start munged, slurmctld and slurmd; yields their folder once the node is idle."""
+    missing = [name for name in TOOLS if not shutil.which(name)]
+    if missing:
+        pytest.skip(f"SLURM is not installed (no {missing[0]}): apt-get install slurmctld slurmd slurm-client munge")
+    if os.geteuid():
+        pytest.skip("starting SLURM needs root")
+    if present := [name for name in CONFS if (ETC / name).exists()]:
+        pytest.skip(f"{ETC / present[0]} exists: this machine's own SLURM is left alone")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    folder.chmod(0o755)  # munge clients must reach the socket
+    daemons: list[subprocess.Popen[bytes]] = []
+    linked: list[Path] = []
+    try:
+        _render(folder)
+        for name in CONFS:
+            # A SLURM_CONF of our own is not enough: the inner srun is started without SLURM_ variables.
+            (ETC / name).symlink_to(folder / name)
+            linked.append(ETC / name)
+        munge = folder / "munge"
+        options = {"key-file": "key", "socket": "munge.socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        command = ["munged", "--foreground", *(f"--{key}={munge / name}" for key, name in options.items())]
+        daemons.append(_start(folder, command))
+        _wait_for(folder, daemons, lambda: (munge / "munge.socket").exists())
+        daemons.append(_start(folder, ["slurmctld", "-D"]))
+        daemons.append(_start(folder, ["slurmd", "-D", "-N", "gpu01"]))
+        _wait_for(folder, daemons, lambda: _output("sinfo", "-h", "-p", "gpu", "-o", "%T").startswith("idle"))
+        yield folder
+        subprocess.run(["scancel", "--partition=gpu,cpu"], check=False, timeout=60)
+        _wait_for(folder, daemons, lambda: not _output("squeue", "-h", "-t", "R,PD,CG"))
+    finally:
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            try:
+                daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        for link in linked:
+            link.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _render(folder: Path) -> None:
+    for name in ("munge", "state", "spool", "dev"):
+        (folder / name).mkdir()
+    for index in range(GPUS):
+        (folder / "dev" / f"nvidia{index}").symlink_to("/dev/null")
+    (folder / "munge" / "key").write_bytes(secrets.token_bytes(128))
+    (folder / "munge" / "key").chmod(0o400)
+    host = socket.gethostname().split(".")[0]
+    ports = {"ctld_port": _free_port(), "slurmd_port": _free_port()}
+    (folder / "slurm.conf").write_text(SLURM_CONF.format(folder=folder, host=host, **ports))
+    (folder / "gres.conf").write_text(GRES_CONF.format(folder=folder))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _start(folder: Path, command: list[str]) -> "subprocess.Popen[bytes]":
+    # Jobs inherit slurmd's environment in part: the tests' Python first.
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with open(folder / f"{command[0]}.out", "wb") as out:
+        return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+def _wait_for(folder: Path, daemons: "list[subprocess.Popen[bytes]]", true) -> None:  # type: ignore[no-untyped-def]
+    end = time.monotonic() + 90
+    while not true():
+        ended = [daemon for daemon in daemons if daemon.poll() is not None]
+        if ended or time.monotonic() > end:
+            tails = {path.name: path.read_text(errors="replace")[-1500:] for path in folder.glob("*.out")}
+            pytest.fail(f"SLURM did not start: {tails}")
+        time.sleep(0.3)
