@@ -1,7 +1,7 @@
 """Preference optimisation of reasoning models: questions to evaluation report.
 
-    snakemake --cores all eval_report                                  # the embedded demo
-    snakemake --cores all eval_report --configfile configs/abel.yaml   # another run
+snakemake --cores all eval_report                                  # the embedded demo
+snakemake --cores all eval_report --configfile configs/abel.yaml   # another run
 """
 
 from snakemake.utils import min_version

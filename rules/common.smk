@@ -26,6 +26,8 @@ except UserError as error:
 
 RUN = CONFIG["run"]
 NODE_GPUS = 8
+ROUNDS = [f"round{number}" for number in range(1, CONFIG["rounds"] + 1)]
+MODELS = ["base", "sft", *ROUNDS]
 SHARDS = auto_shards(CONFIG, GPUS)
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 
@@ -50,7 +52,11 @@ def part(**sections):
 
 def training_gpus(section):
     """GPUs of a training job: what the config says; for auto all of them, within one machine."""
-    return min(max(GPUS, 1), NODE_GPUS) if CONFIG[section]["gpus"] == "auto" else CONFIG[section]["gpus"]
+    return (
+        min(max(GPUS, 1), NODE_GPUS)
+        if CONFIG[section]["gpus"] == "auto"
+        else CONFIG[section]["gpus"]
+    )
 
 
 def threads_for(gpu, cpu):
@@ -64,11 +70,48 @@ def manifest_of(model):
     return f"checkpoints/{{run}}/{folder}/manifest.json"
 
 
-def policy_of(wildcards):
-    """Round 1 samples from the SFT model, round r + 1 from round r's."""
-    number = int(wildcards.round)
+def policy_before(number):
+    """The policy that round `number` starts from: the SFT model, later the round before's."""
     return manifest_of("sft" if number == 1 else f"round{number - 1}")
 
 
-MODELS = ["base", "sft", *(f"round{number}" for number in range(1, CONFIG["rounds"] + 1))]
-ROUNDS = list(range(1, CONFIG["rounds"] + 1))
+def policy_of(wildcards):
+    """The policy that a round samples from and trains."""
+    return policy_before(int(wildcards.round))
+
+
+def merge_base(wildcards):
+    """The model that a merge's adapter was trained on."""
+    if wildcards.policy == "sft_merged":
+        return manifest_of("base")
+    return policy_before(int(re.match(r"round(\d+)", wildcards.policy)[1]))
+
+
+def merge_adapter(wildcards):
+    folder = (
+        "sft_lora"
+        if wildcards.policy == "sft_merged"
+        else wildcards.policy.replace("merged", "dpo_lora")
+    )
+    return f"checkpoints/{{run}}/{folder}/manifest.json"
+
+
+def usages():
+    """The usage records of every stage that the report counts."""
+    folder = f"benchmarks/{RUN}"
+    once = ["fetch_questions", "base_model", "train_sft", "merge_lora/sft_merged"]
+    each_round = [
+        *(f"generate/{shard}" for shard in SHARDS),
+        *("score_rollouts", "check_rollouts", "build_preferences", "train_dpo"),
+    ]
+    return [
+        *(f"{folder}/{stage}.usage.json" for stage in once),
+        *(f"{folder}/{name}/{stage}.usage.json" for name in ROUNDS for stage in each_round),
+        *(f"{folder}/merge_lora/{name}/merged.usage.json" for name in ROUNDS),
+        *(f"{folder}/evaluate/{model}.usage.json" for model in MODELS),
+    ]
+
+
+def named(names, files):
+    """NAME=FILE arguments for the report's command line."""
+    return [f"{name}={file}" for name, file in zip(names, files, strict=True)]

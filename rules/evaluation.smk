@@ -41,30 +41,6 @@ rule evaluate:
         " --output {output.records:q} --gpus {resources.gpu} 2>&1 | tee {log:q}"
 
 
-def usages():
-    """The usage records of every stage that the report counts."""
-    folder = f"benchmarks/{RUN}"
-    once = ["fetch_questions", "base_model", "train_sft", "merge_lora/sft_merged"]
-    each_round = [
-        *(f"generate/{shard}" for shard in SHARDS),
-        *("score_rollouts", "check_rollouts", "build_preferences", "train_dpo"),
-    ]
-    return [
-        *(f"{folder}/{stage}.usage.json" for stage in once),
-        *(f"{folder}/round{r}/{stage}.usage.json" for r in ROUNDS for stage in each_round),
-        *(f"{folder}/merge_lora/round{r}/merged.usage.json" for r in ROUNDS),
-        *(f"{folder}/evaluate/{model}.usage.json" for model in MODELS),
-    ]
-
-
-def named(names, files):
-    """NAME=FILE arguments for the report's command line."""
-    return [f"{name}={file}" for name, file in zip(names, files, strict=True)]
-
-
-ROUND_NAMES = [f"round{r}" for r in ROUNDS]
-
-
 rule eval_report:
     input:
         code=code("eval_report"),
@@ -74,12 +50,12 @@ rule eval_report:
         ],
         questions=f"data/{RUN}/questions.json",
         evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in MODELS],
-        rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUND_NAMES],
-        checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUND_NAMES],
-        preferences=[f"data/{RUN}/{name}/preferences.json" for name in ROUND_NAMES],
+        rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
+        checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUNDS],
+        preferences=[f"data/{RUN}/{name}/preferences.json" for name in ROUNDS],
         adapters=[
             f"checkpoints/{RUN}/sft_lora/manifest.json",
-            *(f"checkpoints/{RUN}/{name}/dpo_lora/manifest.json" for name in ROUND_NAMES),
+            *(f"checkpoints/{RUN}/{name}/dpo_lora/manifest.json" for name in ROUNDS),
         ],
         models=[manifest_of(model).format(run=RUN) for model in MODELS],
         usage=usages(),
@@ -97,9 +73,9 @@ rule eval_report:
         f"logs/{RUN}/eval_report.log",
     benchmark:
         f"benchmarks/{RUN}/eval_report.tsv"
+    localrule: True
     conda:
         ENV
-    localrule: True
     params:
         config=part(
             **CONFIG["report"],
@@ -111,10 +87,10 @@ rule eval_report:
         ),
         merged_config=lambda wildcards: json.dumps(CONFIG),
         evaluations=lambda wildcards, input: named(MODELS, input.evaluations),
-        rollouts=lambda wildcards, input: named(ROUND_NAMES, input.rollouts),
-        preferences=lambda wildcards, input: named(ROUND_NAMES, input.preferences),
+        rollouts=lambda wildcards, input: named(ROUNDS, input.rollouts),
+        preferences=lambda wildcards, input: named(ROUNDS, input.preferences),
         training=lambda wildcards, input: named(
-            ["sft", *ROUND_NAMES],
+            ["sft", *ROUNDS],
             [str(Path(file).with_name("training.json")) for file in input.adapters],
         ),
         manifests=lambda wildcards, input: named(MODELS, input.models),

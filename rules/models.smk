@@ -65,18 +65,6 @@ rule train_sft:
         " --gpus {resources.gpu} 2>&1 | tee {log:q}"
 
 
-def merge_base(wildcards):
-    if wildcards.policy == "sft_merged":
-        return manifest_of("base")
-    number = int(re.match(r"round(\d+)", wildcards.policy)[1])
-    return manifest_of("sft" if number == 1 else f"round{number - 1}")
-
-
-def merge_adapter(wildcards):
-    folder = "sft_lora" if wildcards.policy == "sft_merged" else wildcards.policy.replace("merged", "dpo_lora")
-    return f"checkpoints/{{run}}/{folder}/manifest.json"
-
-
 rule merge_lora:
     input:
         code=code("merge_lora"),

@@ -47,11 +47,11 @@ rule train_dpo:
         "logs/{run}/round{round}/train_dpo.log",
     benchmark:
         "benchmarks/{run}/round{round}/train_dpo.tsv"
+    # A job for all GPUs would wait for long behind jobs for one.
+    priority: 10
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=4)
-    # A job for all GPUs would wait for long behind jobs for one.
-    priority: 10
     resources:
         gpu=training_gpus("dpo"),
     params:

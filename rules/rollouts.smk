@@ -45,9 +45,7 @@ rule generate:
 rule score_rollouts:
     input:
         code=code("score_rollouts"),
-        completions=expand(
-            "data/{{run}}/round{{round}}/completions/{shard}.jsonl", shard=SHARDS
-        ),
+        completions=expand("data/{{run}}/round{{round}}/completions/{shard}.jsonl", shard=SHARDS),
         questions="data/{run}/train.jsonl",
     output:
         rollouts="data/{run}/round{round}/rollouts.jsonl",
@@ -82,9 +80,7 @@ rule check_rollouts:
     conda:
         ENV
     params:
-        config=part(
-            trajectories=len(CONFIG["arms"]), n_questions=CONFIG["generate"]["n_samples"]
-        ),
+        config=part(trajectories=len(CONFIG["arms"]), n_questions=CONFIG["generate"]["n_samples"]),
     shell:
         "python -m scripts.job --stage check_rollouts --usage {output.usage:q} --"
         " python -m scripts.check_rollouts --params {params.config:q}"

@@ -38,7 +38,9 @@ def main() -> None:
             torch.set_num_threads(threads())
             made_from |= {
                 "tiny": params["tiny"],
-                "training": tiny_model.build(folder, params["tiny"], params["seed"], threads(), args.output.parent.with_suffix(".work")),
+                "training": tiny_model.build(
+                    folder, params["tiny"], params["seed"], threads(), args.output.parent.with_suffix(".work")
+                ),
             }
         elif params["source"] == "gguf":
             made_from["sha256"] = from_gguf(Path(params["path"]), folder)
@@ -59,7 +61,9 @@ def download(params: dict[str, Any]) -> Path:
         # Both forms of the weights are the same weights: take one.
         skip = ["*.bin"] if any(name.endswith(".safetensors") for name in names) else []
         return Path(
-            snapshot_download(params["hub_id"], revision=params["revision"], allow_patterns=list(WANTED), ignore_patterns=skip)
+            snapshot_download(
+                params["hub_id"], revision=params["revision"], allow_patterns=list(WANTED), ignore_patterns=skip
+            )
         )
     except (OSError, ValueError) as error:
         raise UserError(
@@ -99,7 +103,9 @@ def convert_bin(source: Path, target: Path) -> None:
     try:
         state = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises pickle, runtime and zip errors for bad files
-        raise UserError(f"{source}: not a readable .bin shard ({str(error).splitlines()[0]:.120}); fetch it again") from None
+        raise UserError(
+            f"{source}: not a readable .bin shard ({str(error).splitlines()[0]:.120}); fetch it again"
+        ) from None
     print(f"Converting {source.name} to {target.name} ({len(state)} tensors)", flush=True)
     seen: set[int] = set()
     for name, tensor in state.items():

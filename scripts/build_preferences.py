@@ -66,7 +66,9 @@ def prompt(pair: dict[str, Any], question: str, params: dict[str, Any]) -> str:
     if params["pairs"]["train_prompt"] == "canonical":
         return render(params["template"], question, None)
     if pair["style"] not in params["styles"]:
-        raise UserError(f"question {pair['id']}: style {pair['style']!r} is not under styles; known are {sorted(params['styles'])}")
+        raise UserError(
+            f"question {pair['id']}: style {pair['style']!r} is not under styles; known are {sorted(params['styles'])}"
+        )
     return render(params["template"], question, params["styles"][pair["style"]])
 
 

@@ -103,7 +103,12 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
         if lines_found:
             number, identity = lines_found[0]
             failures.append(f":{number}: question {identity}: not so: {name} ({len(lines_found)} lines)")
-    return {"checks": checks, "passed": not failures, "questions": len(ids), "trajectories": trajectories * len(ids)}, failures
+    return {
+        "checks": checks,
+        "passed": not failures,
+        "questions": len(ids),
+        "trajectories": trajectories * len(ids),
+    }, failures
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:

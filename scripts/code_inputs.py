@@ -1,6 +1,6 @@
 """Which files a module's code is in: itself and every `scripts` module that it imports, also inside functions.
 
-    modules_of("scripts.generate", root) -> ["scripts/collect.py", "scripts/generate.py", ...]
+modules_of("scripts.generate", root) -> ["scripts/collect.py", "scripts/generate.py", ...]
 """
 
 import ast

@@ -55,7 +55,9 @@ def collect(
     """
     engine_name, engine_version = choose(engine["name"], gpus)
     identity = [model_fingerprint, sampling, engine_name, engine_version]
-    keys = [fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks]
+    keys = [
+        fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks
+    ]
     done = journal.load(journal_folder, keys)
     requests = list(
         {
@@ -72,11 +74,15 @@ def collect(
             if key not in done
         }.values()
     )
-    print(f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make")
+    print(
+        f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make"
+    )
     if requests:
         made = _generate(requests, model, engine, engine_name, gpus, seed, journal_folder, name, label, per_item)
         if lost := [request.key for request in requests if request.key not in made]:
-            raise UserError(f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them")
+            raise UserError(
+                f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them"
+            )
         done |= made
     return [Completion(**{field: done[key][field] for field in Completion.__dataclass_fields__}) for key in keys]
 

@@ -1,12 +1,12 @@
 """The configuration: every key with its type, default, bounds and description, in one place.
 
-    config = load(raw)                                  # a plain dict, complete and checked; UserError otherwise
-    python -m scripts.config > config.schema.json       # the JSON schema (editors, tests)
+config = load(raw)                                  # a plain dict, complete and checked; UserError otherwise
+python -m scripts.config > config.schema.json       # the JSON schema (editors, tests)
 """
 
 import difflib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,7 +14,7 @@ from scripts.errors import UserError, run
 from scripts.regime_w.rewards import check_weights
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-Share = Field(ge=0, le=1)
+Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -24,7 +24,9 @@ class Section(BaseModel):
 class QuestionSource(Section):
     """Where one set of questions comes from."""
 
-    source: Literal["synthetic", "file", "hub"] = Field("synthetic", description="generator, local JSONL or hub data set")
+    source: Literal["synthetic", "file", "hub"] = Field(
+        "synthetic", description="generator, local JSONL or hub data set"
+    )
     path: str | None = Field(None, description="local JSONL with `question` and `answer` (ending `#### N`)")
     hub_id: str | None = Field(None, description="data set id on the hub, say openai/gsm8k")
     hub_config: str | None = Field("main", description="configuration name of the hub data set")
@@ -51,10 +53,15 @@ class Questions(Section):
 
     train: QuestionSource = Field(default_factory=lambda: QuestionSource())
     eval: QuestionSource = Field(default_factory=lambda: QuestionSource(split="eval"))
-    heldout_fraction: float = Field(0.05, ge=0, lt=1, description="share of train held out, by hash of the question's id")
+    heldout_fraction: float = Field(
+        0.05, ge=0, lt=1, description="share of train held out, by hash of the question's id"
+    )
     overlap_ngram: int = Field(8, ge=3, description="words a n-gram of the train/eval overlap check")
     overlap_drop: float = Field(
-        0.5, gt=0, le=1, description="drop a training question when this share of an evaluation question's n-grams is in it"
+        0.5,
+        gt=0,
+        le=1,
+        description="drop a training question when this share of an evaluation question's n-grams is in it",
     )
 
 
@@ -77,10 +84,14 @@ class TinyModel(Section):
 class BaseModelSource(Section):
     """The base model."""
 
-    source: Literal["tiny", "hub", "local", "gguf"] = Field("tiny", description="trained here, hub snapshot, folder or file")
+    source: Literal["tiny", "hub", "local", "gguf"] = Field(
+        "tiny", description="trained here, hub snapshot, folder or file"
+    )
     hub_id: str | None = Field(None, description="model id on the hub")
     revision: str | None = Field(None, description="commit of the hub model; pin it")
-    path: str | None = Field(None, description="local model folder (.safetensors or .bin) or GGUF file; used instead of the hub")
+    path: str | None = Field(
+        None, description="local model folder (.safetensors or .bin) or GGUF file; used instead of the hub"
+    )
     licence: str | None = Field(None, description="licence, carried into the manifest")
     trust_remote_code: bool = Field(False, description="run code from the model's repository; named in the report")
     tiny: TinyModel = Field(default_factory=lambda: TinyModel())
@@ -97,7 +108,9 @@ class BaseModelSource(Section):
 class Prompt(Section):
     """The model's own prompt format, used by SFT, generation, DPO and evaluation alike."""
 
-    template: str = Field("Question:\n{question}\nAnswer:\nLet's think step by step.\n", description="must hold {question}")
+    template: str = Field(
+        "Question:\n{question}\nAnswer:\nLet's think step by step.\n", description="must hold {question}"
+    )
     stop: list[str] = Field(default_factory=lambda: ["\nQuestion"], description="texts that end a completion")
 
     @model_validator(mode="after")
@@ -131,13 +144,17 @@ class Training(Section):
     learning_rate: float = Field(1e-3, gt=0)
     epochs: float = Field(1.0, gt=0)
     batch_size: int = Field(16, ge=1, description="examples or pairs an optimiser step, over all GPUs")
-    per_device_batch_size: int = Field(16, ge=1, description="examples or pairs a GPU and forward pass; lower it on out-of-memory")
+    per_device_batch_size: int = Field(
+        16, ge=1, description="examples or pairs a GPU and forward pass; lower it on out-of-memory"
+    )
     warmup_ratio: float = Field(0.1, ge=0, le=1)
     scheduler: str = Field("cosine", description="learning-rate schedule as transformers names it")
-    max_length: int | None = Field(None, ge=16, description="tokens; null takes the longest example. Longer ones are an error")
+    max_length: int | None = Field(
+        None, ge=16, description="tokens; null takes the longest example. Longer ones are an error"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory, a third more time")
     save_steps: int = Field(100, ge=1, description="steps between checkpoints to resume from")
-    gpus: int | Literal["auto"] = Field("auto", description="GPUs of the job; auto takes all")
+    gpus: Count | Literal["auto"] = Field("auto", description="GPUs of the job; auto takes all")
 
 
 class Sft(Training):
@@ -145,7 +162,9 @@ class Sft(Training):
 
     adapter: str | None = Field(None, description="an existing LoRA adapter folder; training is skipped")
     n_examples: int | None = Field(None, ge=1, description="the first n training questions; null takes all")
-    styles: list[str] = Field(default_factory=lambda: ["plain"], description="prompts to train on, in turn; plain has no instruction")
+    styles: list[str] = Field(
+        default_factory=lambda: ["plain"], description="prompts to train on, in turn; plain has no instruction"
+    )
 
 
 class Merge(Section):
@@ -161,17 +180,23 @@ class Generate(Section):
     skip: int = Field(0, ge=0, description="training questions passed over first, say those that SFT saw")
     max_new_tokens: int = Field(512, ge=1)
     top_p: float = Field(1.0, gt=0, le=1)
-    shards: int | Literal["auto"] = Field("auto", ge=1, description="jobs; auto takes one a GPU as far as the work is worth it")
+    shards: Count | Literal["auto"] = Field(
+        "auto", description="jobs; auto takes one a GPU as far as the work is worth it"
+    )
 
 
 class Vllm(Section):
     """vLLM engine arguments."""
 
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs an engine; above 1 only for models that do not fit one GPU")
+    tensor_parallel_size: int = Field(
+        1, ge=1, description="GPUs an engine; above 1 only for models that do not fit one GPU"
+    )
     max_num_seqs: int = Field(1024, ge=1, description="requests decoded at once; lower it on out-of-memory")
     max_num_batched_tokens: int | None = Field(None, ge=1, description="tokens a step; null takes vLLM's default")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory for weights and KV cache")
-    max_model_len: int | None = Field(None, ge=16, description="prompt and completion; null takes what the requests need")
+    max_model_len: int | None = Field(
+        None, ge=16, description="prompt and completion; null takes what the requests need"
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("bfloat16")
     enforce_eager: bool = Field(False, description="skip compilation and CUDA graphs: quick start, slow decoding")
     load_format: Literal["auto", "dummy"] = Field("auto", description="dummy takes random weights, for benchmarks")
@@ -182,14 +207,18 @@ class Transformers(Section):
     """Settings of the transformers engine."""
 
     batch_size: int = Field(128, ge=1, description="rows decoded at once; lower it on out-of-memory")
-    mode: Literal["batched", "one_at_a_time"] = Field("batched", description="one_at_a_time is the baseline of old guides")
+    mode: Literal["batched", "one_at_a_time"] = Field(
+        "batched", description="one_at_a_time is the baseline of old guides"
+    )
 
 
 class Engine(Section):
     """How text is generated, for rollouts and evaluation."""
 
     name: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where it and a GPU are there")
-    stall_timeout: int = Field(900, ge=10, description="seconds without a finished trajectory after which the engine is given up")
+    stall_timeout: int = Field(
+        900, ge=10, description="seconds without a finished trajectory after which the engine is given up"
+    )
     vllm: Vllm = Field(default_factory=lambda: Vllm())
     transformers: Transformers = Field(default_factory=lambda: Transformers())
 
@@ -216,7 +245,9 @@ class Reward(Section):
     beta: float = Field(0.5, ge=0)
     lambda_length: float = Field(0.001, ge=0, description="a token over length_limit")
     length_limit: int = Field(512, ge=1, description="tokens")
-    coherence_level: Literal["trajectory", "question"] = Field("trajectory", description="question: s_wm the same for all arms")
+    coherence_level: Literal["trajectory", "question"] = Field(
+        "trajectory", description="question: s_wm the same for all arms"
+    )
     math_verify: bool = Field(True, description="second opinion on every answer; disagreements are reported")
 
 
@@ -229,18 +260,23 @@ class Pairs(Section):
     min_margin: float = Field(0.05, ge=0, description="reward difference at least")
     max_similarity: float = Field(0.95, gt=0, le=1, description="drop pairs of texts more alike than this")
     max_length_ratio: float = Field(3.0, ge=1, description="longer over shorter side, in tokens")
-    train_prompt: Literal["arm", "canonical"] = Field("arm", description="prompt of the chosen's style, or without instruction")
+    train_prompt: Literal["arm", "canonical"] = Field(
+        "arm", description="prompt of the chosen's style, or without instruction"
+    )
     same_style: bool = Field(True, description="both sides from the same style")
-    exclude_unanimous_wrong: bool = Field(True, description="drop questions where all arms agree on another answer than gold")
 
 
 class Dpo(Training):
     """Direct preference optimisation with LoRA on the merged policy."""
 
-    loss_type: list[str] = Field(default_factory=lambda: ["sigmoid", "sft"], min_length=1, description="as TRL names them")
+    loss_type: list[str] = Field(
+        default_factory=lambda: ["sigmoid", "sft"], min_length=1, description="as TRL names them"
+    )
     loss_weights: list[float] = Field(default_factory=lambda: [1.0, 1.0], min_length=1)
     beta: float = Field(0.1, gt=0)
-    alarm_logps_drop: float = Field(10.0, gt=0, description="alarm when the chosen log-probability falls by more nats than this")
+    alarm_logps_drop: float = Field(
+        10.0, gt=0, description="alarm when the chosen log-probability falls by more nats than this"
+    )
 
     @model_validator(mode="after")
     def _weights(self) -> "Dpo":
@@ -257,7 +293,9 @@ class Evaluate(Section):
     top_p: float = Field(1.0, gt=0, le=1)
     max_new_tokens: int = Field(512, ge=1)
     n_questions: int | None = Field(None, ge=1, description="the first n evaluation questions; null takes all")
-    styles: list[str] = Field(default_factory=lambda: ["plain"], description="prompts, one a question by hash of its id")
+    styles: list[str] = Field(
+        default_factory=lambda: ["plain"], description="prompts, one a question by hash of its id"
+    )
     batch_invariant: bool = Field(False, description="VLLM_BATCH_INVARIANT=1: same tokens whatever the batch, slower")
 
 
@@ -276,7 +314,9 @@ class Config(Section):
 
     run: str = Field("demo", pattern=NAME, description="name of the run; its outputs stand in folders of that name")
     seed: int = Field(0, ge=0, description="base seed of everything random")
-    rounds: int = Field(1, ge=1, le=99, description="rounds of rollouts and DPO; round r+1 samples from round r's model")
+    rounds: int = Field(
+        1, ge=1, le=99, description="rounds of rollouts and DPO; round r+1 samples from round r's model"
+    )
     questions: Questions = Field(default_factory=lambda: Questions())
     base_model: BaseModelSource = Field(default_factory=lambda: BaseModelSource())
     prompt: Prompt = Field(default_factory=lambda: Prompt())

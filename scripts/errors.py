@@ -18,7 +18,11 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        sys.exit(_fail(f"{error.filename or 'output'}: {error.strerror}; free space or choose a writable folder, then run again"))
+        sys.exit(
+            _fail(
+                f"{error.filename or 'output'}: {error.strerror}; free space or choose a writable folder, then run again"
+            )
+        )
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -26,7 +26,9 @@ from scripts.regime_w.prompts import encode_prompt, render
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="evaluate, engine, styles, template, stop, seed")
+    parser.add_argument(
+        "--params", type=json.loads, required=True, help="evaluate, engine, styles, template, stop, seed"
+    )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--name", required=True, help="the model's row in the report")
     parser.add_argument("--questions", type=Path, required=True)
@@ -76,7 +78,9 @@ def main() -> None:
     write_jsonl(args.output, rows)
     greedy = sum(row["greedy"]["correct"] for row in rows) / len(rows)
     mean = sum(out["correct"] for row in rows for out in row["samples"]) / (len(rows) * settings["k"])
-    print(f"{args.name}: greedy {greedy:.2%}, mean of {settings['k']} {mean:.2%} on {len(rows)} questions -> {args.output}")
+    print(
+        f"{args.name}: greedy {greedy:.2%}, mean of {settings['k']} {mean:.2%} on {len(rows)} questions -> {args.output}"
+    )
 
 
 def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> tuple[list[Ask], list[str]]:

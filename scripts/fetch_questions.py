@@ -76,7 +76,8 @@ def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
         if len(records) < source["n"]:
             raise UserError(f"questions.{name}.n asks for {source['n']} questions, the source has {len(records)}")
         records = records[: source["n"]]
-    if unknown := set(source["corrections"]) - {record["id"] for record in records} and not source["n"]:
+    unknown = set(source["corrections"]) - {record["id"] for record in records}
+    if unknown and not source["n"]:
         raise UserError(f"questions.{name}.corrections names {sorted(unknown)[0]!r}, which is no question's id")
     return records
 
@@ -85,7 +86,9 @@ def _from_hub(source: dict[str, Any]) -> Iterable[dict[str, Any]]:
     from datasets import load_dataset
 
     try:
-        return list(load_dataset(source["hub_id"], source["hub_config"], split=source["split"], revision=source["revision"]))
+        return list(
+            load_dataset(source["hub_id"], source["hub_config"], split=source["split"], revision=source["revision"])
+        )
     except (OSError, ValueError) as error:
         raise UserError(
             f"{source['hub_id']}: cannot be had from the hub ({error}); "
@@ -102,7 +105,12 @@ def _record(name: str, number: int, row: dict[str, Any], corrections: dict[str, 
     gold = gold_from_rationale(answer)
     if normalise(gold) is None:
         raise UserError(f"question {identity}: no number after #### in its answer ({answer[-40:]!r})")
-    record = {"id": identity, "question": str(row["question"]).strip(), "answer": answer, "gold_answer": gold}
+    record: dict[str, Any] = {
+        "id": identity,
+        "question": str(row["question"]).strip(),
+        "answer": answer,
+        "gold_answer": gold,
+    }
     if identity in corrections:
         record["corrected"] = True
     return record | ({"rationales": row["rationales"]} if "rationales" in row else {})
@@ -113,9 +121,7 @@ def in_heldout(identity: str, fraction: float) -> bool:
     return int(hashlib.sha256(f"heldout:{identity}".encode()).hexdigest()[:8], 16) / 2**32 < fraction
 
 
-def find_overlap(
-    train: list[dict[str, Any]], evaluation: list[dict[str, Any]], n: int
-) -> dict[str, dict[str, Any]]:
+def find_overlap(train: list[dict[str, Any]], evaluation: list[dict[str, Any]], n: int) -> dict[str, dict[str, Any]]:
     """For each training question that shares an n-gram of words with an evaluation question, the share of that
     question's n-grams that it covers at most ({id: {"train", "eval", "coverage"}})."""
     grams = {row["id"]: _ngrams(row["question"], n) for row in evaluation}

@@ -26,12 +26,16 @@ RULE = "=" * 80
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="generate, engine, arms, styles, template, seed")
+    parser.add_argument(
+        "--params", type=json.loads, required=True, help="generate, engine, arms, styles, template, seed"
+    )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--round", type=int, required=True)
     parser.add_argument("--shard", required=True, help="I-of-N, I from 0")
-    parser.add_argument("--journal", type=Path, required=True, help="folder of finished trajectories, shared by all shards")
+    parser.add_argument(
+        "--journal", type=Path, required=True, help="folder of finished trajectories, shared by all shards"
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
@@ -51,7 +55,11 @@ def main() -> None:
         model=model,
         model_fingerprint=manifest["fingerprint"],
         # A policy that was fine-tuned ends its answers itself: no stop texts, so no detokenisation in the engine.
-        sampling={"top_p": params["generate"]["top_p"], "max_new_tokens": params["generate"]["max_new_tokens"], "stop": []},
+        sampling={
+            "top_p": params["generate"]["top_p"],
+            "max_new_tokens": params["generate"]["max_new_tokens"],
+            "stop": [],
+        },
         engine=params["engine"],
         gpus=args.gpus,
         seed=params["seed"],
@@ -100,9 +108,7 @@ def of_shard(rows: list[dict[str, Any]], shard: str) -> list[dict[str, Any]]:
     return [row for row in rows if int(hashlib.sha256(row["id"].encode()).hexdigest()[:8], 16) % count == index]
 
 
-def make_asks(
-    questions: list[dict[str, Any]], params: dict[str, Any], round_number: int, tokenizer: Any
-) -> list[Ask]:
+def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], round_number: int, tokenizer: Any) -> list[Ask]:
     """One ask an arm and question; arms of one style stand side by side and share the prompt's cached prefix."""
     asks = []
     for question in questions:

@@ -70,7 +70,9 @@ def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
     free, _ = torch.cuda.mem_get_info()
     if free < HEADROOM * model_bytes:
         if wanted == "cuda":
-            raise UserError(f"merge.device is cuda but {free / 2**30:.1f} GiB are free for a model of {model_bytes / 2**30:.1f} GiB")
+            raise UserError(
+                f"merge.device is cuda but {free / 2**30:.1f} GiB are free for a model of {model_bytes / 2**30:.1f} GiB"
+            )
         return "cpu"
     return "cuda"
 

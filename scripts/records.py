@@ -1,9 +1,9 @@
 """Files that appear complete or not at all: JSONL records, JSON, model folders with a manifest.
 
-    rows = read_jsonl("data/demo/train.jsonl", required=("id", "question"))
-    write_jsonl("out.jsonl", rows)
-    with new_folder("checkpoints/demo/base") as folder: ...
-    write_manifest(folder, {"source": "hub"})
+rows = read_jsonl("data/demo/train.jsonl", required=("id", "question"))
+write_jsonl("out.jsonl", rows)
+with new_folder("checkpoints/demo/base") as folder: ...
+write_manifest(folder, {"source": "hub"})
 """
 
 import hashlib
@@ -75,7 +75,8 @@ def write_text(path: str | Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # Lone surrogates, which JSON can carry and UTF-8 cannot, become question marks.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -115,7 +116,7 @@ def write_manifest(folder: Path, made_from: dict[str, Any]) -> dict[str, Any]:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(sha256_file, files))
-    manifest = {
+    manifest: dict[str, Any] = {
         "files": {
             str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": h}
             for p, h in zip(files, hashes, strict=True)

@@ -21,7 +21,7 @@ from typing import Any
 from scripts.errors import UserError, run
 from scripts.progress import Progress
 from scripts.records import iter_jsonl, read_jsonl, write_jsonl
-from scripts.regime_w.answers import Extraction, equal, extract, math_verify_agrees, normalise, reasoning_part
+from scripts.regime_w.answers import Extraction, cut, equal, extract, math_verify_agrees, normalise, reasoning_part
 from scripts.regime_w.coherence import Coherence, coherence, mean
 from scripts.regime_w.rewards import reward
 
@@ -38,7 +38,9 @@ def main() -> None:
     args = parser.parse_args()
     params = args.params
     if params["reward"].get("math_verify") and not find_spec("math_verify"):
-        raise UserError("reward.math_verify needs the package math-verify; install it or set reward.math_verify to false")
+        raise UserError(
+            "reward.math_verify needs the package math-verify; install it or set reward.math_verify to false"
+        )
 
     questions = read_jsonl(args.questions, required=("id", "question", "gold_answer"))
     arms = [arm["name"] for arm in params["arms"]]
@@ -56,7 +58,9 @@ def main() -> None:
     print(f"Scored in {seconds:.1f} s, saved to: {args.output}")
     print(summary(rows))
     if params["reward"].get("math_verify"):
-        print(f"math-verify disagrees on: {sum('disagreement' in item for row in rows for item in row['trajectories'])}")
+        print(
+            f"math-verify disagrees on: {sum('disagreement' in item for row in rows for item in row['trajectories'])}"
+        )
 
 
 def read_completions(paths: list[Path], ids: set[str], arms: set[str]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -98,7 +102,9 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
     """The rollouts row of one question; `completions` in the order of the arms."""
     gold = normalise(str(question["gold_answer"]))
     if gold is None:
-        raise UserError(f"question {question['id']}: gold answer {question['gold_answer']!r} is not a number; mend or remove it")
+        raise UserError(
+            f"question {question['id']}: gold answer {question['gold_answer']!r} is not a number; mend or remove it"
+        )
     extractions = [extract(completion["text"]) for completion in completions]
     reasonings = [reasoning_part(completion["text"]) for completion in completions]
     each = coherence(
@@ -111,7 +117,7 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
     whole = mean(each)
     trajectories = []
     for completion, extraction, reasoning, own in zip(completions, extractions, reasonings, each, strict=True):
-        correct = is_correct(extraction, gold, completion["finish_reason"])
+        correct = is_correct(extraction, gold, completion)
         s_wm = whole.s_wm if params["reward"]["coherence_level"] == "question" else own.s_wm
         trajectory = {
             "full_text": completion["text"],
@@ -136,9 +142,11 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
     }
 
 
-def is_correct(extraction: Extraction, gold: str, finish_reason: str) -> bool:
-    """Correct for training: the gold answer, in a marked place, of a text that ended by itself."""
-    return finish_reason == "stop" and extraction.method not in ("fallback", "none") and equal(extraction.answer, gold)
+def is_correct(extraction: Extraction, gold: str, completion: dict[str, Any]) -> bool:
+    """Whether a trajectory may be learnt from: the right answer, marked, in a text that ended and did not run on."""
+    text = completion["text"]
+    ended = completion["finish_reason"] == "stop" and len(cut(text)) == len(text)
+    return ended and extraction.method not in ("fallback", "none") and equal(extraction.answer, gold)
 
 
 def reward_of(correct: bool, s_wm: float, num_tokens: int, settings: dict[str, Any]) -> float:

@@ -27,10 +27,23 @@ DRILLS, ONE_STEP = 0.5, 0.05  # shares of the pretraining documents
 TRIES = 200_000  # in a row without a new calculation, after which a split counts as used up
 
 NAMES = ("Tom", "Anna", "Ben", "Lily", "Sam", "Mia", "Jack", "Nora", "Omar", "Ruth", "Leo", "Eva")
-OBJECTS = ("apples", "pens", "books", "cards", "eggs", "coins", "shells", "stamps", "cookies", "marbles", "pears", "beads")
+OBJECTS = (
+    "apples",
+    "pens",
+    "books",
+    "cards",
+    "eggs",
+    "coins",
+    "shells",
+    "stamps",
+    "cookies",
+    "marbles",
+    "pears",
+    "beads",
+)
 BOXES = ("bags", "boxes", "jars", "bowls", "trays", "packs")
 
-SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 20)
+SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 24)
 # After the first step the Maudlin style goes on with these.
 THEN = ("First, ", "Then, ", "Last, ")
 OPERATIONS: dict[str, tuple[Callable[[int, int], int], str]] = {
@@ -118,7 +131,7 @@ TEMPLATES = (
     ),
     Template(
         ("a*b", "c*d", "1+2"),
-        (TABLE, TABLE, TABLE, TABLE),
+        (MORE, TABLE, MORE, TABLE),
         (
             "{n} buys {a} {o} at {b} dollars each and {c} {p} at {d} dollars each. How many dollars is that?|dollars",
             "{n} has {a} {box} of {b} {o} and {m} has {c} {box} of {d}. How many {o} are there?",
@@ -176,7 +189,9 @@ def generate(n: int, split: str, seed: int) -> list[dict[str, Any]]:
         key = _key(template, operands)
         missed = missed + 1 if key in seen else 0
         if missed > TRIES:
-            raise UserError(f"questions: the generator has {len(rows)} questions in split {split!r}, {n} were asked for")
+            raise UserError(
+                f"questions: the generator has {len(rows)} questions in split {split!r}, {n} were asked for"
+            )
         if key in seen:
             continue
         seen.add(key)
@@ -287,7 +302,10 @@ def _sum(rng: random.Random) -> Step:
 
 
 def _drill(rng: random.Random) -> list[tuple[str, str]]:
-    return [(f"{left}{operation}{right}=", f"{result}.\n") for left, operation, right, result in (_sum(rng) for _ in range(8))]
+    return [
+        (f"{left}{operation}{right}=", f"{result}.\n")
+        for left, operation, right, result in (_sum(rng) for _ in range(8))
+    ]
 
 
 def _one_step(rng: random.Random) -> tuple[str, str]:

@@ -232,7 +232,9 @@ def train(
         model.zero_grad(set_to_none=True)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            raise UserError(f"tiny model: loss is {losses[-1]} at step {step}; lower base_model.tiny.muon_lr and adamw_lr")
+            raise UserError(
+                f"tiny model: loss is {losses[-1]} at step {step}; lower base_model.tiny.muon_lr and adamw_lr"
+            )
         progress.update(1, size * params["sequence_length"])
         if state_file and (step + 1 == steps or time.monotonic() - saved > CHECKPOINT_SECONDS):
             _save(state_file, identity, model, [o for o, _ in optimisers], losses)
@@ -273,9 +275,7 @@ def _save(
     os.replace(partial, file)
 
 
-def _restore(
-    file: Path, identity: str, model: torch.nn.Module, optimisers: list[torch.optim.Optimizer]
-) -> list[float]:
+def _restore(file: Path, identity: str, model: torch.nn.Module, optimisers: list[torch.optim.Optimizer]) -> list[float]:
     """Load a checkpoint of this training; returns its losses, none where the file is another's or not readable."""
     try:
         state = torch.load(file, weights_only=True)

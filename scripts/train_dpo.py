@@ -44,7 +44,9 @@ def main() -> None:
     dpo, seed = args.params["dpo"], args.params["seed"]
     rows = read_jsonl(args.preferences, required=("prompt", "chosen", "rejected"))
     if not rows:
-        raise UserError(f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config")
+        raise UserError(
+            f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config"
+        )
     policy, manifest = load_manifest(args.policy)
     tokenizer = AutoTokenizer.from_pretrained(policy)
     data = [tokens_of(tokenizer, row) for row in rows]
@@ -67,7 +69,9 @@ def main() -> None:
         callbacks=[watch],
     )
     seconds = training.train(trainer, args.work)
-    tokens = int(sum(2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * dpo["epochs"])
+    tokens = int(
+        sum(2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * dpo["epochs"]
+    )
     record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "preflight": checked, "alarm": watch.alarm}
     training.save_adapter(trainer, args.output, str(policy), record, made_from)
 

@@ -85,7 +85,9 @@ def fine_tune(args: argparse.Namespace) -> None:
     watch = training.Watch("SFT")
     if training.is_main():
         first = data[0]
-        print(f"SFT: {len(data)} examples, longest {max_length} tokens\nFirst example: {tokenizer.decode(first['input_ids'])!r}")
+        print(
+            f"SFT: {len(data)} examples, longest {max_length} tokens\nFirst example: {tokenizer.decode(first['input_ids'])!r}"
+        )
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(base, dtype=training.dtype(args.gpus)),
         args=SFTConfig(

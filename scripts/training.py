@@ -30,7 +30,16 @@ def launch(gpus: int, module: str) -> None:
     """With several GPUs, start this module again under accelerate, one process a GPU (data parallel)."""
     if gpus > 1 and "LOCAL_RANK" not in os.environ:
         command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(gpus)]
-        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+        command += [
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+            "--main_process_port",
+            "0",
+        ]
         os.execv(sys.executable, [*command, "-m", module, *sys.argv[1:]])
     torch.set_num_threads(threads())
     disable_progress_bar()
@@ -54,7 +63,9 @@ def dtype(gpus: int) -> torch.dtype:
     return torch.bfloat16 if gpus else torch.float32
 
 
-def arguments(params: dict[str, Any], work: Path, gpus: int, seed: int, examples: int, max_length: int) -> dict[str, Any]:
+def arguments(
+    params: dict[str, Any], work: Path, gpus: int, seed: int, examples: int, max_length: int
+) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share. `max_length` in tokens."""
     world = max(gpus, 1)
     micro = min(params["per_device_batch_size"], math.ceil(params["batch_size"] / world))
@@ -115,10 +126,14 @@ class Watch(TrainerCallback):
         logs = logs or {}
         if is_main():
             shown = {name: float(logs[name]) for name in SHOWN if name in logs}
-            print(f"  step {state.global_step}/{state.max_steps}", *(f"{k} {v:.4g}" for k, v in shown.items()), flush=True)
+            print(
+                f"  step {state.global_step}/{state.max_steps}", *(f"{k} {v:.4g}" for k, v in shown.items()), flush=True
+            )
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(float(loss)):
-            raise UserError(f"{self.label}: loss is {loss} at step {state.global_step}; lower learning_rate in the config")
+            raise UserError(
+                f"{self.label}: loss is {loss} at step {state.global_step}; lower learning_rate in the config"
+            )
         chosen = logs.get("logps/chosen")
         if chosen is None or self.alarm_logps_drop is None:
             return
@@ -163,7 +178,9 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
     with new_folder(output.parent) as folder:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
         config = folder / "adapter_config.json"
-        config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": base}, indent=2) + "\n")
+        config.write_text(
+            json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": base}, indent=2) + "\n"
+        )
         history = [{k: v for k, v in entry.items() if _finite(v)} for entry in trainer.state.log_history]
         write_json(
             folder / "training.json",
@@ -182,7 +199,9 @@ def longest(lengths: Sequence[int], max_length: int | None, what: str) -> int:
     top = max(lengths)
     if max_length is not None and top > max_length:
         over = sum(n > max_length for n in lengths)
-        raise UserError(f"{over} of {len(lengths)} {what} are longer than max_length {max_length} (longest {top}); raise it or set null")
+        raise UserError(
+            f"{over} of {len(lengths)} {what} are longer than max_length {max_length} (longest {top}); raise it or set null"
+        )
     return top
 
 

@@ -12,14 +12,18 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
-def stage(module: str, *arguments: Any, cwd: Path = ROOT, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def stage(
+    module: str, *arguments: Any, cwd: Path = ROOT, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
     """Run `python -m scripts.MODULE ARGUMENTS` and return the finished process with its output as text."""
     command = [sys.executable, "-m", f"scripts.{module}", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **(env or {})}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
-def save_random_model(folder: Path, *, bos: bool = True, hidden: int = 64, mistral: bool = False, seed: int = 0) -> Path:
+def save_random_model(
+    folder: Path, *, bos: bool = True, hidden: int = 64, mistral: bool = False, seed: int = 0
+) -> Path:
     """Save a tiny random Llama or Mistral with a byte-level tokenizer to `folder`."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -38,7 +42,11 @@ def save_random_model(folder: Path, *, bos: bool = True, hidden: int = 64, mistr
     if bos:
         tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        clean_up_tokenization_spaces=False,
     )
     torch.manual_seed(seed)
     kind, model = (MistralConfig, MistralForCausalLM) if mistral else (LlamaConfig, LlamaForCausalLM)

@@ -53,7 +53,10 @@ def test_weights_that_let_a_wrong_answer_win():
     with pytest.raises(UserError, match="wrong"):
         load(raw | {"reward": raw["reward"] | {"alpha": 0.4}})
     with pytest.raises(UserError, match="wrong"):
-        load(raw | {"reward": raw["reward"] | {"lambda_length": 1.0}, "generate": raw["generate"] | {"max_new_tokens": 600}})
+        load(
+            raw
+            | {"reward": raw["reward"] | {"lambda_length": 1.0}, "generate": raw["generate"] | {"max_new_tokens": 600}}
+        )
 
 
 def test_shards_follow_the_work_and_the_gpus():

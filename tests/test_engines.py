@@ -14,7 +14,8 @@ PARAMS = {"batch_size": 4, "mode": "batched"}
 def requests(n, temperature=1.0, stop=(), max_new_tokens=12):
     lengths = [3 + i % 5 for i in range(n)]
     return [
-        Request(str(i), tuple(range(5, 5 + lengths[i])), temperature, 0.9, max_new_tokens, 100 + i, stop) for i in range(n)
+        Request(str(i), tuple(range(5, 5 + lengths[i])), temperature, 0.9, max_new_tokens, 100 + i, stop)
+        for i in range(n)
     ]
 
 
@@ -48,7 +49,10 @@ def test_greedy_agrees_with_generate(random_model):
 def test_lengths_and_reasons(random_model):
     for completion in run(random_model, requests(8)).values():
         assert 1 <= completion.num_tokens <= 12
-        assert completion.finish_reason == ("length" if completion.num_tokens == 12 else "stop") or completion.num_tokens == 12
+        assert (
+            completion.finish_reason == ("length" if completion.num_tokens == 12 else "stop")
+            or completion.num_tokens == 12
+        )
 
 
 def test_a_stop_text_ends_the_completion(random_model):

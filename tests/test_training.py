@@ -31,11 +31,17 @@ SFT = {
     "seed": 0,
 }
 DPO = {
-    "dpo": TRAINING | {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0], "beta": 0.1, "alarm_logps_drop": 10.0},
+    "dpo": TRAINING
+    | {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0], "beta": 0.1, "alarm_logps_drop": 10.0},
     "seed": 0,
 }
 QUESTIONS = [
-    {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": f"It is {2 * i}.\n#### {2 * i}", "gold_answer": str(2 * i)}
+    {
+        "id": f"q{i}",
+        "question": f"What is {i} + {i}?",
+        "answer": f"It is {2 * i}.\n#### {2 * i}",
+        "gold_answer": str(2 * i),
+    }
     for i in range(12)
 ]
 PAIRS = [
@@ -85,7 +91,13 @@ def dpo(folder, params=DPO, preferences="preferences.jsonl", output="dpo_lora"):
 
 def test_merge_prints_what_the_guide_prints(run):
     done = merge(run, run / "sft_lora")
-    for line in ("Configuration:", "  Device: cpu", "Merging LoRA weights", "LoRA merge complete!", "Merged model saved to:"):
+    for line in (
+        "Configuration:",
+        "  Device: cpu",
+        "Merging LoRA weights",
+        "LoRA merge complete!",
+        "Merged model saved to:",
+    ):
         assert line in done.stdout
     assert read_json(run / "merged/manifest.json")["made_from"]["largest_logit_difference"] < 0.01
 
@@ -143,7 +155,10 @@ def test_an_existing_adapter_is_taken_over(run, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     files = load_manifest(output)[1]["files"]
-    assert files["adapter_model.safetensors"] == read_json(run / "sft_lora/manifest.json")["files"]["adapter_model.safetensors"]
+    assert (
+        files["adapter_model.safetensors"]
+        == read_json(run / "sft_lora/manifest.json")["files"]["adapter_model.safetensors"]
+    )
 
 
 @pytest.mark.parametrize("bos", [True, False])

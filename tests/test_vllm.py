@@ -10,7 +10,9 @@ from scripts.engines.transformers import open_transformers
 
 pytestmark = [
     pytest.mark.vllm,
-    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed; make test_vllm installs it"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("vllm") is None, reason="vLLM is not installed; make test_vllm installs it"
+    ),
 ]
 PARAMS = {
     "tensor_parallel_size": 1,

@@ -49,7 +49,9 @@ def choose(name: str, gpus: int) -> tuple[str, str]:
             "engine.name is vllm but vLLM is not installed here; install envs/gpu.txt or set engine.name: transformers"
         )
     if name == "auto":
-        name, why = ("vllm", f"{gpus} GPU(s) and vLLM are here") if gpus and has_vllm else ("transformers", "no GPU here")
+        name, why = (
+            ("vllm", f"{gpus} GPU(s) and vLLM are here") if gpus and has_vllm else ("transformers", "no GPU here")
+        )
         if name == "transformers" and gpus:
             why = "vLLM is not installed; envs/gpu.txt has it and is far faster"
         print(f"Engine: {name} ({why})", flush=True)

@@ -23,7 +23,8 @@ def open_transformers(model: Path, params: dict[str, Any], gpus: int) -> Iterato
     torch.set_num_threads(threads())
     disable_progress_bar()
     device = "cuda" if gpus else "cpu"
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16 if gpus else torch.float32).to(device)
+    dtype = torch.bfloat16 if gpus else torch.float32
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, device_map={"": device})
     batch_size = 1 if params["mode"] == "one_at_a_time" else params["batch_size"]
     try:
         yield TransformersEngine(loaded.eval(), AutoTokenizer.from_pretrained(model), batch_size)
@@ -91,14 +92,14 @@ class TransformersEngine:
             mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
             step_ids, step_positions = tokens[:, None], step_positions[:, -1:] + 1
 
-    def _stopped(self, batch: Sequence[Request], rows: torch.Tensor, generated: torch.Tensor, step: int) -> torch.Tensor:
+    def _stopped(
+        self, batch: Sequence[Request], rows: torch.Tensor, generated: torch.Tensor, step: int
+    ) -> torch.Tensor:
         """Whether a stop text is in each running row's last tokens."""
         if not any(request.stop for request in batch):
             return torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         tails = self.tokenizer.batch_decode(generated[rows, max(0, step - 15) : step + 1])
-        found = [
-            any(stop in tail for stop in batch[row].stop) for row, tail in zip(rows.tolist(), tails, strict=True)
-        ]
+        found = [any(stop in tail for stop in batch[row].stop) for row, tail in zip(rows.tolist(), tails, strict=True)]
         return torch.tensor(found, device=rows.device)
 
     def _completion(self, request: Request, tokens: torch.Tensor, reason: str) -> Completion:
@@ -108,7 +109,9 @@ class TransformersEngine:
         return Completion(request.key, text, len(tokens), reason)
 
 
-def sample(logits: torch.Tensor, temperatures: torch.Tensor, top_ps: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+def sample(
+    logits: torch.Tensor, temperatures: torch.Tensor, top_ps: torch.Tensor, uniforms: torch.Tensor
+) -> torch.Tensor:
     """Token ids (rows,) from logits (rows, vocabulary): the arg max at temperature 0, else inverse-transform sampling
     of the nucleus (Holtzman et al. 2020) with one uniform number a row."""
     greedy = logits.argmax(-1)

@@ -16,9 +16,7 @@ from scripts.errors import UserError
 
 
 @contextmanager
-def open_vllm(
-    model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int
-) -> Iterator["VllmEngine"]:
+def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int) -> Iterator["VllmEngine"]:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     # Compiled graphs are kept between jobs; vLLM keys them by model and settings and writes them atomically.
@@ -103,7 +101,9 @@ class VllmEngine:
                 yield Completion(
                     key=request.key,
                     # A stop text ends inside the tokens: the engine's own text is cut before it.
-                    text=result.text if request.stop else self.tokenizer.decode(result.token_ids, skip_special_tokens=True),
+                    text=result.text
+                    if request.stop
+                    else self.tokenizer.decode(result.token_ids, skip_special_tokens=True),
                     num_tokens=len(result.token_ids),
                     finish_reason="stop" if result.finish_reason == "stop" else "length",
                 )

@@ -14,6 +14,7 @@ All functions take any text, in time linear in its length.
 
 import logging
 import re
+from collections import deque
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -146,9 +147,7 @@ def _find(text: str) -> tuple[Extraction, int]:
                 return Extraction(answer, method, span.strip()), start
             if begins_with_number:  # a final answer that is not one number: no guess from elsewhere
                 return Extraction(None, "none", span.strip()), start
-    last = None
-    for last in LAST_NUMBER.finditer(text.translate(CHARACTERS)):
-        pass
+    last = _last_match(LAST_NUMBER, text.translate(CHARACTERS))
     answer = normalise(last[0]) if last else None
     if last is None or answer is None:
         return Extraction(None, "none", ""), len(text)
@@ -164,9 +163,7 @@ def _after_answer(text: str) -> list[tuple[int, str]]:
 
 def _last_boxed(text: str) -> list[tuple[int, str]]:
     """Start and content of the last `\\boxed{...}` with balanced braces, as a list of at most one."""
-    last = None
-    for last in BOXED.finditer(text):
-        pass
+    last = _last_match(BOXED, text)
     if last is None:
         return []
     depth = 1
@@ -175,6 +172,10 @@ def _last_boxed(text: str) -> list[tuple[int, str]]:
         if depth == 0:
             return [(last.start(), text[last.end() : last.end() + brace.start()])]
     return []
+
+
+def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
 
 def _read(raw: str) -> tuple[str | None, bool]:

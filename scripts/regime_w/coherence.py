@@ -73,9 +73,13 @@ def words(reasoning: str) -> list[str]:
     return WORD.findall(reasoning.lower())[:MAX_ITEMS]
 
 
-def _similarities(answers: Sequence[str | None], reasonings: Sequence[str], path_mix: float) -> dict[tuple[int, int], float]:
+def _similarities(
+    answers: Sequence[str | None], reasonings: Sequence[str], path_mix: float
+) -> dict[tuple[int, int], float]:
     """Similarity of the reasonings of each pair i < j with the same answer."""
-    agreeing = [(i, j) for i, j in combinations(range(len(answers)), 2) if answers[i] is not None and answers[i] == answers[j]]
+    agreeing = [
+        (i, j) for i, j in combinations(range(len(answers)), 2) if answers[i] is not None and answers[i] == answers[j]
+    ]
     numbered: dict[str, int] = {}
     calculated, worded = {}, {}
     for i in {index for pair in agreeing for index in pair}:

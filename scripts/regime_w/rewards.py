@@ -1,6 +1,6 @@
 """The reward of a trajectory: correctness first, then coherence, less a penalty for length.
 
-    reward = alpha * correct + beta * s_wm - lambda_length * max(0, num_tokens - length_limit)
+reward = alpha * correct + beta * s_wm - lambda_length * max(0, num_tokens - length_limit)
 """
 
 import math

@@ -32,7 +32,9 @@ def mcnemar_exact(b: int, c: int) -> float:
     return float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
-def paired_bootstrap(a: ArrayLike, b: ArrayLike, n_boot: int = 10_000, seed: int = 0, level: float = 0.95) -> Difference:
+def paired_bootstrap(
+    a: ArrayLike, b: ArrayLike, n_boot: int = 10_000, seed: int = 0, level: float = 0.95
+) -> Difference:
     """Mean of a - b over the questions, with its percentile interval (Efron & Tibshirani 1993, chapters 13 and 15).
 
     `a` and `b` hold one value a question, in one order. p is twice the share of resamples at or beyond 0 on the smaller

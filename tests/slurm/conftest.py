@@ -1,6 +1,6 @@
 """A real SLURM on this machine's loopback, with 64 pretended CPUs and 8 GPUs (links to /dev/null), for one session.
 
-    apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge     # Debian, Ubuntu; needs root
+apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge     # Debian, Ubuntu; needs root
 """
 
 import os
@@ -89,7 +89,13 @@ def cluster() -> Iterator[Path]:
             (ETC / name).symlink_to(folder / name)
             linked.append(ETC / name)
         munge = folder / "munge"
-        options = {"key-file": "key", "socket": "munge.socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        options = {
+            "key-file": "key",
+            "socket": "munge.socket",
+            "pid-file": "pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
         command = ["munged", "--foreground", *(f"--{key}={munge / name}" for key, name in options.items())]
         daemons.append(_start(folder, command))
         _wait_for(folder, daemons, lambda: (munge / "munge.socket").exists())

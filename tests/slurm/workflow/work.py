@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from scripts.records import write_text
+
 
 def note(name: str, event: str) -> None:
     line = f"{name} {event} {time.time():.3f} {os.environ.get('SLURM_JOB_ID')} {os.environ['CUDA_VISIBLE_DEVICES']}\n"
@@ -27,10 +29,8 @@ def main() -> None:
             time.sleep(0.2)
     else:
         time.sleep(float(seconds))
-    partial = output.with_suffix(".partial")
-    partial.write_text(name)
+    write_text(output, name)
     note(name, "end")
-    partial.rename(output)
 
 
 main()

@@ -1,0 +1,66 @@
+"""How models and stages are named and how numbers are written, on the page, in Markdown and on the terminal alike."""
+
+import re
+from typing import Any
+
+MINUS = "−"
+NONE = "–"
+
+
+def label(name: str) -> str:
+    """`base`, `SFT`, `round 1`, or the name as it is."""
+    if match := re.fullmatch(r"round(\d+)", name):
+        return f"round {match[1]}"
+    return {"sft": "SFT"}.get(name, name)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return NONE if value is None else f"{100 * value:.{digits}f}%"
+
+
+def interval(estimate: dict[str, Any]) -> str:
+    """`68.8 to 73.9`, in percent."""
+    return f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f}"
+
+
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign: `+1.2`, `−0.4`, `0.0`."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def equals(p: float) -> str:
+    """`p < 0.001` or `p = 0.43`."""
+    return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+
+
+def number(value: Any, digits: int = 2) -> str:
+    if value is None:
+        return NONE
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return NONE
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def dollars(value: float) -> str:
+    return f"${value:,.2f}" if value == 0 or value >= 0.01 else "< $0.01"
+
+
+def size(value: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} GB"

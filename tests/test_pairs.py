@@ -1,0 +1,170 @@
+"""Pairs: every kept one is fit to train on, every dropped one is counted once, and the choice is reproducible."""
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.regime_w.pairs import REASONS, build_pairs, cap_coherence_share, no_pair_reason, unanimous_not_gold
+
+PARAMS = {
+    "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
+    "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True,
+}  # fmt: skip
+WORDS = ["add", "take", "half", "twice", "eggs", "days", "total", "left", "per", "cost", "gives", "makes"]
+
+
+def trajectory(index: int = 0, correct: bool = True, **changes: Any) -> dict[str, Any]:
+    text = " ".join(random.Random(f"{index}{correct}").choices(WORDS, k=30))
+    return {
+        "full_text": f"{text}\n#### {18 if correct else index}",
+        "answer": "18" if correct else str(index),
+        "correct": correct,
+        "reward": correct + index / 10,
+        "num_tokens": 40,
+        "finish_reason": "stop",
+        "arm": f"arm{index}",
+        "style": "wolfram" if index < 4 else "maudlin",
+        **changes,
+    }
+
+
+def record(*trajectories: dict[str, Any], identity: str = "q1") -> dict[str, Any]:
+    return {"id": identity, "question": "?", "gold_answer": "18", "trajectories": list(trajectories)}
+
+
+def eight(correct: str = "11001100") -> dict[str, Any]:
+    return record(*(trajectory(index, flag == "1") for index, flag in enumerate(correct)))
+
+
+def build(row: dict[str, Any], **changes: Any) -> tuple[list[dict[str, Any]], Counter[str]]:
+    return build_pairs(row, {**PARAMS, **changes}, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes"),
+    [
+        ("truncated", {"finish_reason": "length"}),
+        ("tie", {"reward": 1.0}),
+        ("identical", {"full_text": trajectory(0)["full_text"]}),
+        ("near_identical", {"full_text": trajectory(0)["full_text"] + "."}),
+        ("margin", {"reward": 0.96}),
+        ("margin", {"reward": 1.5}),
+        ("length_ratio", {"num_tokens": 121}),
+    ],
+)
+def test_reasons_to_drop(reason: str, changes: dict[str, Any]) -> None:
+    pairs, dropped = build(record(trajectory(0), trajectory(1, False, **changes)))
+    assert pairs == []
+    assert dropped == {reason: 1}
+
+
+def test_a_margin_at_the_threshold_is_kept() -> None:
+    pairs, _ = build(record(trajectory(0, reward=1.05), trajectory(1, reward=1.0)))
+    assert [pair["pair_type"] for pair in pairs] == ["coherence"]
+    assert pairs[0]["chosen_reward"] == 1.05
+
+
+def test_policies() -> None:
+    everything, _ = build(eight(), policy="all")
+    assert Counter(pair["pair_type"] for pair in everything) == {"correctness": 8, "coherence": 2}
+    best, dropped = build(eight(), policy="best_worst")
+    assert [(pair["chosen_arm"], pair["rejected_arm"]) for pair in best] == [("arm1", "arm2")]
+    assert dropped == {"over_cap": 9}
+    capped, _ = build(eight())
+    assert len(capped) == 4
+
+
+def test_capped_spreads_over_trajectories() -> None:
+    pairs, _ = build(eight())
+    used = Counter(arm for pair in pairs for arm in (pair["chosen_arm"], pair["rejected_arm"]))
+    assert used == {f"arm{index}": 1 for index in range(8)}
+
+
+def test_capped_takes_the_most_alike_first() -> None:
+    row = record(*(trajectory(index, index == 0) for index in range(4)))
+    row["trajectories"][3]["full_text"] = row["trajectories"][0]["full_text"].replace("add", "subtract")
+    pairs, _ = build(row, per_question=1, max_similarity=0.999)
+    assert pairs[0]["rejected_arm"] == "arm3"
+
+
+def test_correctness_pairs_fill_the_cap_before_coherence_pairs() -> None:
+    pairs, _ = build(record(*(trajectory(index, index > 0) for index in range(4))))
+    assert [pair["pair_type"] for pair in pairs] == ["correctness"] * 3 + ["coherence"]
+
+
+def test_styles_are_mixed_only_where_allowed() -> None:
+    row = record(trajectory(0, False), trajectory(4))
+    assert build(row) == ([], Counter())
+    assert no_pair_reason(row) == "filtered"
+    pairs, _ = build(row, same_style=False)
+    assert pairs[0]["style"] == "maudlin"
+
+
+def test_no_coherence_pairs_where_their_share_is_zero() -> None:
+    assert build(eight("11111111"), coherence_share=0.0) == ([], Counter())
+
+
+def test_the_choice_depends_on_seed_and_id_alone() -> None:
+    rows = [eight() | {"id": f"q{index}"} for index in range(20)]
+    first = [build_pairs(row, PARAMS | {"per_question": 2}, 1)[0] for row in rows]
+    assert first == [build_pairs(row, PARAMS | {"per_question": 2}, 1)[0] for row in reversed(rows)][::-1]
+
+
+def test_coherence_share_takes_each_questions_first_pair_first() -> None:
+    def pair(identity: str, kind: str, margin: float) -> dict[str, Any]:
+        return {"id": identity, "pair_type": kind, "chosen_reward": 1 + margin, "rejected_reward": 1}
+
+    coherent = [pair("a", "coherence", 0.3), pair("a", "coherence", 0.2), pair("b", "coherence", 0.1)]
+    correct = [pair("c", "correctness", 1)] * 6
+    assert cap_coherence_share([*coherent, *correct], 0.25) == ([coherent[0], coherent[2], *correct], 1)
+    assert cap_coherence_share([*correct, *coherent], 0.0) == (correct, 3)
+    assert cap_coherence_share(coherent, 1.0) == (coherent, 0)
+    assert cap_coherence_share(coherent, 0.5) == ([], 3)
+
+
+def test_unanimous_wrong_answers_are_told() -> None:
+    assert unanimous_not_gold(record(*(trajectory(7, False, answer="20") for _ in range(8))))
+    assert not unanimous_not_gold(record(trajectory(7, False, answer="20"), trajectory(6, False, answer=None)))
+    assert not unanimous_not_gold(record(trajectory(1, answer="18.0"), trajectory(1, answer="18.0")))
+    assert [no_pair_reason(eight(flags)) for flags in ("1" * 8, "0" * 8)] == ["all_correct", "all_wrong"]
+
+
+TRAJECTORIES = st.lists(
+    st.builds(
+        trajectory,
+        st.integers(0, 7),
+        st.booleans(),
+        num_tokens=st.integers(0, 200),
+        finish_reason=st.sampled_from(["stop", "stop", "stop", "length"]),
+        reward=st.floats(-1, 2),
+    ),
+    max_size=8,
+)
+
+
+@given(TRAJECTORIES, st.sampled_from(["all", "best_worst", "capped"]), st.booleans(), st.integers(1, 6))
+def test_invariants(trajectories: list[dict[str, Any]], policy: str, same_style: bool, per_question: int) -> None:
+    row = record(*trajectories)
+    candidates = sum(
+        (a["correct"] or b["correct"]) and not (same_style and a["style"] != b["style"])
+        for index, a in enumerate(trajectories)
+        for b in trajectories[:index]
+    )
+    pairs, dropped = build(row, policy=policy, same_style=same_style, per_question=per_question)
+    assert len(pairs) + dropped.total() == candidates
+    assert set(dropped) <= set(REASONS)
+    assert len(pairs) <= {"all": candidates, "best_worst": 1, "capped": per_question}[policy]
+    by_text: dict[str, list[dict[str, Any]]] = {}
+    for item in trajectories:
+        by_text.setdefault(item["full_text"], []).append(item)
+    for pair in pairs:
+        assert pair["chosen_reward"] - pair["rejected_reward"] >= PARAMS["min_margin"] - 1e-9
+        assert pair["chosen"] != pair["rejected"]
+        assert pair["similarity"] <= PARAMS["max_similarity"]
+        assert all(item["correct"] for item in by_text[pair["chosen"]])
+        assert all(item["correct"] == (pair["pair_type"] == "coherence") for item in by_text[pair["rejected"]])
+        assert any(item["finish_reason"] == "stop" for item in by_text[pair["chosen"]])
