@@ -11,7 +11,6 @@ from scripts.report.provenance import provenance
 from scripts.report.verdict import verdict
 
 ROLLOUT = ("question", "gold_answer", "trajectories")
-DIGITS = 6
 
 Files = dict[str, Path]
 
@@ -94,18 +93,13 @@ def summarise(
 
 
 def plain(value: Any) -> Any:
-    """Only what JSON and UTF-8 can hold: NaN and infinity become null, lone surrogates U+FFFD; floats are rounded."""
+    """Only what JSON and UTF-8 can hold: NaN and infinity become null, lone surrogates question marks."""
     if isinstance(value, dict):
         return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8") if not value.isascii() else value
-    if isinstance(value, float):
-        return _round(value) if math.isfinite(value) else None
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value
-
-
-def _round(value: float) -> float:
-    """Six places, or six digits of a small number: p values and learning rates keep their meaning."""
-    return round(value, DIGITS) if abs(value) >= 1 else float(f"{value:.{DIGITS}g}")

@@ -4,7 +4,12 @@ from typing import Any
 
 from scripts.report.names import equals, label, percent, points
 
-WORDS = {"better": "significantly better", "worse": "significantly worse", "unchanged": "no significant change"}
+AGAINST = {
+    "better": "significantly better than",
+    "worse": "significantly worse than",
+    "unchanged": "no significant change from",
+}
+ALONE = {"better": "significantly better", "worse": "significantly worse", "unchanged": "no significant change"}
 
 
 def verdict(
@@ -60,30 +65,33 @@ def sentence(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]) ->
 
 
 def format_notes(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> list[str]:
-    """Where strict accuracy moves and flexible accuracy does not: a change of format, not of mathematics."""
+    """Where strict accuracy moves and flexible accuracy does not, or by less than half: a change of format."""
     rows = {model["name"]: model for model in models}
     notes = []
     for c in comparisons:
-        if c["greedy"]["outcome"] == "unchanged" or c["flexible"]["outcome"] == c["greedy"]["outcome"]:
+        strict, flexible = c["greedy"], c["flexible"]
+        same = flexible["outcome"] == strict["outcome"]
+        if strict["outcome"] == "unchanged" or (same and 2 * abs(flexible["difference"]) >= abs(strict["difference"])):
             continue
-        kind = "gain" if c["greedy"]["outcome"] == "better" else "loss"
+        kind = "gain" if strict["outcome"] == "better" else "loss"
+        share = "is mostly one of format" if same else "is one of format as far as can be told"
         formed = [rows[name]["format"]["greedy"]["well_formed"] for name in (c["against"], c["model"])]
         notes.append(
-            f"The {kind} of {label(c['model'])} over {label(c['against'])} is one of format as far as can be told: strict "
-            f"accuracy changes by {points(c['greedy']['difference'])} pp, but flexible accuracy, which takes the answer "
-            f"wherever it stands, by {points(c['flexible']['difference'])} pp ({equals(c['flexible']['p'])}); well-formed "
-            f"answers go from {percent(formed[0])} to {percent(formed[1])}."
+            f"The {kind} of {label(c['model'])} against {label(c['against'])} {share}: strict accuracy changes by "
+            f"{points(strict['difference'])} pp, but flexible accuracy, which takes the answer wherever it stands, by "
+            f"{points(flexible['difference'])} pp ({equals(flexible['p'])}); well-formed answers go from "
+            f"{percent(formed[0])} to {percent(formed[1])}."
         )
     return notes
 
 
 def _against(c: dict[str, Any], k: int) -> str:
     greedy, mean = c["greedy"], c["mean"]
-    text = f"{WORDS[greedy['outcome']]} against {label(c['against'])} ({points(greedy['difference'])} pp, {equals(greedy['p'])}"
+    text = f"{AGAINST[greedy['outcome']]} {label(c['against'])} ({points(greedy['difference'])} pp, {equals(greedy['p'])}"
     if k > 1:
         text += f"; mean of {k} samples {points(mean['difference'])} pp, {equals(mean['p'])}"
         if mean["outcome"] != greedy["outcome"]:
-            text += f", {WORDS[mean['outcome']]}"
+            text += f", {ALONE[mean['outcome']]}"
     if greedy["outcome"] == "unchanged" and c["minimum_detectable_effect"]:
         text += f"; a test of this size sees {100 * c['minimum_detectable_effect']:.1f} pp"
     return text + ")"

@@ -1,0 +1,89 @@
+"""The evaluation report: one self-contained HTML page (no network, no scripts), the same in Markdown and JSON.
+
+    python -m scripts.eval_report --params '{"run": "demo", "level": 0.95, "n_boot": 10000, ...}' \
+        --config '{...}' --questions data/demo/questions.json \
+        --evaluations base=data/demo/eval/base.jsonl sft=data/demo/eval/sft.jsonl round1=data/demo/eval/round1.jsonl \
+        --rollouts round1=data/demo/round1/rollouts.jsonl --preferences round1=data/demo/round1/preferences.json \
+        --training sft=checkpoints/demo/sft_lora/training.json --manifests base=checkpoints/demo/base/manifest.json \
+        --usage benchmarks/demo/*.usage.json --html eval_report.html --md eval_report.md --json eval_report.json
+
+Only --evaluations is needed, in the order of the models: the first is the base. What is not given is left out.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts.errors import UserError, run
+from scripts.records import write_json, write_text
+from scripts.report.inputs import named_files
+from scripts.report.render import render, terminal
+from scripts.report.summary import plain, summarise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--params", type=json.loads, required=True, help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title"
+    )
+    parser.add_argument("--config", help="the run's whole configuration: JSON, or a YAML or JSON file")
+    parser.add_argument("--questions", type=Path, help="questions.json")
+    named = {
+        "evaluations": "evaluation records of each model, in order, the base first",
+        "rollouts": "rollouts.jsonl of each round",
+        "preferences": "preferences.json of each round",
+        "training": "training.json of SFT and each round",
+        "manifests": "manifest.json of each model",
+    }
+    for option, text in named.items():
+        parser.add_argument(
+            f"--{option}", nargs="+", action="extend", default=[], metavar="NAME=FILE", help=text,
+            required=option == "evaluations",
+        )  # fmt: skip
+    parser.add_argument("--usage", type=Path, nargs="+", action="extend", default=[], help="usage records of the stages")
+    for option in ("html", "md", "json"):
+        parser.add_argument(f"--{option}", type=Path, required=True)
+    parser.add_argument("--config-output", type=Path, help="write the configuration here as YAML")
+    args = parser.parse_args()
+
+    files = {option: named_files(getattr(args, option), f"--{option}") for option in named}
+    config = read_config(args.config) if args.config else None
+    summary = summarise(
+        args.params,
+        evaluations=files["evaluations"],
+        questions=args.questions,
+        rollouts_=files["rollouts"],
+        preferences=files["preferences"],
+        trainings=files["training"],
+        manifests=files["manifests"],
+        usage=args.usage,
+        config=config,
+    )
+    html, md = render(summary)
+    write_text(args.html, html)
+    write_text(args.md, md)
+    write_json(args.json, summary)
+    if args.config_output:
+        write_text(args.config_output, yaml.safe_dump(plain(config or {}), sort_keys=False, allow_unicode=True))
+    print(f"{terminal(summary)}\n\nReport: {args.html}\n        {args.md}\n        {args.json}")
+
+
+def read_config(text: str) -> dict[str, Any]:
+    """The configuration from JSON text, or from a YAML or JSON file."""
+    try:
+        # JSON as JSON: YAML 1.1 reads 1e-05 as a text.
+        config = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"--config: {text} does not exist") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"--config: not YAML or JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"--config: a mapping was expected, found {type(config).__name__}")
+    return config
+
+
+if __name__ == "__main__":
+    run(main)
