@@ -2,6 +2,7 @@
 
 snakemake --cores all eval_report                                  # the embedded demo
 snakemake --cores all eval_report --configfile configs/abel.yaml   # another run
+snakemake --cores all benchmark_report --configfile configs/benchmark.yaml
 """
 
 from snakemake.utils import min_version
@@ -19,6 +20,11 @@ include: "rules/models.smk"
 include: "rules/rollouts.smk"
 include: "rules/preferences.smk"
 include: "rules/evaluation.smk"
+
+
+if CONFIG["benchmark"]:
+
+    include: "rules/benchmark.smk"
 
 
 localrules:

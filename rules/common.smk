@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+from snakemake.utils import update_config
+
 sys.path.insert(0, str(Path(workflow.basedir)))
 
 from scripts.code_inputs import modules_of
@@ -19,6 +21,9 @@ try:
     if "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", len(visible_gpus()))
     GPUS = workflow.global_resources["gpu"].value
+    if CONFIG["benchmark"] and not GPUS:
+        update_config(config, CONFIG["benchmark"]["without_gpu"])
+        CONFIG = load(config)
     check_paths(CONFIG)
     check_gpus(CONFIG, GPUS)
 except UserError as error:

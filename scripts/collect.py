@@ -3,20 +3,24 @@
 Shared by generate and evaluate.
 """
 
+import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from scripts import journal
 from scripts.engines.interface import Completion, Request, choose, open_engine
 from scripts.errors import UserError
 from scripts.progress import Progress
-from scripts.records import fingerprint
+from scripts.records import fingerprint, write_json
+
+Observer = Callable[[Completion | None], None]
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,13 @@ def seed_of(*parts: object) -> int:
     return int(fingerprint(list(parts))[:8], 16) & 0x7FFFFFFF
 
 
+def length_of(key: str, lengths: dict[str, float], most: int) -> int:
+    """A request's own number of new tokens, 1 to `most`: log-normal with this mean and sigma, drawn by its key."""
+    uniform = (int(fingerprint([key, "length"])[:13], 16) + 0.5) / 16**13
+    normal = NormalDist(math.log(lengths["mean"]) - lengths["sigma"] ** 2 / 2, lengths["sigma"])
+    return min(most, max(1, round(math.exp(normal.inv_cdf(uniform)))))
+
+
 def collect(
     asks: Sequence[Ask],
     *,
@@ -47,14 +58,19 @@ def collect(
     name: str,
     label: str,
     per_item: int,
+    observe: Observer = lambda _: None,
 ) -> list[Completion]:
     """Completions in the order of `asks`.
 
     `sampling` holds top_p, max_new_tokens and stop; `engine` is the config section; `name` is this writer's journal
-    file; `per_item` completions make one question, for the log.
+    file; `per_item` completions make one question, for the log. `observe` is called with None once the engine is ready,
+    then with each completion made.
     """
     engine_name, engine_version = choose(engine["name"], gpus)
     identity = [model_fingerprint, sampling, engine_name, engine_version]
+    lengths = engine["random_lengths"]
+    if lengths:
+        identity.append(lengths)
     keys = [
         fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks
     ]
@@ -66,7 +82,7 @@ def collect(
                 ask.prompt_ids,
                 ask.temperature,
                 sampling["top_p"],
-                sampling["max_new_tokens"],
+                length_of(key, lengths, sampling["max_new_tokens"]) if lengths else sampling["max_new_tokens"],
                 ask.seed,
                 tuple(sampling["stop"]),
             )
@@ -78,7 +94,9 @@ def collect(
         f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make"
     )
     if requests:
-        made = _generate(requests, model, engine, engine_name, gpus, seed, journal_folder, name, label, per_item)
+        made = _generate(
+            requests, model, engine, engine_name, gpus, seed, journal_folder, name, label, per_item, observe
+        )
         if lost := [request.key for request in requests if request.key not in made]:
             raise UserError(
                 f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them"
@@ -98,6 +116,7 @@ def _generate(
     name: str,
     label: str,
     per_item: int,
+    observe: Observer,
 ) -> dict[str, dict[str, Any]]:
     longest = max(len(request.prompt_ids) + request.max_new_tokens for request in requests)
     start = time.monotonic()
@@ -110,14 +129,18 @@ def _generate(
     ):
         ready = time.monotonic() - start
         print(f"{engine_name} engine ready after {ready:.1f} s", flush=True)
+        observe(None)
         progress = Progress(len(requests), label, log_every=20 * per_item)
         for completion in opened.generate(requests):
             made[completion.key] = asdict(completion)
             writer.append(made[completion.key])
             progress.update(1, completion.num_tokens)
+            observe(completion)
             watchdog.feed()
         seconds = progress.close()
     tokens = sum(record["num_tokens"] for record in made.values())
+    timing = {"engine": engine_name, "start_seconds": ready, "seconds": seconds, "made": len(made), "tokens": tokens}
+    write_json(journal_folder / f"{name}.timing.json", timing)
     print(
         f"{label}: {len(made)} trajectories, {tokens} tokens in {seconds:.1f} s = {tokens / max(seconds, 1e-9):,.0f} tokens/s; "
         f"engine start {ready:.1f} s",

@@ -15,6 +15,18 @@ from scripts.regime_w.rewards import check_weights
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 Count = Annotated[int, Field(ge=1)]
+Shape = Literal["abel", "smollm2", "toy"]
+Mode = Literal[
+    "one_at_a_time",
+    "one_question",
+    "pipeline",
+    "shards",
+    "tensor_parallel",
+    "full",
+    "full_shards",
+    "small",
+    "small_one_engine",
+]
 
 
 class Section(BaseModel):
@@ -201,6 +213,15 @@ class Vllm(Section):
     enforce_eager: bool = Field(False, description="skip compilation and CUDA graphs: quick start, slow decoding")
     load_format: Literal["auto", "dummy"] = Field("auto", description="dummy takes random weights, for benchmarks")
     in_flight: int = Field(8192, ge=1, description="requests handed to the engine at once")
+    engines_per_gpu: Count | Literal["auto"] = Field(
+        "auto", description="engines that share a GPU; auto: several for a model so small that the CPU is the bound"
+    )
+
+    @model_validator(mode="after")
+    def _one_way_of_sharing(self) -> "Vllm":
+        if self.tensor_parallel_size > 1 and self.engines_per_gpu not in ("auto", 1):
+            raise ValueError("engines_per_gpu and tensor_parallel_size are both above 1; set one of them to 1")
+        return self
 
 
 class Transformers(Section):
@@ -212,12 +233,22 @@ class Transformers(Section):
     )
 
 
+class Lengths(Section):
+    """Log-normal numbers of new tokens, a request's own, at most max_new_tokens."""
+
+    mean: float = Field(149, gt=0, description="tokens, before the cut at max_new_tokens")
+    sigma: float = Field(0.5, gt=0, description="standard deviation of the logarithm")
+
+
 class Engine(Section):
     """How text is generated, for rollouts and evaluation."""
 
     name: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where it and a GPU are there")
     stall_timeout: int = Field(
         900, ge=10, description="seconds without a finished trajectory after which the engine is given up"
+    )
+    random_lengths: Lengths | None = Field(
+        None, description="when each completion ends, for models of random weights, which never end one; null otherwise"
     )
     vllm: Vllm = Field(default_factory=lambda: Vllm())
     transformers: Transformers = Field(default_factory=lambda: Transformers())
@@ -309,6 +340,30 @@ class Report(Section):
     gallery: int = Field(5, ge=0, description="flipped answers shown in each direction")
 
 
+class Benchmark(Section):
+    """The benchmark: the pipeline's own jobs on a model of random weights (configs/benchmark.yaml)."""
+
+    shape: Shape = Field("abel", description="shape of the model of random weights")
+    small_shape: Shape = Field("smollm2", description="shape of the model that several engines a GPU are measured with")
+    modes: list[Mode] = Field(
+        min_length=1, description="ways of generating to measure; those that need more GPUs are left out"
+    )
+    sample_trajectories: int = Field(16, ge=1, description="sample of one_at_a_time")
+    sample_questions: int = Field(12, ge=1, description="sample of one_question")
+    full_questions: int = Field(7473, ge=1, description="questions of full and full_shards")
+    small_questions: int = Field(2200, ge=1, description="questions of small and small_one_engine")
+    question_tokens: tuple[int, int] = Field((70, 110), description="words of random text a question, a token each")
+    pairs: int = Field(1500, ge=1, description="preference pairs for DPO")
+    pair_tokens: int = Field(200, ge=2, description="mean tokens of a pair's completions, beside the prompt")
+    models: list[str] = Field(default_factory=lambda: ["round1"], min_length=1, description="models that are evaluated")
+    peak_tflops: float | None = Field(
+        None, gt=0, description="dense bfloat16 peak of the GPU; null takes the data sheet's of known GPUs"
+    )
+    without_gpu: dict[str, Any] = Field(
+        default_factory=dict, description="a further overlay over the config, taken on a machine without GPU"
+    )
+
+
 class Config(Section):
     """A run of the pipeline."""
 
@@ -332,6 +387,7 @@ class Config(Section):
     dpo: Dpo = Field(default_factory=lambda: Dpo())
     evaluate: Evaluate = Field(default_factory=lambda: Evaluate())
     report: Report = Field(default_factory=lambda: Report())
+    benchmark: Benchmark | None = Field(None, description="the benchmark's own settings; null for any other run")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

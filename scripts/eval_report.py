@@ -1,10 +1,10 @@
 """The evaluation report: one self-contained HTML page (no network, no scripts), the same in Markdown and JSON.
 
-    python -m scripts.eval_report --params '{"run": "demo", "level": 0.95, "n_boot": 10000, ...}' \
-        --config '{...}' --questions data/demo/questions.json \
-        --evaluations base=data/demo/eval/base.jsonl sft=data/demo/eval/sft.jsonl round1=data/demo/eval/round1.jsonl \
-        --rollouts round1=data/demo/round1/rollouts.jsonl --preferences round1=data/demo/round1/preferences.json \
-        --training sft=checkpoints/demo/sft_lora/training.json --manifests base=checkpoints/demo/base/manifest.json \
+    python -m scripts.eval_report --params '{"run": "demo", "level": 0.95, "n_boot": 10000, ...}' \\
+        --config '{...}' --questions data/demo/questions.json \\
+        --evaluations base=data/demo/eval/base.jsonl sft=data/demo/eval/sft.jsonl round1=data/demo/eval/round1.jsonl \\
+        --rollouts round1=data/demo/round1/rollouts.jsonl --preferences round1=data/demo/round1/preferences.json \\
+        --training sft=checkpoints/demo/sft_lora/training.json --manifests base=checkpoints/demo/base/manifest.json \\
         --usage benchmarks/demo/*.usage.json --html eval_report.html --md eval_report.md --json eval_report.json
 
 Only --evaluations is needed, in the order of the models: the first is the base. What is not given is left out.
@@ -27,7 +27,10 @@ from scripts.report.summary import plain, summarise
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title"
+        "--params",
+        type=json.loads,
+        required=True,
+        help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title",
     )
     parser.add_argument("--config", help="the run's whole configuration: JSON, or a YAML or JSON file")
     parser.add_argument("--questions", type=Path, help="questions.json")
@@ -43,7 +46,9 @@ def main() -> None:
             f"--{option}", nargs="+", action="extend", default=[], metavar="NAME=FILE", help=text,
             required=option == "evaluations",
         )  # fmt: skip
-    parser.add_argument("--usage", type=Path, nargs="+", action="extend", default=[], help="usage records of the stages")
+    parser.add_argument(
+        "--usage", type=Path, nargs="+", action="extend", default=[], help="usage records of the stages"
+    )
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
     parser.add_argument("--config-output", type=Path, help="write the configuration here as YAML")
@@ -75,7 +80,11 @@ def read_config(text: str) -> dict[str, Any]:
     """The configuration from JSON text, or from a YAML or JSON file."""
     try:
         # JSON as JSON: YAML 1.1 reads 1e-05 as a text.
-        config = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+        config = (
+            json.loads(text)
+            if text.lstrip().startswith("{")
+            else yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+        )
     except FileNotFoundError:
         raise UserError(f"--config: {text} does not exist") from None
     except (yaml.YAMLError, ValueError) as error:

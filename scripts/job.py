@@ -183,7 +183,7 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
     env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
     started, start = datetime.now(UTC), time.monotonic()
     try:
-        child = subprocess.Popen(command, env=env, start_new_session=True, preexec_fn=_die_with_parent)
+        child = subprocess.Popen(command, env=env, start_new_session=True, preexec_fn=die_with_parent)
     except OSError as error:
         raise UserError(f"{command[0]}: {error.strerror}; the stage could not be started") from None
     for early in received:
@@ -288,7 +288,8 @@ def _guarded(function: Callable[[], int]) -> int:
     return status
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Make the kernel kill this process when the thread that started it ends (Linux)."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

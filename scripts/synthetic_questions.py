@@ -22,7 +22,7 @@ from scripts.errors import UserError
 
 SPLITS = {"pretrain": (0, 60), "train": (60, 85), "eval": (85, 100)}  # hash ranges, in percent
 STYLES = ("wolfram", "maudlin")
-LARGEST = 100  # of any intermediate result
+LARGEST = 120  # of any intermediate result
 DRILLS, ONE_STEP = 0.5, 0.05  # shares of the pretraining documents
 TRIES = 200_000  # in a row without a new calculation, after which a split counts as used up
 
@@ -43,7 +43,7 @@ OBJECTS = (
 )
 BOXES = ("bags", "boxes", "jars", "bowls", "trays", "packs")
 
-SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 24)
+SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 30)
 # After the first step the Maudlin style goes on with these.
 THEN = ("First, ", "Then, ", "Last, ")
 OPERATIONS: dict[str, tuple[Callable[[int, int], int], str]] = {
@@ -322,7 +322,8 @@ def _one_step(rng: random.Random) -> tuple[str, str]:
 
 
 def _opening(rng: random.Random, question: str) -> str:
-    return rng.choice(("Question: {}\nAnswer:\n", "Problem: {}\nSolution:\n", "{}\n")).format(question)
+    head = rng.choice(("", "", "", "Style: exact.\n\n", "Style: careful.\n\n"))
+    return head + rng.choice(("Question: {}\nAnswer:\n", "Problem: {}\nSolution:\n", "{}\n")).format(question)
 
 
 def _solution(rng: random.Random, steps: list[Step], unit: str) -> str:

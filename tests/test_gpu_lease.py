@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -224,3 +225,81 @@ def test_pretended_gpus_have_a_usage_row(machine: Path) -> None:
     (row,) = usage.summary()
     assert set(row) == {"index", "name", "mean_utilisation", "max_memory_mb", "energy_wh", "mean_power_w"}
     assert row["index"] == 3
+
+
+class Nvml(types.ModuleType):
+    """A driver of two GPUs, the first withheld from us, or in MIG mode with two slices."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, mig: bool = False) -> None:
+        super().__init__("pynvml")
+        self.mig, self.joules = mig, 0
+
+    def nvmlInit(self) -> None: ...
+    def nvmlShutdown(self) -> None: ...
+    def nvmlDeviceGetCount(self) -> int:
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        if index == 0:
+            raise self.NVMLError
+        return "GPU-b"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return uuid
+
+    def nvmlDeviceGetMigMode(self, _: str) -> list[int]:
+        if not self.mig:
+            raise self.NVMLError
+        return [1, 1]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, _: str) -> int:
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, _: str, index: int) -> str:
+        if index > 1:
+            raise self.NVMLError
+        return f"MIG-{index}"
+
+    def nvmlDeviceGetUUID(self, handle: str) -> str:
+        return handle
+
+    def nvmlDeviceGetName(self, _: str) -> str:
+        return "H100"
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, _: str) -> int:
+        self.joules += 3600
+        return self.joules * 1000
+
+    def nvmlDeviceGetUtilizationRates(self, _: str) -> types.SimpleNamespace:
+        if self.mig:
+            raise self.NVMLError
+        return types.SimpleNamespace(gpu=80)
+
+    def nvmlDeviceGetMemoryInfo(self, _: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(used=5 * 2**30)
+
+    def nvmlDeviceGetPowerUsage(self, _: str) -> int:
+        return 350_000
+
+
+@pytest.mark.parametrize(("mig", "ids"), [(False, ["0"]), (True, ["MIG-0", "MIG-1"])])
+def test_what_the_driver_tells(monkeypatch: pytest.MonkeyPatch, mig: bool, ids: list[str]) -> None:
+    monkeypatch.delenv("REGIME_W_FAKE_GPUS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(mig))
+    assert gpu.visible_gpus() == ids
+    with gpu.UsageSampler(ids[:1]) as usage:
+        pass
+    assert usage.summary() == [
+        {
+            "index": 0,
+            "name": "H100",
+            "mean_utilisation": 0.0 if mig else 80.0,
+            "max_memory_mb": 5120,
+            "energy_wh": 1.0,
+            "mean_power_w": 350.0,
+        }
+    ]

@@ -1,5 +1,6 @@
 """The wrapper of every stage: what the stage sees, what becomes of its processes, one copy at a time, its record."""
 
+import functools
 import json
 import os
 import platform
@@ -42,8 +43,11 @@ def start(place: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     jobs = []
 
     def begin(*options: str, code: str = FAMILY) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        # A test run in the background may have SIGINT ignored, and its children with it.
+        heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         jobs.append(
-            subprocess.Popen(command(*options, code=code), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(command(*options, code=code), stdout=pipe, stderr=pipe, text=True, preexec_fn=heed)
         )
         return jobs[-1]
 

@@ -15,9 +15,9 @@ matplotlib.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from scripts.report.names import label
+from scripts.report.names import label as full_label
 
 # Variable of the page's style and the colour that stands for it while matplotlib draws.
 INK, MUTED, LINE, SURFACE = "#1c2127", "#66707c", "#dfe3e8", "#fefefe"
@@ -25,14 +25,16 @@ SERIES = ("#2b6cd4", "#c8620a", "#12806a", "#8a4cc4", "#b8324f", "#7a6a12")
 VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", SURFACE: "--surface"} | {
     colour: f"--s{index}" for index, colour in enumerate(SERIES, 1)
 }
+PERCENT = FuncFormatter(lambda value, _: f"{round(100 * value, 2):g}%")
 MARKERS = ("o", "s", "D", "^", "v", "P")
-WIDTH = 6.4  # inches at 72 points; 460 units across
-STYLE = {
+LONGEST = 26  # characters of a name from outside
+WIDTH = 5.4  # inches at 72 points; 389 units across, about a phone's width
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": "DejaVu Sans",
-    "font.size": 10.5,
-    "axes.titlesize": 10.5,
+    "font.size": 10,
+    "axes.titlesize": 10,
     "axes.labelsize": 10,
     "xtick.labelsize": 10,
     "ytick.labelsize": 10,
@@ -66,6 +68,14 @@ STYLE = {
 }
 
 
+def short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def label(name: str) -> str:
+    return short(full_label(name))
+
+
 def accuracy(models: list[dict[str, Any]], name: str) -> str:
     """Greedy, mean of k, majority of k and pass@k of every model, each with its interval."""
     k = models[0]["k"]
@@ -75,19 +85,19 @@ def accuracy(models: list[dict[str, Any]], name: str) -> str:
         f"majority of {k}": [m["majority"] for m in models],
         f"pass@{k}": [m["pass"][str(k)] for m in models],
     }
-    with canvas(3.5) as (figure, axes):
+    with canvas(3.1) as (figure, axes):
         for index, (metric, estimates) in enumerate(metrics.items()):
             places = [place + (index - 1.5) * 0.15 for place in range(len(models))]
             _estimates(axes, places, estimates, SERIES[index], MARKERS[index], metric)
         _model_ticks(axes, models)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_formatter(PERCENT)
         _legend(figure, axes)
         return svg(figure, name)
 
 
 def differences(comparisons: list[dict[str, Any]], k: int, name: str) -> str:
     """Paired differences with intervals, greedy and mean of k; an interval across zero is no change."""
-    with canvas(1.1 + 0.5 * len(comparisons)) as (figure, axes):
+    with canvas(1.2 + 0.42 * len(comparisons)) as (figure, axes):
         for index, (metric, key) in enumerate((("greedy", "greedy"), (f"mean of {k}", "mean"))):
             for place, comparison in enumerate(comparisons):
                 found = comparison[key]
@@ -112,7 +122,7 @@ def differences(comparisons: list[dict[str, Any]], k: int, name: str) -> str:
 
 
 def pass_at_k(models: list[dict[str, Any]], name: str) -> str:
-    with canvas(3.3) as (figure, axes):
+    with canvas(2.9) as (figure, axes):
         for index, model in enumerate(models):
             sizes = [int(k) for k in model["pass"]]
             colour = _model_colour(index)
@@ -129,7 +139,7 @@ def pass_at_k(models: list[dict[str, Any]], name: str) -> str:
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
         axes.set_xlabel("k")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_formatter(PERCENT)
         _legend(figure, axes)
         return svg(figure, name)
 
@@ -144,17 +154,18 @@ def answer_format(models: list[dict[str, Any]], name: str) -> str:
         }
         for index, (name_, values) in enumerate(bars.items()):
             places = [place + (index - 1) * 0.26 for place in range(len(models))]
-            axes.bar(places, values, width=0.23, color=(SERIES[0], SERIES[1], MUTED)[index], label=name_)
+            colour, alpha = ((SERIES[0], 1), (SERIES[1], 1), (MUTED, 0.45))[index]
+            axes.bar(places, values, width=0.23, color=colour, alpha=alpha, label=name_)
         _model_ticks(axes, models)
         axes.set_ylim(0, 1)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PERCENT)
         _legend(figure, axes)
         return svg(figure, name)
 
 
 def lengths(models: list[dict[str, Any]], name: str) -> str:
     """Share of greedy answers up to a length."""
-    with canvas(3.1) as (figure, axes):
+    with canvas(2.8) as (figure, axes):
         for index, model in enumerate(models):
             quantiles = model["length_quantiles"]
             shares = [position / (len(quantiles) - 1) for position in range(len(quantiles))]
@@ -163,7 +174,7 @@ def lengths(models: list[dict[str, Any]], name: str) -> str:
             )
         axes.set_xlabel("tokens")
         axes.set_ylim(0, 1.02)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PERCENT)
         _legend(figure, axes)
         return svg(figure, name)
 
@@ -179,10 +190,10 @@ def arms(found: dict[str, dict[str, Any]], name: str) -> str:
             places = [(arm["temperature"] or 0) + (index - (len(styles) - 1) / 2) * 0.006 for arm in own]
             colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
             axes.plot(places, [arm["accuracy"]["value"] for arm in own], color=colour, linewidth=1.2, alpha=0.6)
-            _estimates(axes, places, [arm["accuracy"] for arm in own], colour, marker, style)
+            _estimates(axes, places, [arm["accuracy"] for arm in own], colour, marker, short(style))
         axes.set_xticks(sorted({arm["temperature"] or 0 for arm in found.values()}))
         axes.set_xlabel("temperature")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_formatter(PERCENT)
         _legend(figure, axes)
         return svg(figure, name)
 
@@ -192,6 +203,8 @@ def correct_per_question(counts: dict[str, int], name: str) -> str:
         ends = (min(counts, key=int), max(counts, key=int))
         colours = [MUTED if key in ends else SERIES[0] for key in counts]
         bars = axes.bar([int(key) for key in counts], list(counts.values()), width=0.75, color=colours)
+        for place in (0, -1):
+            bars[place].set_alpha(0.5)
         axes.bar_label(bars, fontsize=9, color=MUTED, padding=2)
         axes.set_xticks([int(key) for key in counts])
         axes.set_xlabel("correct trajectories of a question")
@@ -211,16 +224,18 @@ def calibration(bins: list[dict[str, Any]], name: str) -> str:
         axes.set_ylim(-0.04, 1.06)
         axes.set_xlabel("coherence s_wm of a trajectory")
         axes.set_ylabel("correct")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PERCENT)
         return svg(figure, name)
 
 
 def pairs(kept: dict[str, int], dropped: dict[str, int], name: str) -> str:
     """Candidates kept by type and dropped by reason; those that never occurred are left out."""
-    rows = [(f"kept: {key}", count, SERIES[0]) for key, count in kept.items() if count]
-    rows += [(f"dropped: {key.replace('_', ' ')}", count, MUTED) for key, count in dropped.items() if count]
+    rows = [(f"kept: {short(key)}", count, SERIES[0]) for key, count in kept.items() if count]
+    rows += [(f"dropped: {short(key.replace('_', ' '))}", count, MUTED) for key, count in dropped.items() if count]
     with canvas(0.7 + 0.3 * len(rows)) as (figure, axes):
         bars = axes.barh(range(len(rows)), [row[1] for row in rows], height=0.66, color=[row[2] for row in rows])
+        for bar, row in zip(bars, rows, strict=True):
+            bar.set_alpha(1 if row[2] != MUTED else 0.5)
         axes.bar_label(bars, labels=[f"{row[1]:,}" for row in rows], fontsize=9, color=MUTED, padding=3)
         axes.set_yticks(range(len(rows)), [row[0] for row in rows])
         axes.invert_yaxis()
@@ -243,7 +258,7 @@ def training(curves: dict[str, list[list[float]]], name: str) -> str:
     columns = min(2, len(shown))
     rows = -(-len(shown) // columns)
     with plt.rc_context(STYLE):
-        figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, 0.5 + 2.1 * rows), squeeze=False)
+        figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, 0.4 + 1.8 * rows), squeeze=False)
         try:
             for place in grid.flat[len(shown) :]:
                 place.set_visible(False)
@@ -276,7 +291,7 @@ def costs(rows: list[tuple[str, float]], unit: str, name: str) -> str:
     with canvas(0.7 + 0.28 * len(rows)) as (figure, axes):
         bars = axes.barh(range(len(rows)), [value for _, value in rows], height=0.66, color=SERIES[0])
         axes.bar_label(bars, labels=[f"{value:.3g}" for _, value in rows], fontsize=9, color=MUTED, padding=3)
-        axes.set_yticks(range(len(rows)), [title for title, _ in rows])
+        axes.set_yticks(range(len(rows)), [short(title) for title, _ in rows])
         axes.invert_yaxis()
         axes.grid(axis="x")
         axes.grid(visible=False, axis="y")
@@ -298,6 +313,7 @@ def canvas(height: float) -> Iterator[tuple[Figure, Axes]]:
 
 def svg(figure: Figure, name: str) -> str:
     """SVG markup without dates, namespaces and fixed size; ids begin with `name`, so that figures share a page."""
+    name = re.sub(r"[^A-Za-z0-9-]", "", name)
     buffer = io.StringIO()
     with plt.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})

@@ -41,7 +41,8 @@ def equals(p: float) -> str:
 def number(value: Any, digits: int = 2) -> str:
     if value is None:
         return NONE
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}".replace("-", MINUS)
+    text = f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+    return text.removeprefix("-") if not float(text.replace(",", "")) else text.replace("-", MINUS)
 
 
 def duration(seconds: float | None) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from scripts.report.page import key_table, page
+from scripts.report.page import page
+from scripts.report.page_models import key_table
 
 # Everything but line feed and tab; they would upset a terminal, an editor or an XML reader.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -15,6 +16,11 @@ MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 
 def render(summary: dict[str, Any]) -> tuple[str, str]:
     """(HTML, Markdown) of one summary."""
+    return fill(summary, page(summary))
+
+
+def fill(summary: dict[str, Any], sections: list[dict[str, Any]]) -> tuple[str, str]:
+    """(HTML, Markdown) of sections of blocks under the summary's run, title and verdict."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(("html.j2",), default=False),
@@ -24,7 +30,7 @@ def render(summary: dict[str, Any]) -> tuple[str, str]:
         keep_trailing_newline=True,
     )
     environment.filters |= {"clean": clean, "md": markdown, "fenced": fenced}
-    context = {"summary": summary, "sections": page(summary)}
+    context = {"summary": summary, "sections": sections}
     html = environment.get_template("report.html.j2").render(context)
     md = environment.get_template("report.md.j2").render(context)
     return html, re.sub(r"\n{3,}", "\n\n", md)
@@ -53,12 +59,17 @@ def terminal(summary: dict[str, Any]) -> str:
     """The key table in aligned columns, with the verdict above."""
     block, verdict = key_table(summary), summary["verdict"]
     rows = [block["columns"]] + [
-        [f"{c['main']} [{c['sub'].replace(' to ', ', ')}]" if c["sub"] else c["main"] for c in row] for row in block["rows"]
+        [f"{c['main']} [{c['sub'].replace(' to ', ', ')}]" if c["sub"] else c["main"] for c in row]
+        for row in block["rows"]
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(text.ljust(width) if place == 0 else text.rjust(width) for place, (text, width) in enumerate(zip(row, widths)))
+    aligned = [
+        [
+            text.rjust(width) if place else text.ljust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
         for row in rows
     ]
+    lines = ["  ".join(row) for row in aligned]
     said = [verdict["headline"], verdict["sentence"], *verdict["reasons"], *verdict["notes"]]
     return clean("\n".join([*said, "", *lines]))

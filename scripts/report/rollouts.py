@@ -21,7 +21,8 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
     questions = agreed = solvable = majority_right = 0
     per_question: Counter[int] = Counter()
     light: list[dict[str, Any]] = []
-    suspects, disagreements = [], []
+    suspects: list[dict[str, Any]] = []
+    disagreements: list[dict[str, Any]] = []
     disagreeing = 0
     for row in rows:
         trajectories = row["trajectories"]

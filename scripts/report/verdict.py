@@ -69,6 +69,8 @@ def format_notes(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]
     rows = {model["name"]: model for model in models}
     notes = []
     for c in comparisons:
+        if "before" not in c["relation"] and (c["model"] != models[-1]["name"] or "base" not in c["relation"]):
+            continue
         strict, flexible = c["greedy"], c["flexible"]
         same = flexible["outcome"] == strict["outcome"]
         if strict["outcome"] == "unchanged" or (same and 2 * abs(flexible["difference"]) >= abs(strict["difference"])):
@@ -87,7 +89,9 @@ def format_notes(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]
 
 def _against(c: dict[str, Any], k: int) -> str:
     greedy, mean = c["greedy"], c["mean"]
-    text = f"{AGAINST[greedy['outcome']]} {label(c['against'])} ({points(greedy['difference'])} pp, {equals(greedy['p'])}"
+    text = (
+        f"{AGAINST[greedy['outcome']]} {label(c['against'])} ({points(greedy['difference'])} pp, {equals(greedy['p'])}"
+    )
     if k > 1:
         text += f"; mean of {k} samples {points(mean['difference'])} pp, {equals(mean['p'])}"
         if mean["outcome"] != greedy["outcome"]:

@@ -11,15 +11,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+
+from scripts.job import die_with_parent
 
 ETC = Path("/etc/slurm")
 CONFS = ("slurm.conf", "gres.conf")
 TOOLS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scancel", "sinfo")
 GPUS = 8
+PREFIX = "regime-w-slurm-"
 
 SLURM_CONF = """
 ClusterName=regimew
@@ -76,10 +80,14 @@ def cluster() -> Iterator[Path]:
         pytest.skip(f"SLURM is not installed (no {missing[0]}): apt-get install slurmctld slurmd slurm-client munge")
     if os.geteuid():
         pytest.skip("starting SLURM needs root")
-    if present := [name for name in CONFS if (ETC / name).exists()]:
-        pytest.skip(f"{ETC / present[0]} exists: this machine's own SLURM is left alone")
-    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    for link in (ETC / name for name in CONFS):
+        if link.is_symlink() and not _owner_lives(link.resolve().parent):
+            link.unlink()  # left by a session of ours that was killed
+        if os.path.lexists(link):
+            pytest.skip(f"{link} exists: this machine's own SLURM is left alone")
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     folder.chmod(0o755)  # munge clients must reach the socket
+    (folder / "owner").write_text(str(os.getpid()))
     daemons: list[subprocess.Popen[bytes]] = []
     linked: list[Path] = []
     try:
@@ -104,7 +112,7 @@ def cluster() -> Iterator[Path]:
         _wait_for(folder, daemons, lambda: _output("sinfo", "-h", "-p", "gpu", "-o", "%T").startswith("idle"))
         yield folder
         subprocess.run(["scancel", "--partition=gpu,cpu"], check=False, timeout=60)
-        _wait_for(folder, daemons, lambda: not _output("squeue", "-h", "-t", "R,PD,CG"))
+        _wait_for(folder, daemons, lambda: not _output("squeue", "-h"))
     finally:
         for daemon in reversed(daemons):
             daemon.terminate()
@@ -116,6 +124,16 @@ def cluster() -> Iterator[Path]:
         for link in linked:
             link.unlink()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owner_lives(folder: Path) -> bool:
+    """Whether a linked configuration is another's, or that of a running session of ours."""
+    if not folder.name.startswith(PREFIX):
+        return True
+    try:
+        return psutil.pid_exists(int((folder / "owner").read_text()))
+    except (OSError, ValueError):
+        return False
 
 
 def _render(folder: Path) -> None:
@@ -141,14 +159,16 @@ def _start(folder: Path, command: list[str]) -> "subprocess.Popen[bytes]":
     # Jobs inherit slurmd's environment in part: the tests' Python first.
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with open(folder / f"{command[0]}.out", "wb") as out:
-        return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env)
+        return subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, preexec_fn=die_with_parent
+        )
 
 
 def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
 
 
-def _wait_for(folder: Path, daemons: "list[subprocess.Popen[bytes]]", true) -> None:  # type: ignore[no-untyped-def]
+def _wait_for(folder: Path, daemons: "list[subprocess.Popen[bytes]]", true: Callable[[], bool]) -> None:
     end = time.monotonic() + 90
     while not true():
         ended = [daemon for daemon in daemons if daemon.poll() is not None]

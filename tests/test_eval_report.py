@@ -1,0 +1,485 @@
+"""The report: its figures against ones worked out by hand, escaping, the gate, and one-line errors."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import stage
+
+from scripts.errors import UserError
+from scripts.eval_report import read_config
+from scripts.report.inputs import named_files
+from scripts.report.names import points
+from scripts.report.page_models import key_table
+from scripts.report.render import markdown, render, terminal
+from scripts.report.stages import part_of, training, usage
+from scripts.report.summary import plain, summarise
+
+PAYLOAD = "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+QUESTIONS = 10
+PARAMS = {"run": "demo", "n_boot": 500, "gallery": 5, "gpu_hour_usd": 2.0, "rounds": 1, "temperature": 0.8}
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def out(
+    answer: str | None, gold: str, extraction: str = "hash", tokens: int = 20, stop: bool = True, text: str = ""
+) -> dict:
+    return {
+        "text": text or f"so\n#### {answer}",
+        "answer": answer,
+        "correct": stop and answer == gold and extraction in ("hash", "answer", "boxed"),
+        "extraction": extraction,
+        "num_tokens": tokens,
+        "finish_reason": "stop" if stop else "length",
+        "seed": 1,
+    }
+
+
+def rows(greedy: list[dict[str, Any]], right: dict[int, int], question: str = "How many?") -> list[dict[str, Any]]:
+    """Ten questions with gold answers 0 to 9; of its four samples, question i has right.get(i, 0) correct ones."""
+    made = []
+    for index in range(QUESTIONS):
+        gold, count = str(index), right.get(index, 0)
+        samples = [out(gold, gold) for _ in range(count)] + [out("99", gold) for _ in range(4 - count)]
+        made.append(
+            {
+                "id": f"q{index}",
+                "question": question,
+                "gold_answer": gold,
+                "style": "wolfram" if index < 5 else "maudlin",
+            }
+            | {"greedy": greedy[index], "samples": samples}
+        )
+    return made
+
+
+def base_rows(**kwargs: Any) -> list[dict[str, Any]]:
+    """Right on 0 to 3; 8 right but unmarked, 9 right but truncated; no answer on 7; the rest wrong."""
+    greedy = [out(str(i), str(i)) if i < 4 else out("99", str(i)) for i in range(7)]
+    greedy += [out(None, "7", "none"), out("8", "8", "fallback", tokens=40), out("9", "9", tokens=100, stop=False)]
+    return rows(greedy, {0: 4, 1: 1}, **kwargs)
+
+
+def sft_rows(**kwargs: Any) -> list[dict[str, Any]]:
+    """Right on 1 to 8: against base, 4 to 8 are gained and 0 is lost."""
+    return rows(
+        [out(str(i) if 1 <= i <= 8 else "99", str(i)) for i in range(QUESTIONS)], dict.fromkeys(range(8), 4), **kwargs
+    )
+
+
+def rollout(index: int, correct: list[bool], text: str = "x") -> dict[str, Any]:
+    gold, trajectories = str(index), []
+    for place, right in enumerate(correct):
+        style, score = ("wolfram", "maudlin")[place % 2], 1.0 if right else 0.25
+        trajectories.append(
+            {"full_text": text, "answer": gold if right else "99", "reasoning": text, "num_tokens": 10 * (place + 1)}
+            | {"reward": float(right), "correct": right, "arm": f"{style}_{place}", "style": style, "temperature": 0.2}
+            | {"seed": 1, "finish_reason": "stop", "extraction": "hash"}
+            | dict.fromkeys(("s_end", "s_path", "s_cf", "s_wm"), score)
+        )
+    return {"id": f"t{index}", "question": f"Why {text}?", "gold_answer": gold, "trajectories": trajectories}
+
+
+def save(path: Path, content: Any) -> Path:
+    lines = [json.dumps(row) for row in content] if isinstance(content, list) else [json.dumps(content)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def inputs(folder: Path, text: str = "plain") -> dict[str, Any]:
+    """Arguments of `summarise` for a full run; `text` stands wherever text from outside can stand."""
+    evaluations = {"base": base_rows(question=text), "sft": sft_rows(question=text)}
+    evaluations["round1"] = sft_rows(question=text)
+    evaluations["round1"][0]["greedy"] = out("0", "0", text=text)
+    for name in ("base", "sft"):
+        evaluations[name][0]["greedy"]["text"] = text
+        evaluations[name][0]["style"] = text
+    rollouts = [rollout(0, [True] * 4), rollout(1, [True, False] * 2), rollout(2, [False] * 4, text)]
+    rollouts[1]["trajectories"][0] |= {"disagreement": True, "arm": text, "style": text}
+    history = [
+        {
+            "step": step,
+            "loss": 1.0 / step,
+            "rewards/margins": 0.1 * step,
+            "rewards/accuracies": 0.5,
+            "logps/chosen": -40.0 - step,
+        }
+        | {"logps/rejected": float("nan") if step == 2 else -50.0}
+        for step in (1, 2, 3)
+    ]
+    counts = {"questions": 3, "questions_with_pairs": 1, "candidates": 4, "kept": 2, "kept_by_type": {"correctness": 2}}
+    counts |= {"dropped": {"margin": 2, text: 1}, "no_pair_reasons": {"all_correct": 1}, "unanimous_not_gold": ["t2"]}
+    gpu = {
+        "index": 0,
+        "name": text,
+        "mean_utilisation": 80.0,
+        "max_memory_mb": 1024,
+        "energy_wh": 3.0,
+        "mean_power_w": 9,
+    }
+    job = {
+        "stage": "generate",
+        "seconds": 1800,
+        "cpu_seconds": 360,
+        "peak_rss_mb": 512,
+        "gpus": [gpu],
+        "gpu_seconds": 1800,
+    }
+    started = ("2026-01-31T12:00:00+00:00", "2026-01-31T12:15:00+00:00")
+    return {
+        "evaluations": {name: save(folder / f"{name}.jsonl", own) for name, own in evaluations.items()},
+        "rollouts_": {"round1": save(folder / "rollouts.jsonl", rollouts)},
+        "preferences": {"round1": save(folder / "preferences.json", counts)},
+        "trainings": {
+            "sft": save(folder / "sft.json", {"log_history": [], "examples": 0, "steps": 0}),
+            "round1": save(folder / "dpo.json", {"log_history": history, "tokens": 70, "versions": {text: text}}),
+        },
+        "manifests": {
+            "base": save(folder / "manifest.json", {"files": {}, "made_from": {text: text}, "fingerprint": text})
+        },
+        "questions": save(
+            folder / "questions.json", {"train": {text: text}, "overlap": {"exact": 0, "highest": [{text: text}]}}
+        ),
+        "usage": [
+            save(
+                folder / f"benchmarks/demo/round1/generate/{index}-of-2.usage.json",
+                job | {"started": start, "host": text},
+            )
+            for index, start in enumerate(started)
+        ],
+        "config": {"run": text, "base_model": {"trust_remote_code": True}, "learning_rate": 5e-6},
+    }
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return summarise(PARAMS, **inputs(tmp_path_factory.mktemp("plain")))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return summarise(PARAMS | {"run": PAYLOAD, "title": PAYLOAD}, **inputs(tmp_path_factory.mktemp("hostile"), PAYLOAD))
+
+
+def test_model_rows_by_hand(summary: dict[str, Any]) -> None:
+    base, sft, round1 = summary["models"]
+    assert [m["greedy"]["value"] for m in (base, sft, round1)] == [0.4, 0.8, 0.9]
+    # Wilson 1927 for 4 of 10, as in Brown, Cai & DasGupta 2001.
+    assert [base["greedy"]["low"], base["greedy"]["high"]] == pytest.approx([0.1682, 0.6873], abs=1e-4)
+    assert base["mean"]["value"] == pytest.approx(5 / 40)
+    assert {k: e["value"] for k, e in base["pass"].items()} == pytest.approx({"1": 0.125, "2": 0.15, "4": 0.2})
+    assert base["majority"]["value"] == 0.1
+    assert base["flexible"]["value"] == 0.6
+    assert base["format"]["greedy"] == pytest.approx(
+        {"n": 10, "well_formed": 0.7, "fallback": 0.1, "no_answer": 0.1, "truncated": 0.1, "tokens_mean": 30.0}
+        | {"tokens_median": 20.0, "tokens_p95": 73.0, "tokens_max": 100, "tokens_total": 300}
+        | {"tokens_correct": 20.0, "tokens_wrong": 220 / 6}
+    )
+    assert {style: own["n"] for style, own in sft["styles"].items()} == {"plain": 1, "wolfram": 4, "maudlin": 5}
+    assert sft["styles"]["maudlin"]["greedy"]["value"] == 0.8
+
+
+def test_paired_tests_by_hand(summary: dict[str, Any]) -> None:
+    first, *others = summary["comparisons"]
+    assert (first["model"], first["against"], first["relation"]) == ("sft", "base", ["base", "before"])
+    assert [(c["model"], c["against"], c["relation"]) for c in others] == [
+        ("round1", "base", ["base"]),
+        ("round1", "sft", ["sft", "before"]),
+    ]
+    greedy = first["greedy"]
+    assert (greedy["gained"], greedy["lost"], greedy["difference"]) == (5, 1, pytest.approx(0.4))
+    assert greedy["p"] == pytest.approx(2 * (1 + 6) / 2**6)
+    assert greedy["outcome"] == "unchanged"
+    assert first["flexible"]["gained"] == 4  # 4 to 7; 8 is right in both
+    assert first["minimum_detectable_effect"] == pytest.approx((1.959964 + 0.841621) * (0.6 / 10) ** 0.5, abs=1e-5)
+    assert first["mean"]["difference"] == pytest.approx(0.8 - 0.125)
+    assert first["mean"]["outcome"] == "better"
+
+
+def test_flips(summary: dict[str, Any]) -> None:
+    flip = summary["flips"][0]
+    assert (flip["against"], flip["model"]) == ("base", "sft")
+    assert [case["id"] for case in flip["gained"]["shown"]] == ["q4", "q5", "q6", "q7", "q8"]
+    assert flip["lost"]["count"] == 1
+    assert flip["lost"]["shown"][0]["after"]["answer"] == "99"
+
+
+def test_rollouts_by_hand(summary: dict[str, Any]) -> None:
+    found = summary["rollouts"]["round1"]
+    assert found["accuracy"]["value"] == pytest.approx(0.5)
+    assert found["correct_per_question"] == {"0": 1, "1": 0, "2": 1, "3": 0, "4": 1}
+    # 6 right at 1.0, 6 wrong at 0.25: coherence tells them apart, inside the one mixed question too.
+    assert found["coherence"]["s_end"]["auc"] == found["coherence"]["s_wm"]["auc_within"] == 1.0
+    assert found["coherence"]["s_end"]["mean"] == pytest.approx(0.625)
+    assert found["coherence"]["s_end"]["mixed_questions"] == 1
+    assert found["label_suspects"]["count"] == 1
+    assert found["label_suspects"]["shown"][0]["id"] == "t2"
+    assert found["math_verify"]["disagreements"] == 1
+    assert found["unanimous"] == pytest.approx(2 / 3)
+    assert found["arms"]["maudlin_1"]["accuracy"]["value"] == pytest.approx(1 / 3)
+
+
+def test_cost_counts_jobs_side_by_side_once(summary: dict[str, Any]) -> None:
+    (stage_row,) = summary["usage"]["stages"]
+    assert (stage_row["stage"], stage_row["part"], stage_row["jobs"]) == ("generate", "round1", 2)
+    assert stage_row["elapsed_seconds"] == 45 * 60
+    assert stage_row["gpu_seconds"] == 3600
+    assert stage_row["usd"] == pytest.approx(2.0)
+    assert stage_row["tokens"] == 3 * (10 + 20 + 30 + 40)
+    assert summary["usage"]["total"]["elapsed_seconds"] == 45 * 60
+    assert summary["usage"]["total"]["energy_wh"] == 6.0
+
+
+@pytest.mark.parametrize(
+    ("path", "stage_name", "part"),
+    [
+        ("benchmarks/round2/train_sft.usage.json", "train_sft", ""),
+        ("benchmarks/round2/round1/generate/0-of-2.usage.json", "generate", "round1"),
+        ("benchmarks/round2/merge_lora/round12/merged.usage.json", "merge_lora", "round12"),
+        ("benchmarks/round2/merge_lora/sft_merged.usage.json", "merge_lora", "sft_merged"),
+        ("benchmarks/round2/evaluate/base.usage.json", "evaluate", "base"),
+        ("elsewhere/evaluate/round3.usage.json", "evaluate", "round3"),
+    ],
+)
+def test_part_of_a_usage_record(path: str, stage_name: str, part: str) -> None:
+    assert part_of(Path(path), stage_name, "round2") == part
+
+
+def test_usage_without_times_or_gpus() -> None:
+    found = usage([(Path("a/train_sft.usage.json"), {"stage": "train_sft", "seconds": 5})], {}, 1.0, "demo")
+    assert found["total"]["seconds"] == found["total"]["elapsed_seconds"] == 5
+    assert found["stages"][0]["gpu_utilisation"] is None
+
+
+def test_training_alarm_from_the_record_or_from_the_curve() -> None:
+    history = [{"step": 1, "logps/chosen": -40.0}, {"step": 2, "logps/chosen": -52.5}, {"train_runtime": 3.0}]
+    assert training({"log_history": history, "alarm": "it fell"}, None)["alarm"] == "it fell"
+    assert training({"log_history": history, "alarm": None}, None)["alarm"] is None
+    assert training({"log_history": history}, 13.0)["alarm"] is None
+    assert "12.5 nats" in training({"log_history": history}, 10.0)["alarm"]
+
+
+def verdict_of(folder: Path, models: dict[str, list[dict[str, Any]]], **record: Any) -> dict[str, Any]:
+    trainings = {"sft": save(folder / "training.json", record)} if record else {}
+    files = {name: save(folder / f"{name}.jsonl", own) for name, own in models.items()}
+    return summarise(PARAMS, evaluations=files, trainings=trainings)["verdict"]
+
+
+def test_gate(tmp_path: Path) -> None:
+    right, wrong = ([out(str(i) if good else "99", str(i)) for i in range(QUESTIONS)] for good in (True, False))
+    good, bad = rows(right, {}), rows(wrong, {})
+    unmarked = rows([out(str(i), str(i), "fallback") for i in range(QUESTIONS)], {})
+    found = verdict_of(tmp_path, {"base": good, "sft": bad, "round1": bad})
+    assert found["status"] == "regression"
+    assert "SFT is significantly below base: greedy −100.0 pp (exact McNemar p = 0.002)" in found["reasons"][0]
+    assert "Round 1 is significantly below base" in found["reasons"][1]
+    assert verdict_of(tmp_path, {"base": bad, "sft": good})["status"] == "gain"
+    same = verdict_of(tmp_path, {"base": good, "sft": good})
+    assert (same["status"], same["headline"]) == ("unchanged", "No significant change from base to SFT")
+    assert verdict_of(tmp_path, {"base": bad, "sft": good}, alarm="it fell")["status"] == "alarm"
+    assert "nothing to compare" in verdict_of(tmp_path, {"base": good})["headline"]
+    formatted = verdict_of(tmp_path, {"base": unmarked, "sft": good})
+    assert "one of format" in formatted["notes"][0]
+    assert not found["notes"]
+
+
+def test_nothing_from_outside_reaches_the_page_unescaped(hostile: dict[str, Any]) -> None:
+    html, md = render(hostile)
+    assert "&lt;script&gt;" in html
+    tags, attributes = set[str](), set[str]()
+
+    class Collector(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            tags.add(tag)
+            attributes.update(name for name, _ in attrs)
+
+    Collector().feed(html)
+    assert not tags & {"script", "img", "iframe", "object", "embed", "link", "base", "form", "foreignobject"}
+    assert not [name for name in attributes if name.startswith("on")]
+    outside_code = re.sub(r"^(`{3,})text\n.*?^\1$", "", md, flags=re.DOTALL | re.MULTILINE)
+    assert "<" not in outside_code
+
+
+def test_page_needs_no_network(hostile: dict[str, Any], summary: dict[str, Any]) -> None:
+    for content in (hostile, summary):
+        html, _ = render(content)
+        assert set(re.findall(r"\s(?:href|src|xlink:href|action|srcset)=\"(.)", html)) == {"#"}
+        assert not re.search(r"@import|url\((?!#)|http-equiv=\"refresh", html)
+        assert "default-src 'none'" in html
+        assert "http://" not in html
+        assert len(html) < 5_000_000
+
+
+def test_ids_are_unique_and_links_have_targets(summary: dict[str, Any]) -> None:
+    html, _ = render(summary)
+    ids = re.findall(r"\sid=\"([^\"]+)\"", html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", html)) <= set(ids)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_nothing_runs_in_a_browser(hostile: dict[str, Any], tmp_path: Path) -> None:
+    html, _ = render(hostile)
+    page = tmp_path / "page.html"
+    # Without its security policy the page has only its escaping.
+    page.write_text(re.sub(r"<meta http-equiv=[^>]*>", "", html), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"]
+    options += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--virtual-time-budget=2000",
+    ]
+
+    def title(path: Path) -> str:
+        command = [str(CHROMIUM), *options, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        return re.findall("<title>(.*?)</title>", dom, re.DOTALL)[0]
+
+    control = tmp_path / "control.html"
+    control.write_text(f"<title>quiet</title><pre>{PAYLOAD}")
+    assert title(control) == "owned"  # the payload does run where nothing is escaped
+    assert title(page).startswith("&lt;/pre&gt;")
+
+
+def test_markdown_and_terminal_show_the_numbers_of_the_json(summary: dict[str, Any]) -> None:
+    html, md = render(summary)
+    shown = terminal(summary)
+    for model in summary["models"]:
+        for estimate in (model["greedy"], model["mean"], model["majority"], model["pass"]["4"], model["flexible"]):
+            value, ends = f"{100 * estimate['value']:.1f}%", [f"{100 * estimate[end]:.1f}" for end in ("low", "high")]
+            assert f"{value} ({ends[0]} to {ends[1]})" in md
+            assert f"{value}<small>{ends[0]} to {ends[1]}</small>" in html
+            assert f"{value} [{ends[0]}, {ends[1]}]" in shown
+    for comparison in summary["comparisons"]:
+        assert f"{points(comparison['greedy']['difference'])} (" in md
+    assert summary["verdict"]["sentence"] in html
+    assert len({len(line) for line in shown.splitlines()[-3:]}) == 1
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(hostile: dict[str, Any]) -> None:
+    _, md = render(hostile)
+    widths: list[int] = []
+    for line in md.splitlines():
+        if not line.startswith("|"):
+            widths = []
+            continue
+        widths.append(len(re.findall(r"(?<!\\)\|", line)))
+        assert widths[0] == widths[-1], line
+
+
+def test_markdown_text_is_inert() -> None:
+    assert markdown("a|b\n`c` <b> # *d* [e](f)") == r"a\|b \`c\` &lt;b&gt; \# \*d\* \[e\](f)"
+
+
+def test_key_table_has_tokens_beside_every_accuracy(summary: dict[str, Any]) -> None:
+    table = key_table(summary)
+    assert {"greedy", "mean of 4", "flexible", "well formed", "truncated", "tokens"} <= set(table["columns"])
+    assert [row[-1]["main"] for row in table["rows"]] == ["30", "20", "20"]
+
+
+def test_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    arguments = inputs(tmp_path)
+    first, second = (render(summarise(PARAMS, **arguments)) for _ in range(2))
+    assert first == second
+
+
+def test_plain_holds_only_what_json_and_utf8_can() -> None:
+    made = plain({"a": [float("nan"), float("inf"), 1.5], "b": "x\ud800", "c": (True, None)})
+    assert made == {"a": [None, None, 1.5], "b": "x?", "c": [True, None]}
+
+
+def test_config_is_read_from_text_and_file(tmp_path: Path) -> None:
+    assert read_config('{"learning_rate": 5e-06}') == {"learning_rate": 5e-06}
+    assert read_config(str(save(tmp_path / "config.yaml", {"rounds": 2}))) == {"rounds": 2}
+
+
+def run_report(folder: Path, files: dict[str, Path], *more: Any) -> subprocess.CompletedProcess:
+    outputs = [item for kind in ("html", "md", "json") for item in (f"--{kind}", folder / f"report.{kind}")]
+    evaluations = [f"{name}={path}" for name, path in files.items()]
+    return stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *more, *outputs)
+
+
+def test_command_writes_three_files_and_shows_its_figures(tmp_path: Path) -> None:
+    made = inputs(tmp_path)
+    named = {"rollouts": "rollouts_", "preferences": "preferences", "training": "trainings", "manifests": "manifests"}
+    more = [i for option, key in named.items() for i in (f"--{option}", *(f"{n}={p}" for n, p in made[key].items()))]
+    more += ["--questions", made["questions"], "--usage", *made["usage"], "--config", json.dumps(made["config"])]
+    done = run_report(tmp_path, made["evaluations"], *more, "--config-output", tmp_path / "config.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "round 1" in done.stdout
+    assert str(tmp_path / "report.html") in done.stdout
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} in JSON")
+
+    written = json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
+    assert written["models"][0]["greedy"]["value"] == 0.4
+    assert written["training"]["round1"]["curves"]["logps/rejected"][1] == [2, None]
+    assert written["provenance"]["config"]["learning_rate"] == 5e-6
+    assert "learning_rate: 5.0e-06" in (tmp_path / "config.yaml").read_text()
+    assert "trust_remote_code" in (tmp_path / "report.md").read_text()
+
+
+def test_command_with_evaluations_alone(tmp_path: Path) -> None:
+    done = run_report(tmp_path, {"base": save(tmp_path / "base.jsonl", base_rows())})
+    assert done.returncode == 0, done.stderr
+    assert "Only base was evaluated" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda own: own.pop(), "different questions"),
+        (lambda own: own[3].update(gold_answer="x"), "differ in question or gold answer of 'q3'"),
+        (lambda own: own.append(own[0]), "q0 stands twice"),
+        (lambda own: own[2]["samples"].pop(), "q2 has 3 samples"),
+        (lambda own: [row["samples"].pop() for row in own], "sft has 3 samples a question, base 4"),
+        (lambda own: own[1]["greedy"].pop("answer"), "no 'answer'"),
+        (lambda own: own.clear(), "no evaluated question"),
+    ],
+)
+def test_evaluations_that_do_not_fit(tmp_path: Path, change: Any, message: str) -> None:
+    broken = sft_rows()
+    change(broken)
+    files = {"base": save(tmp_path / "base.jsonl", base_rows()), "sft": save(tmp_path / "sft.jsonl", broken)}
+    with pytest.raises(UserError, match=message):
+        summarise(PARAMS, evaluations=files)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("sft=missing.jsonl", "does not exist"), ("sft", "not NAME=FILE"), ("base={base}", "given twice")],
+)
+def test_bad_arguments(tmp_path: Path, argument: str, message: str) -> None:
+    base = save(tmp_path / "base.jsonl", base_rows())
+    with pytest.raises(UserError, match=message):
+        named_files([f"base={base}", argument.format(base=base)], "--evaluations")
+
+
+def test_errors_are_one_line_and_leave_no_report(tmp_path: Path) -> None:
+    files = {"base": save(tmp_path / "base.jsonl", base_rows()), "sft": save(tmp_path / "sft.jsonl", sft_rows()[:-1])}
+    done = run_report(tmp_path, files)
+    assert done.returncode == 2
+    assert "different questions: 9 and 10, 'q9' is only in one" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("report.*"))
+
+
+def test_one_sample_and_no_variation(tmp_path: Path) -> None:
+    made = rows([out("99", str(i)) for i in range(QUESTIONS)], {})
+    for row in made:
+        del row["samples"][1:]
+    files = {name: save(tmp_path / f"{name}.jsonl", made) for name in ("base", "sft")}
+    found = summarise(PARAMS, evaluations=files)
+    assert found["models"][0]["mean"]["value"] == 0
+    assert found["models"][0]["mean"]["high"] > 0.2  # Wilson: nothing right of 10 is no proof of nothing
+    assert found["comparisons"][0]["minimum_detectable_effect"] is None
+    html, _ = render(found)
+    assert not re.search(r"\bnan\b", html, re.IGNORECASE)
