@@ -81,7 +81,7 @@ rule benchmark_model:
         "python -m scripts.job --stage benchmark_model --gpus {resources.gpu}"
         " --lock {output.manifest:q} --usage {output.usage:q} --"
         " python -m scripts.benchmark_model --params {params.config:q}"
-        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee {log:q}"
+        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_adapter:
@@ -106,7 +106,7 @@ rule benchmark_adapter:
         "python -m scripts.job --stage benchmark_adapter --gpus {resources.gpu}"
         " --lock {output.manifest:q} --usage {output.usage:q} --"
         " python -m scripts.benchmark_model --params {params.config:q} --base {input.base:q}"
-        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee {log:q}"
+        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_questions:
@@ -135,7 +135,7 @@ rule benchmark_questions:
         ),
     shell:
         "python -m scripts.benchmark_data --params {params.config:q} --model {input.model:q}"
-        " --train {output.train:q} --eval {output.eval:q} 2>&1 | tee {log:q}"
+        " --train {output.train:q} --eval {output.eval:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_pairs:
@@ -168,7 +168,7 @@ rule benchmark_pairs:
         "python -m scripts.job --stage benchmark_pairs --usage {output.usage:q} --"
         " python -m scripts.benchmark_data --params {params.config:q} --model {input.model:q}"
         " --rollouts {input.rollouts:q} --preferences {output.preferences:q}"
-        " --summary {output.summary:q} 2>&1 | tee {log:q}"
+        " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_generate:
@@ -220,7 +220,7 @@ rule benchmark_generate:
         " --lock {output.record:q} --usage {output.usage:q} --"
         " python -m scripts.benchmark_generate --params {params.config:q} --mode {wildcards.mode}"
         " --model {input.model:q} --questions {input.questions:q} --work {params.work:q}"
-        " --output {output.record:q} --gpus {resources.gpu} 2>&1 | tee {log:q}"
+        " --output {output.record:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_report:
@@ -271,4 +271,4 @@ rule benchmark_report:
         " --adapter {input.adapter:q} --pairs {input.pairs:q} --modes {input.modes:q}"
         " --modes-usage {params.modes_usage:q} --usage {params.usage:q}"
         " --evaluations {params.evaluations:q} --html {output.html:q} --md {output.md:q}"
-        " --json {output.json:q} 2>&1 | tee {log:q}"
+        " --json {output.json:q} 2>&1 | tee -i {log:q}"

@@ -31,6 +31,7 @@ except UserError as error:
 
 RUN = CONFIG["run"]
 NODE_GPUS = 8
+SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
 ROUNDS = [f"round{number}" for number in range(1, CONFIG["rounds"] + 1)]
 MODELS = ["base", "sft", *ROUNDS]
 SHARDS = auto_shards(CONFIG, GPUS)
@@ -45,9 +46,12 @@ wildcard_constraints:
     model=r"base|sft|round[1-9][0-9]*",
 
 
-def code(module):
-    """The module's file and those of all modules of ours that it imports: a real edit reruns what it touches."""
-    return modules_of(f"scripts.{module}", Path(workflow.basedir))
+def code(module, skip=()):
+    """The module's file and those of all modules of ours that it imports, less those that this config never runs:
+    a real edit reruns what it touches."""
+    return modules_of(
+        f"scripts.{module}", Path(workflow.basedir), tuple(f"scripts.{name}" for name in skip)
+    )
 
 
 def part(**sections):

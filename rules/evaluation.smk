@@ -38,7 +38,7 @@ rule evaluate:
         " --usage {output.usage:q} --"
         " python -m scripts.evaluate --params {params.config:q} --model {input.model:q}"
         " --name {wildcards.model} --questions {input.questions:q} --journal {params.journal:q}"
-        " --output {output.records:q} --gpus {resources.gpu} 2>&1 | tee {log:q}"
+        " --output {output.records:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
 
 
 rule eval_report:
@@ -100,4 +100,4 @@ rule eval_report:
         " --rollouts {params.rollouts:q} --preferences {params.preferences:q}"
         " --training {params.training:q} --manifests {params.manifests:q} --usage {input.usage:q}"
         " --html {output.html:q} --md {output.md:q} --json {output.json:q}"
-        " --config-output {output.config:q} 2>&1 | tee {log:q}"
+        " --config-output {output.config:q} 2>&1 | tee -i {log:q}"

@@ -8,7 +8,9 @@ NEEDS    a GPU where there is one
 
 rule base_model:
     input:
-        code=code("base_model"),
+        code=code(
+            "base_model", skip=[] if CONFIG["base_model"]["source"] == "tiny" else ["tiny_model"]
+        ),
         model=(
             [CONFIG["base_model"]["path"]]
             if CONFIG["base_model"]["path"] and Path(CONFIG["base_model"]["path"]).is_file()
@@ -29,7 +31,7 @@ rule base_model:
     shell:
         "python -m scripts.job --stage base_model --lock {output.manifest:q} --usage {output.usage:q} --"
         " python -m scripts.base_model --params {params.config:q}"
-        " --output {output.manifest:q} 2>&1 | tee {log:q}"
+        " --output {output.manifest:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_sft:
@@ -62,7 +64,7 @@ rule train_sft:
         " --usage {output.usage:q} --"
         " python -m scripts.train_sft --params {params.config:q} --base {input.base:q}"
         " --questions {input.questions:q} --work {params.work:q}.work --output {output.manifest:q}"
-        " --gpus {resources.gpu} 2>&1 | tee {log:q}"
+        " --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
 
 
 rule merge_lora:
@@ -89,4 +91,4 @@ rule merge_lora:
         " --usage {output.usage:q} --"
         " python -m scripts.merge_lora --params {params.config:q} --base {input.base:q}"
         " --adapter {input.adapter:q} --output {output.manifest:q} --gpus {resources.gpu}"
-        " 2>&1 | tee {log:q}"
+        " 2>&1 | tee -i {log:q}"

@@ -32,7 +32,7 @@ rule build_preferences:
         "python -m scripts.job --stage build_preferences --usage {output.usage:q} --"
         " python -m scripts.build_preferences --params {params.config:q}"
         " --rollouts {input.rollouts:q} --output {output.preferences:q}"
-        " --summary {output.summary:q} 2>&1 | tee {log:q}"
+        " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_dpo:
@@ -62,4 +62,4 @@ rule train_dpo:
         " --usage {output.usage:q} --"
         " python -m scripts.train_dpo --params {params.config:q} --policy {input.policy:q}"
         " --preferences {input.preferences:q} --work {params.work:q}.work"
-        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee {log:q}"
+        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"

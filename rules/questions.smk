@@ -8,7 +8,7 @@ NEEDS    CPU; network for `source: hub`
 
 rule fetch_questions:
     input:
-        code=code("fetch_questions"),
+        code=code("fetch_questions", skip=[] if "synthetic" in SOURCES else ["synthetic_questions"]),
         files=[
             CONFIG["questions"][name]["path"]
             for name in ("train", "eval")
@@ -32,4 +32,4 @@ rule fetch_questions:
         "python -m scripts.job --stage fetch_questions --usage {output.usage:q} --"
         " python -m scripts.fetch_questions --params {params.config:q}"
         " --train {output.train:q} --heldout {output.heldout:q} --eval {output.eval:q}"
-        " --summary {output.summary:q} 2>&1 | tee {log:q}"
+        " --summary {output.summary:q} 2>&1 | tee -i {log:q}"

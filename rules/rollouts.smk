@@ -39,7 +39,7 @@ rule generate:
         " python -m scripts.generate --params {params.config:q} --model {input.model:q}"
         " --questions {input.questions:q} --round {wildcards.round} --shard {wildcards.shard}"
         " --journal {params.journal:q} --output {output.completions:q} --gpus {resources.gpu}"
-        " 2>&1 | tee {log:q}"
+        " 2>&1 | tee -i {log:q}"
 
 
 rule score_rollouts:
@@ -63,7 +63,7 @@ rule score_rollouts:
         "python -m scripts.job --stage score_rollouts --usage {output.usage:q} --"
         " python -m scripts.score_rollouts --params {params.config:q}"
         " --completions {input.completions:q} --questions {input.questions:q}"
-        " --output {output.rollouts:q} 2>&1 | tee {log:q}"
+        " --output {output.rollouts:q} 2>&1 | tee -i {log:q}"
 
 
 rule check_rollouts:
@@ -84,4 +84,4 @@ rule check_rollouts:
     shell:
         "python -m scripts.job --stage check_rollouts --usage {output.usage:q} --"
         " python -m scripts.check_rollouts --params {params.config:q}"
-        " --rollouts {input.rollouts:q} --output {output.check:q} 2>&1 | tee {log:q}"
+        " --rollouts {input.rollouts:q} --output {output.check:q} 2>&1 | tee -i {log:q}"

@@ -9,14 +9,17 @@ from pathlib import Path
 
 
 @cache
-def modules_of(module: str, root: Path) -> list[str]:
-    """Paths relative to `root`, sorted; imports are read from the syntax tree, nothing is imported."""
+def modules_of(module: str, root: Path, skip: tuple[str, ...] = ()) -> list[str]:
+    """Paths relative to `root`, sorted; imports are read from the syntax tree, nothing is imported.
+
+    Modules in `skip` are left out, and what only they import.
+    """
     found: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
         path = _path(name, root)
-        if path is None or str(path) in found:
+        if path is None or str(path) in found or name in skip:
             continue
         found.add(str(path))
         waiting += _imports(root / path)

@@ -28,6 +28,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -66,6 +67,8 @@ def main() -> None:
     with only_copy(args.lock) as beat, lease(args.gpus) as gpus:
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
         outer = os.getpid()
+        # Python 3.12 warns of threads that libraries started at import; the child uses none of them.
+        warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
         inner = os.fork()
         if not inner:
             os._exit(_guarded(lambda: _stage(args, command, gpus, outer)))
