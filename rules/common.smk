@@ -69,8 +69,13 @@ def training_gpus(section):
 
 
 def threads_for(gpu, cpu):
-    """CPU threads of a rule with and without GPUs; Snakemake lowers them to the cores there are."""
-    return gpu if GPUS else cpu
+    """CPU threads of a rule with and without GPUs; Snakemake lowers them to the cores there are.
+
+    The tiny model's matrices are too small to share: with two threads it is slower than with one.
+    """
+    if GPUS:
+        return gpu
+    return 1 if CONFIG["base_model"]["source"] == "tiny" else cpu
 
 
 def manifest_of(model):

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 from scripts.build_preferences import build, prompt, summarise
 from scripts.collect import length_of
 from scripts.errors import UserError, run
-from scripts.records import load_manifest, read_jsonl, write_json, write_jsonl
+from scripts.records import read_jsonl, write_json, write_jsonl
 
 
 def main() -> None:
@@ -38,7 +38,6 @@ def main() -> None:
         for name, path in (("train", args.train), ("eval", args.eval)):
             write_jsonl(path, questions(name, params[name], params["question_tokens"], words, params["seed"]))
         return
-    load_manifest(args.model)
     rows = read_jsonl(args.rollouts, required=("id", "question", "gold_answer", "trajectories"))
     rows = [marked(row, params, words) for row in rows]
     start = time.monotonic()

@@ -20,6 +20,7 @@ Output: see `record`. What a killed `full` has finished is kept, and only the re
 
 import argparse
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -115,6 +116,7 @@ def main() -> None:
     params = settings(args.params, mode, args.gpus)
     if mode not in KEPT:
         shutil.rmtree(args.work, ignore_errors=True)
+    cold = not any(Path(os.environ.get("VLLM_CACHE_ROOT", ".cache/vllm")).glob("torch_compile_cache/*"))
 
     model, manifest = load_manifest(args.model)
     questions = select(args.questions, params["generate"])
@@ -148,6 +150,7 @@ def main() -> None:
             )
         timeline.close()
         found = timeline.summary() | read_json(args.work / f"{args.mode}.timing.json") | {"engines": engines}
+    found["compile_cache"] = None if found["engine"] != "vllm" else "cold" if cold else "warm"
     write_json(args.output, record(args.mode, asks, params, args.gpus, found))
     print(
         f"{args.mode}: {found['tokens']} tokens in {found['seconds']:.1f} s = {found['tokens_per_second']:,.0f} tokens/s"

@@ -72,8 +72,10 @@ def main() -> None:
         parser.add_argument(f"--{option}", type=Path, required=True)
     args = parser.parse_args()
     base, training = read_json(args.base), read_json(args.adapter.with_name("training.json"))
-    jobs = {mode: read_json(path)["seconds"] for mode, path in named_files(args.modes_usage, "--modes-usage").items()}
-    measured = {record["mode"]: record | {"job_seconds": jobs[record["mode"]]} for record in map(read_json, args.modes)}
+    measured = {record["mode"]: record for record in map(read_json, args.modes)}
+    for mode, path in named_files(args.modes_usage, "--modes-usage").items():
+        job = read_json(path)
+        measured[mode] |= {"job_seconds": job["seconds"], "peak_rss_mb": job["peak_rss_mb"]}
     usage = {name: read_json(path) for name, path in named_files(args.usage, "--usage").items()}
     price = args.params["gpu_hour_usd"]
     modes = joined(measured)
@@ -115,7 +117,7 @@ def joined(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if parts := whole.get("parts"):
             for key in ("made", "tokens", "requests", "gpu_count", "engines"):
                 whole[key] = sum(part[key] for part in parts)
-            for key in ("seconds", "start_seconds", "job_seconds"):
+            for key in ("seconds", "start_seconds", "job_seconds", "peak_rss_mb"):
                 whole[key] = max(part[key] for part in parts)
             used = [part["utilisation"] for part in parts if part["utilisation"] is not None]
             whole["utilisation"] = sum(used) / len(used) if used else None
@@ -266,7 +268,7 @@ def verdict(summary: dict[str, Any]) -> dict[str, Any]:
     ours, model = rows["pipeline"], summary["model"]
     gpu = model.get("gpu")
     size = f"{summary['params']['questions']:,} x {summary['params']['arms']}"
-    sentence = f"Random weights of {model['weights'] / 1e9:.2f} billion ({model['shape']})"
+    sentence = f"{model['weights']:,} random weights (shape: {model['shape']})"
     sentence += f" on {gpu}." if gpu else ", no GPU: toy size, which shows only that every part runs."
     if "seconds" in ours:
         headline = f"{size} trajectories in {duration(ours['seconds'])}, {ours['tokens_per_second']:,.0f} tokens/s"
@@ -280,7 +282,7 @@ def verdict(summary: dict[str, Any]) -> dict[str, Any]:
     missing = [LABELS[mode] for mode in LABELS if mode not in summary["modes"]]
     notes = ["Extrapolated times are for the same tokens at the rate of the sample; all ratios are within this run."]
     if missing:
-        notes.append(f"Not measured here: {', '.join(missing)}.")
+        notes.append(f"Not measured here: {'; '.join(missing)}.")
     return {"status": "unchanged", "headline": headline, "sentence": sentence, "reasons": ratios, "notes": notes}
 
 
@@ -338,7 +340,7 @@ def _compared(metric: str, row: dict[str, Any], total: int) -> dict[str, str]:
         return cell(duration(row["start_seconds"]), "measured")
     if metric == "GPUs":
         return cell(number(row["gpus"]))
-    return cell(dollars(row["usd"]), note)
+    return cell(dollars(row["usd"]), note) if row["gpus"] else cell(NONE)
 
 
 def _generation(summary: dict[str, Any]) -> list[Block]:
@@ -353,7 +355,7 @@ def _generation(summary: dict[str, Any]) -> list[Block]:
                 cell(label, f"{record['engine']}, {record['engines']} engine(s), {record['gpu_count']} GPU(s)"),
                 cell(number(record["made"]), f"of {record['requests']:,}"),
                 cell(number(record["tokens_mean"], 1), f"prompt {record['prompt_tokens_mean']:.0f}"),
-                cell(duration(record["start_seconds"])),
+                cell(duration(record["start_seconds"]), record["compile_cache"] or ""),
                 cell(duration(record["seconds"])),
                 cell(number(record["tokens_per_second"], 0)),
                 cell(number(steady.get("tokens_per_second"), 0)),
@@ -362,15 +364,15 @@ def _generation(summary: dict[str, Any]) -> list[Block]:
                 ),
                 cell(duration(tail.get("seconds")), f"use {_percent(tail.get('utilisation'))}" if tail else ""),
                 cell(duration(tail.get("cost_seconds"))),
-                cell(duration(record["job_seconds"])),
+                cell(duration(record["job_seconds"]), f"{record['peak_rss_mb'] / 1024:.1f} GiB host memory"),
             ]
         )
     columns = ["mode", "trajectories", "tokens each", "engine start", "time", "tokens/s", "steady", "GPU use", "tail"]
     columns += ["tail costs", "whole job"]
     lines = [
         "All figures of this table are measured. The tail begins when no request waits for a place any more; what it costs "
-        "is the time beyond all tokens at the steady rate, taken between a quarter of the requests and the tail. Engine start "
-        "is with cold compile caches where it is the first of its kind on this machine.",
+        "is the time beyond all tokens at the steady rate, taken between a quarter of the requests and the tail. Cold and warm "
+        "say whether vLLM had compiled anything in this folder before.",
         "Requests end at lengths drawn beforehand from a log-normal distribution, since random weights never end a text; "
         f"prompts are random words. Lengths: {json.dumps(summary['params']['random_lengths'])}, at most "
         f"{summary['params']['max_new_tokens']} tokens.",

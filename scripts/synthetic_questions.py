@@ -22,8 +22,9 @@ from scripts.errors import UserError
 
 SPLITS = {"pretrain": (0, 60), "train": (60, 85), "eval": (85, 100)}  # hash ranges, in percent
 STYLES = ("wolfram", "maudlin")
-LARGEST = 120  # of any intermediate result
+LARGEST = 100  # of any intermediate result
 DRILLS, ONE_STEP = 0.5, 0.05  # shares of the pretraining documents
+RARE = 0.12  # share of rare wordings among its problems
 TRIES = 200_000  # in a row without a new calculation, after which a split counts as used up
 
 NAMES = ("Tom", "Anna", "Ben", "Lily", "Sam", "Mia", "Jack", "Nora", "Omar", "Ruth", "Leo", "Eva")
@@ -43,7 +44,7 @@ OBJECTS = (
 )
 BOXES = ("bags", "boxes", "jars", "bowls", "trays", "packs")
 
-SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 30)
+SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 24)
 # After the first step the Maudlin style goes on with these.
 THEN = ("First, ", "Then, ", "Last, ")
 OPERATIONS: dict[str, tuple[Callable[[int, int], int], str]] = {
@@ -63,6 +64,7 @@ class Template(NamedTuple):
     steps: tuple[str, ...]
     ranges: tuple[tuple[int, int], ...]
     wordings: tuple[str, ...]
+    rare_wordings: tuple[str, ...]  # as frequent in the questions, rare in the base model's text
 
 
 class Step(NamedTuple):
@@ -80,6 +82,10 @@ TEMPLATES = (
             "{n} has {a} {box} of {b} {o} and gives {c} away. How many {o} are left?",
             "There are {a} {box} with {b} {o} each. {n} takes {c} {o}. How many {o} are left?",
         ),
+        (
+            "{n} has {a} {box} of {b} {o} but {c} are bad. How many good {o} has {n}?",
+            "{n} needs {a} {box} of {b} {o} and has {c} {o}. How many {o} are missing?",
+        ),
     ),
     Template(
         ("a*b", "1+c"),
@@ -87,6 +93,10 @@ TEMPLATES = (
         (
             "{n} has {a} {box} of {b} {o} and finds {c} more. How many {o} are there?",
             "{n} fills {a} {box} with {b} {o} each and has {c} left over. How many {o} are there?",
+        ),
+        (
+            "After {c} {o} went bad {n} has {a} {box} of {b} good {o}. How many {o} were there before?",
+            "{a} kids have {b} {o} each, {n} has {c}. How many {o} is that?",
         ),
     ),
     Template(
@@ -96,6 +106,10 @@ TEMPLATES = (
             "{n} had {a} {o}, got {b} more and lost {c}. How many {o} are left?",
             "{n} picks {a} {o} and {m} picks {b}. They sell {c}. How many {o} are left?",
         ),
+        (
+            "{n} needs {c} of {a} old and {b} new {o}. How many {o} can {n} sell?",
+            "{n} had {a} {o}. {m} took {c} and gave {b} back. How many {o} has {n} now?",
+        ),
     ),
     Template(
         ("a-b", "1*c"),
@@ -103,6 +117,10 @@ TEMPLATES = (
         (
             "{n} has {a} {box} and sells {b}. Each holds {c} {o}. How many {o} are left?",
             "A shop had {a} {o} and sold {b}. The rest cost {c} dollars each. How many dollars is that?|dollars",
+        ),
+        (
+            "Of {a} {box} {b} are empty. The others hold {c} {o}. How many {o} are there?",
+            "{n} is paid {c} dollars a day for {a} days but is ill for {b}. How many dollars is that?|dollars",
         ),
     ),
     Template(
@@ -112,6 +130,10 @@ TEMPLATES = (
             "{n} buys {a} {o} and {m} buys {b}. Each costs {c} dollars. How many dollars do they pay?|dollars",
             "A room has {a} old and {b} new {box} with {c} {o} each. How many {o} are there?",
         ),
+        (
+            "{n} reads {a} and {m} {b} {o} a day. How many {o} is that in {c} days?",
+            "{c} kids have {a} red and {b} blue {o} each. How many {o} is that?",
+        ),
     ),
     Template(
         ("a*b", "1/c"),
@@ -119,6 +141,10 @@ TEMPLATES = (
         (
             "{n} shares {a} {box} of {b} {o} among {c} friends. How many {o} does each get?",
             "{a} kids bring {b} {o} each and put them in {c} {box}. How many {o} does each hold?",
+        ),
+        (
+            "{n} has {a} {box} of {b} {o} and sells {c} a day. After how many days are all sold?|days",
+            "{c} friends need {a} {box} of {b} {o}. How many must each bring?",
         ),
     ),
     Template(
@@ -128,6 +154,10 @@ TEMPLATES = (
             "{n} had {a} {o} and lost {b}. The rest go in {c} {box}. How many {o} does each hold?",
             "{n} has {a} {o}, keeps {b} and shares the rest among {c} friends. How many {o} does each get?",
         ),
+        (
+            "{n} has {b} of the {a} {o} needed and makes {c} a day. How many days are left?|days",
+            "Of {a} {o} {b} are bad. {c} kids share the good ones. How many has each?",
+        ),
     ),
     Template(
         ("a*b", "c*d", "1+2"),
@@ -135,6 +165,10 @@ TEMPLATES = (
         (
             "{n} buys {a} {o} at {b} dollars each and {c} {p} at {d} dollars each. How many dollars is that?|dollars",
             "{n} has {a} {box} of {b} {o} and {m} has {c} {box} of {d}. How many {o} are there?",
+        ),
+        (
+            "{n} reads {a} {o} a day for {b} days, then {c} a day for {d} days. How many {o} is that?",
+            "In {a} {box} are {b} {o} each, in {c} others {d} each. How many is that?",
         ),
     ),
     Template(
@@ -144,6 +178,10 @@ TEMPLATES = (
             "{n} has {a} {box} of {b} {o}, finds {c} more and loses {d}. How many {o} are left?",
             "{n} gets {a} dollars a day for {b} days. {m} adds {c} and they spend {d}. How many dollars are left?|dollars",
         ),
+        (
+            "{n} has {c} {o}, buys {a} {box} of {b} and needs {d}. How many can {n} sell?",
+            "{a} kids bring {b} {o} each, {n} brings {c}. {d} are bad. How many are good?",
+        ),
     ),
     Template(
         ("a*b", "a+1", "2-c"),
@@ -151,6 +189,10 @@ TEMPLATES = (
         (
             "{n} has {a} {o} and {m} has {b} times as many. They give {c} away. How many {o} are left?",
             "{n} makes {a} {o} and {m} makes {b} times as many. They sell {c}. How many {o} are left?",
+        ),
+        (
+            "{n} reads {a} {o}, then {b} times as many. {c} were bad. How many were good?",
+            "{n} sells {a} {o}, {m} sells {b} times as many. They get {c} back. How many are sold?",
         ),
     ),
     Template(
@@ -160,6 +202,10 @@ TEMPLATES = (
             "{n} has {a} {o} and {m} has {b} more than that. They give {c} away. How many {o} are left?",
             "{n} makes {a} {o} and {m} makes {b} more than that. They sell {c}. How many {o} are left?",
         ),
+        (
+            "{n} reads {a} {o}, then {b} more than before. {c} were bad. How many were good?",
+            "{n} sells {a} {o}, {m} sells {b} more than {n}. They get {c} back. How many are sold?",
+        ),
     ),
     Template(
         ("a+b", "1*c", "2-d"),
@@ -168,6 +214,10 @@ TEMPLATES = (
             "{n} makes {a} {o} a day and {m} makes {b}. After {c} days they sell {d}. How many {o} are left?",
             "{n} gets {a} dollars a day and {m} gets {b}. After {c} days they spend {d}. "
             "How many dollars are left?|dollars",
+        ),
+        (
+            "{c} kids have {a} red and {b} blue {o} each. {d} are bad. How many are good?",
+            "{n} buys {a} {o} and {m} {b}, for {c} dollars each. They get {d} dollars back. How many dollars is that?|dollars",
         ),
     ),
 )
@@ -195,7 +245,7 @@ def generate(n: int, split: str, seed: int) -> list[dict[str, Any]]:
         if key in seen:
             continue
         seen.add(key)
-        question, unit = _question(rng, template, operands)
+        question, unit = _question(rng, template.wordings + template.rare_wordings, operands)
         gold = str(steps[-1].result)
         rationales = {style: f"{rationale(steps, style, unit)}\n#### {gold}" for style in STYLES}
         rows.append(
@@ -226,7 +276,8 @@ def pretraining_text(n: int, seed: int) -> Iterator[list[tuple[str, str]]]:
             yield [_one_step(rng)]
         else:
             template, operands, steps = _problem(rng, "pretrain")
-            question, unit = _question(rng, template, operands)
+            wordings = template.rare_wordings if rng.random() < RARE else template.wordings
+            question, unit = _question(rng, wordings, operands)
             yield [(_opening(rng, question), _solution(rng, steps, unit))]
 
 
@@ -282,9 +333,9 @@ def _calculate(formulas: tuple[str, ...], operands: dict[str, int]) -> list[Step
     return steps
 
 
-def _question(rng: random.Random, template: Template, operands: dict[str, int]) -> tuple[str, str]:
+def _question(rng: random.Random, wordings: tuple[str, ...], operands: dict[str, int]) -> tuple[str, str]:
     """Wording with names and objects, and the unit of the answer."""
-    wording, _, unit = rng.choice(template.wordings).partition("|")
+    wording, _, unit = rng.choice(wordings).partition("|")
     n, m = rng.sample(NAMES, 2)
     o, p = rng.sample(OBJECTS, 2)
     return wording.format(n=n, m=m, o=o, p=p, box=rng.choice(BOXES), **operands), unit or o

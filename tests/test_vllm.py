@@ -7,6 +7,7 @@ from conftest import save_random_model
 
 from scripts.engines.interface import Request
 from scripts.engines.transformers import open_transformers
+from scripts.errors import UserError
 
 pytestmark = [
     pytest.mark.vllm,
@@ -24,6 +25,7 @@ PARAMS = {
     "enforce_eager": True,
     "load_format": "auto",
     "in_flight": 16,
+    "engines_per_gpu": 1,
 }
 
 
@@ -69,3 +71,22 @@ def test_stop_texts(engine):
     for key, completion in texts(engine, requests(0.0, stop=(letter,))).items():
         assert letter not in completion.text
         assert free[key].text.startswith(completion.text)
+
+
+@pytest.fixture(scope="module")
+def two_engines(model):
+    from scripts.engines.vllm import open_vllm
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        with open_vllm(model, PARAMS | {"engines_per_gpu": 2}, gpus=0, seed=0, max_model_len=64) as opened:
+            yield opened
+
+
+def test_two_engines_answer_as_one_and_the_death_of_one_ends_in_a_line(engine, two_engines):
+    asked = requests(1.0)
+    assert texts(two_engines, asked) == texts(engine, asked)
+    assert texts(two_engines, asked[:1]) == texts(engine, asked[:1])
+    two_engines.pipes[0].send("no requests")  # its worker fails on them
+    with pytest.raises(UserError, match="one of the vLLM engines that share the GPU died"):
+        texts(two_engines, asked)
