@@ -321,7 +321,8 @@ def _calculate(formulas: tuple[str, ...], operands: dict[str, int]) -> list[Step
     """The steps with their results; None where one is out of bounds or a division leaves a rest."""
     values = dict(operands)
     steps = []
-    for number, (x, operation, y) in enumerate(formulas, 1):
+    for number, formula in enumerate(formulas, 1):
+        x, operation, y = tuple(formula)
         left, right = values[x], values[y]
         if operation == "/" and left % right:
             return None

@@ -57,11 +57,13 @@ class Muon(torch.optim.Optimizer):
     def _update(self, parameters: list[Tensor], lr: float) -> None:
         updates = []
         for parameter in parameters:
-            state = self.state[parameter]
+            state, gradient = self.state[parameter], parameter.grad
+            if gradient is None:
+                raise ValueError("a parameter without gradient")
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(parameter)
-            state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
-            updates.append(parameter.grad.lerp(state["momentum"], MOMENTUM))  # Nesterov
+            state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+            updates.append(gradient.lerp(state["momentum"], MOMENTUM))  # Nesterov
         wide = [u if u.shape[0] <= u.shape[1] else u.T for u in updates]
         for parameter, update in zip(parameters, orthogonalise(torch.stack(wide)), strict=True):
             rows, columns = parameter.shape

@@ -15,9 +15,9 @@ PARTS = ("Snakefile", "config.yaml", "config.schema.json", "rules", "scripts", "
 STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"}
 
 
-def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess:
+def snakemake(folder: Path, *arguments: str, cores: int = 2, timeout: int = 600) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, list[str]]:
