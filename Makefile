@@ -5,7 +5,10 @@
 # make test_slurm    a real SLURM on this machine (Debian packages slurmctld slurmd slurm-client munge)
 
 SHELL := bash
-PYTHON ?= $(firstword $(shell command -v python3.12 python3.11 python3 2>/dev/null))
+# The first Python that is 3.11 or 3.12 and really runs (version managers leave names that do not).
+FITS = import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for name in python3 python3.12 python3.11; do \
+  $$name -c '$(FITS)' 2>/dev/null && { command -v $$name; break; }; done)
 VENV ?= .venv
 # GPUs take vLLM and its torch; machines without one take the CPU pins.
 KIND ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
@@ -43,8 +46,7 @@ format: $(VENV)/.dev
 	$(VENV)/bin/snakefmt Snakefile rules
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
-	  || { echo "error: Python 3.11 or 3.12 is needed, found $$($(PYTHON) --version); set PYTHON=..."; exit 2; }
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 with venv is needed; install one or set PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.cpu: envs/cpu.txt envs/base.txt | $(VENV)/bin/python
