@@ -1,6 +1,7 @@
 """What all rules share: the checked config, the GPUs at hand, the code a rule depends on. No rules here."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -21,6 +22,10 @@ try:
     if "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", len(visible_gpus()))
     GPUS = workflow.global_resources["gpu"].value
+    # A cluster's node parses this again and sees other GPUs: the plan is the main process's.
+    if workflow.is_main_process:
+        os.environ["REGIME_W_GPU_CAP"] = str(GPUS)
+    GPUS = int(os.environ.get("REGIME_W_GPU_CAP", GPUS))
     if CONFIG["benchmark"] and not GPUS:
         update_config(config, CONFIG["benchmark"]["without_gpu"])
         CONFIG = load(config)
