@@ -169,8 +169,8 @@ def settings(params: dict[str, Any], mode: str, gpus: int) -> dict[str, Any]:
         vllm |= {"enforce_eager": True, "engines_per_gpu": 1}
     if mode == "tensor_parallel":
         vllm |= {"tensor_parallel_size": gpus, "engines_per_gpu": 1}
-    if mode == "small_one_engine":
-        vllm["engines_per_gpu"] = 1
+    if mode in ("small", "small_one_engine"):
+        vllm["engines_per_gpu"] = "auto" if mode == "small" else 1
     if mode in ("full", "full_shards"):
         generate["n_samples"] = sizes["full_questions"]
     if mode in ("small", "small_one_engine"):

@@ -119,7 +119,7 @@ def test_modes_change_only_what_they_are_about():
     assert settings(params, "full", 1)["generate"]["n_samples"] == 7473
     assert settings(params, "one_at_a_time", 1)["engine"]["transformers"]["mode"] == "one_at_a_time"
     assert settings(params, "small_one_engine", 1)["engine"]["vllm"]["engines_per_gpu"] == 1
-    assert config["engine"]["vllm"]["engines_per_gpu"] == "auto"
+    assert settings(params, "small", 1)["engine"]["vllm"]["engines_per_gpu"] == "auto"
 
 
 def test_engines_of_a_gpu(tmp_path, monkeypatch):
