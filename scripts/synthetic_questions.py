@@ -7,9 +7,9 @@ Record: {"id": "synthetic-eval-1-00017", "question": "Tom has 3 bags of 9 apples
          "answer": "Step 1: 3*9=27 apples.\nStep 2: 27-5=22 apples.\n#### 22", "gold_answer": "22",
          "rationales": {"wolfram": (as answer), "maudlin": "First, 3*9=27. Check: 27/9=3.\nThen, ... \n#### 22"}}
 
-The splits (pretrain, train, eval) are disjoint by construction: a calculation, that is steps and numbers, belongs to one
-split by its hash, so none of an evaluation question's calculations stands in a training question or in the base model's text,
-whatever names, objects or wording.
+The splits (pretrain, train, eval) are disjoint by construction: a calculation, that is all steps and numbers of a problem,
+belongs to one split by its hash, so that no evaluation question's calculation stands in a training question or in the base
+model's text, whatever names, objects or wording. Single sums, as drills have them, are common to all.
 """
 
 import hashlib
@@ -24,24 +24,12 @@ SPLITS = {"pretrain": (0, 60), "train": (60, 85), "eval": (85, 100)}  # hash ran
 STYLES = ("wolfram", "maudlin")
 LARGEST = 100  # of any intermediate result
 DRILLS, ONE_STEP = 0.5, 0.05  # shares of the pretraining documents
-RARE = 0.12  # share of rare wordings among its problems
+RARE, HASHED, STYLED = 0.12, 0.02, 0.4  # shares among its problems: rare wordings, ends in `#### N`, styles named
+DRILL_SUMS = 8
 TRIES = 200_000  # in a row without a new calculation, after which a split counts as used up
 
 NAMES = ("Tom", "Anna", "Ben", "Lily", "Sam", "Mia", "Jack", "Nora", "Omar", "Ruth", "Leo", "Eva")
-OBJECTS = (
-    "apples",
-    "pens",
-    "books",
-    "cards",
-    "eggs",
-    "coins",
-    "shells",
-    "stamps",
-    "cookies",
-    "marbles",
-    "pears",
-    "beads",
-)
+OBJECTS = tuple("apples pens books cards eggs coins shells stamps cookies marbles pears beads".split())
 BOXES = ("bags", "boxes", "jars", "bowls", "trays", "packs")
 
 SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 24)
@@ -265,7 +253,7 @@ def pretraining_text(n: int, seed: int) -> Iterator[list[tuple[str, str]]]:
     follows from it.
 
     DRILLS of them are single sums, ONE_STEP problems of one step, the rest problems of split pretrain. Solutions come in both
-    styles and end in several ways, seldom in the `#### N` that fine-tuning teaches.
+    styles, whatever style the text names, and end in several ways, seldom in the `#### N` that fine-tuning teaches.
     """
     rng = random.Random(f"pretraining-{seed}")
     for _ in range(n):
@@ -356,7 +344,7 @@ def _sum(rng: random.Random) -> Step:
 def _drill(rng: random.Random) -> list[tuple[str, str]]:
     return [
         (f"{left}{operation}{right}=", f"{result}.\n")
-        for left, operation, right, result in (_sum(rng) for _ in range(8))
+        for left, operation, right, result in (_sum(rng) for _ in range(DRILL_SUMS))
     ]
 
 
@@ -374,12 +362,12 @@ def _one_step(rng: random.Random) -> tuple[str, str]:
 
 
 def _opening(rng: random.Random, question: str) -> str:
-    head = rng.choice(("", "", "", "Style: exact.\n\n", "Style: careful.\n\n"))
+    head = rng.choice(("Style: exact.\n\n", "Style: careful.\n\n")) if rng.random() < STYLED else ""
     return head + rng.choice(("Question: {}\nAnswer:\n", "Problem: {}\nSolution:\n", "{}\n")).format(question)
 
 
 def _solution(rng: random.Random, steps: list[Step], unit: str) -> str:
     gold = steps[-1].result
     endings = (f"Result {gold}", f"So {gold} {unit}.", f"This makes {gold}.", f"Thus {gold} {unit} in all.")
-    ending = f"#### {gold}" if rng.random() < 0.02 else rng.choice(endings)
+    ending = f"#### {gold}" if rng.random() < HASHED else rng.choice(endings)
     return f"{rationale(steps, rng.choice(STYLES), unit)}\n{ending}"
