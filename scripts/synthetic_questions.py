@@ -26,10 +26,10 @@ LARGEST = 100  # of any intermediate result
 DRILLS, ONE_STEP = 0.5, 0.05  # shares of the pretraining documents
 RARE, HASHED, STYLED = 0.12, 0.02, 0.4  # shares among its problems: rare wordings, ends in `#### N`, styles named
 DRILL_SUMS = 8
-TRIES = 200_000  # in a row without a new calculation, after which a split counts as used up
+TRIES = 20_000  # in a row without a new calculation, after which a split counts as used up
 
 NAMES = ("Tom", "Anna", "Ben", "Lily", "Sam", "Mia", "Jack", "Nora", "Omar", "Ruth", "Leo", "Eva")
-OBJECTS = tuple("apples pens books cards eggs coins shells stamps cookies marbles pears beads".split())
+OBJECTS = ("apples", "pens", "books", "cards", "eggs", "coins", "shells", "stamps", "cups", "kites", "pears", "beads")
 BOXES = ("bags", "boxes", "jars", "bowls", "trays", "packs")
 
 SMALL, TABLE, MORE, SUM = (2, 5), (2, 9), (2, 12), (2, 24)
@@ -119,7 +119,7 @@ TEMPLATES = (
             "A room has {a} old and {b} new {box} with {c} {o} each. How many {o} are there?",
         ),
         (
-            "{n} reads {a} and {m} {b} {o} a day. How many {o} is that in {c} days?",
+            "{n} counts {a} and {m} {b} {o} a day. How many {o} is that in {c} days?",
             "{c} kids have {a} red and {b} blue {o} each. How many {o} is that?",
         ),
     ),
@@ -155,7 +155,7 @@ TEMPLATES = (
             "{n} has {a} {box} of {b} {o} and {m} has {c} {box} of {d}. How many {o} are there?",
         ),
         (
-            "{n} reads {a} {o} a day for {b} days, then {c} a day for {d} days. How many {o} is that?",
+            "{n} counts {a} {o} a day for {b} days, then {c} a day for {d} days. How many {o} is that?",
             "In {a} {box} are {b} {o} each, in {c} others {d} each. How many is that?",
         ),
     ),
@@ -179,7 +179,7 @@ TEMPLATES = (
             "{n} makes {a} {o} and {m} makes {b} times as many. They sell {c}. How many {o} are left?",
         ),
         (
-            "{n} reads {a} {o}, then {b} times as many. {c} were bad. How many were good?",
+            "{n} counts {a} {o}, then {b} times as many. {c} were bad. How many were good?",
             "{n} sells {a} {o}, {m} sells {b} times as many. They get {c} back. How many are sold?",
         ),
     ),
@@ -191,7 +191,7 @@ TEMPLATES = (
             "{n} makes {a} {o} and {m} makes {b} more than that. They sell {c}. How many {o} are left?",
         ),
         (
-            "{n} reads {a} {o}, then {b} more than before. {c} were bad. How many were good?",
+            "{n} counts {a} {o}, then {b} more than before. {c} were bad. How many were good?",
             "{n} sells {a} {o}, {m} sells {b} more than {n}. They get {c} back. How many are sold?",
         ),
     ),

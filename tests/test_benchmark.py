@@ -2,14 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from statistics import mean
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT, clone_to
 
 from scripts.benchmark_generate import Timeline, settings
 from scripts.benchmark_model import SHAPES, train_tokenizer
@@ -19,8 +18,6 @@ from scripts.config import load
 from scripts.engines.interface import Completion
 from scripts.engines.vllm import engines_per_gpu
 from scripts.errors import UserError
-
-PARTS = ("Snakefile", "config.yaml", "config.schema.json", "rules", "scripts", "configs", "envs", "profiles")
 
 
 def measured(mode, made, tokens, seconds, gpus=1, **more):
@@ -156,32 +153,30 @@ def test_the_shape_is_abels():
 
 
 def test_the_whole_benchmark_at_toy_size(tmp_path):
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
-        copy(ROOT / part, tmp_path / part)
+    folder = clone_to(tmp_path / "clone")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "benchmark_report", "--configfile"]
     command.append("configs/benchmark.yaml")
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "results/benchmark/benchmark_report.json").read_text())
+    found = json.loads((folder / "results/benchmark/benchmark_report.json").read_text())
     rows = {row["mode"]: row for row in found["comparison"]}
     assert rows["pipeline"]["kind"] == "measured"
     assert rows["one_at_a_time"]["kind"] == "extrapolated"
     assert rows["one_question"]["kind"] == "not measured"
     assert found["modes"]["pipeline"]["made"] == 64
     # Random weights hardly ever end a text: requests have the length that was drawn for them.
-    rollouts = (tmp_path / "data/benchmark/round1/rollouts.jsonl").read_text().splitlines()
+    rollouts = (folder / "data/benchmark/round1/rollouts.jsonl").read_text().splitlines()
     reasons = [t["finish_reason"] for line in rollouts for t in json.loads(line)["trajectories"]]
     assert reasons.count("length") >= 60
     assert found["dpo"]["pairs"] == 12
     assert found["dpo"]["flops"] > 0
     assert {row["phase"] for row in found["phases"]} >= {"merge", "generate", "train_dpo", "evaluate"}
     assert found["evaluations"]["round1"]["questions"] == 6
-    page = (tmp_path / "results/benchmark/benchmark_report.html").read_text()
+    page = (folder / "results/benchmark/benchmark_report.html").read_text()
     assert "extrapolated from 6 of 64" in page
     assert "Not measured here: one question a call" in page
     assert "random texts" in page
-    again = subprocess.run([*command, "--dry-run"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    again = subprocess.run([*command, "--dry-run"], cwd=folder, env=environment, capture_output=True, text=True)
     assert "Nothing to be done" in again.stdout + again.stderr

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT
 from jsonschema import Draft202012Validator
 
 from scripts.config import Config, load, schema

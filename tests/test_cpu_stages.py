@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import stage
+from helpers import stage
 
 from scripts.check_rollouts import check
 from scripts.errors import UserError

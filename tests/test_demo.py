@@ -2,10 +2,10 @@
 
 import json
 import re
-import shutil
 
 import pytest
-from test_workflow import PARTS, edit_config, planned, snakemake
+from helpers import clone_to, snakemake
+from test_workflow import edit_config, planned
 
 from scripts.records import read_json, read_jsonl
 
@@ -15,13 +15,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """A clone with the finished demo, and what Snakemake printed."""
-    from conftest import ROOT
-
-    folder = tmp_path_factory.mktemp("demo") / "clone"
-    folder.mkdir()
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
-        copy(ROOT / part, folder / part)
+    folder = clone_to(tmp_path_factory.mktemp("demo") / "clone")
     done = snakemake(folder, "eval_report", timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder, done.stdout + done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import stage
+from helpers import stage
 
 from scripts.errors import UserError
 from scripts.eval_report import read_config

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from scripts import gpu
 from scripts.errors import UserError
-from tests.conftest import ROOT
 
 # Takes a lease, claims each GPU by an exclusive file of its own, and gives it back: two holders at once would collide.
 HOLDER = """

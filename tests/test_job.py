@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from helpers import ROOT
 
 from scripts import gpu, job
 from scripts.errors import UserError
-from tests.conftest import ROOT
 
 # A stage with a helper in a session of its own, as torchrun starts its workers; both tell their pids, then sleep.
 FAMILY = """

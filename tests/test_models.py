@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from conftest import save_random_model, stage
+from helpers import save_random_model, stage
 
 from scripts.errors import UserError
 from scripts.models import check_adapter, check_model

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import save_random_model, stage
+from helpers import save_random_model, stage
 
 from scripts import evaluate, generate, train_dpo, train_sft
 from scripts.records import load_manifest, read_json, write_jsonl, write_manifest

@@ -3,7 +3,7 @@
 import importlib.util
 
 import pytest
-from conftest import save_random_model
+from helpers import save_random_model
 
 from scripts.engines.interface import Request
 from scripts.engines.transformers import open_transformers

@@ -3,21 +3,13 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import clone_to, snakemake
 
-PARTS = ("Snakefile", "config.yaml", "config.schema.json", "rules", "scripts", "configs", "envs", "profiles")
 STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"}
-
-
-def snakemake(folder: Path, *arguments: str, cores: int = 2, timeout: int = 600) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, list[str]]:
@@ -52,11 +44,7 @@ def edit_config(folder: Path, **changes: object) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A clone whose outputs all exist and are recorded as made with its config."""
-    folder = tmp_path_factory.mktemp("finished") / "clone"
-    folder.mkdir()
-    for part in PARTS:
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
-        copy(ROOT / part, folder / part)
+    folder = clone_to(tmp_path_factory.mktemp("finished") / "clone")
     listed = snakemake(folder, "eval_report", "--summary")
     assert listed.returncode == 0, listed.stdout + listed.stderr
     outputs = [line.split("\t")[0] for line in listed.stdout.splitlines()[1:]]

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-
-from tests.conftest import ROOT
+from helpers import ROOT
 
 pytestmark = pytest.mark.slurm
 SNAKEFILE = Path(__file__).parent / "workflow" / "Snakefile"
