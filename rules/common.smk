@@ -1,7 +1,6 @@
 """What all rules share: the checked config, the GPUs at hand, the code a rule depends on. No rules here."""
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -14,18 +13,14 @@ from scripts.code_inputs import modules_of
 from scripts.config import load
 from scripts.errors import UserError
 from scripts.gpu import visible_gpus
-from scripts.plan import auto_shards, check_gpus, check_paths
+from scripts.plan import auto_shards, check_gpus, check_paths, planned_gpus
 
 try:
     CONFIG = load(config)
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.
     if "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", len(visible_gpus()))
-    GPUS = workflow.global_resources["gpu"].value
-    # A cluster's node parses this again and sees other GPUs: the plan is the main process's.
-    if workflow.is_main_process:
-        os.environ["REGIME_W_GPU_CAP"] = str(GPUS)
-    GPUS = int(os.environ.get("REGIME_W_GPU_CAP", GPUS))
+    GPUS = planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
     if CONFIG["benchmark"] and not GPUS:
         update_config(config, CONFIG["benchmark"]["without_gpu"])
         CONFIG = load(config)

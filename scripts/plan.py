@@ -1,6 +1,7 @@
 """Decisions made before any job runs: does the config fit this machine, how many shards are worth it."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,14 @@ from scripts.errors import UserError
 # An engine start costs about as much as generating this many trajectories with a 7B model on an H100
 # (docs/RESULTS.md): more shards than that would mostly start engines.
 TRAJECTORIES_A_START = 4000
+
+
+def planned_gpus(here: int, main_process: bool) -> int:
+    """The GPUs that the plan is made for: a cluster's node parses the Snakefile again and has others, so the main
+    process hands its number on in the environment."""
+    if main_process:
+        os.environ["REGIME_W_GPU_CAP"] = str(here)
+    return int(os.environ.get("REGIME_W_GPU_CAP", here))
 
 
 def check_paths(config: dict[str, Any]) -> None:

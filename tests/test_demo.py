@@ -113,7 +113,7 @@ def test_other_shards_and_a_ninth_arm_keep_finished_trajectories(demo):
     assert (folder / "data/demo/round1/rollouts.jsonl").read_bytes() == before
 
     arms = read_json_config(folder)["arms"]
-    edit_config(folder, arms=[*arms, {"name": "wolfram_t10", "style": "wolfram", "temperature": 1.0}])
+    edit_config(folder, arms=[*arms, {"name": "wolfram_t12", "style": "wolfram", "temperature": 1.2}])
     done = snakemake(folder, "data/demo/round1/completions/0-of-1.jsonl")
     assert done.returncode == 0, done.stderr
     asked, kept, made = _counts(done.stdout + done.stderr)

@@ -90,7 +90,7 @@ def test_arms_and_shards_rerun_generate_and_below(clone, edit):
         edit_config(clone, styles__wolfram="Style: very exact.")
     elif edit == "ninth arm":
         arms = yaml.safe_load((clone / "config.yaml").read_text())["arms"]
-        edit_config(clone, arms=[*arms, {"name": "wolfram_t10", "style": "wolfram", "temperature": 1.0}])
+        edit_config(clone, arms=[*arms, {"name": "wolfram_t12", "style": "wolfram", "temperature": 1.2}])
     else:
         edit_config(clone, generate__shards=3)
     jobs = planned(clone)
