@@ -82,14 +82,14 @@ class TinyModel(Section):
 
     vocab_size: int = Field(600, ge=300)
     hidden_size: int = Field(128, ge=8)
-    num_layers: int = Field(4, ge=1)
+    num_layers: int = Field(2, ge=1)
     num_heads: int = Field(4, ge=1)
     intermediate_size: int = Field(384, ge=8)
     max_position_embeddings: int = Field(256, ge=64)
     steps: int = Field(750, ge=1, description="optimiser steps")
     batch_size: int = Field(16, ge=1, description="sequences a step")
     sequence_length: int = Field(128, ge=16, description="tokens a packed sequence")
-    muon_lr: float = Field(0.01, gt=0, description="learning rate of 2-D hidden weights (Muon)")
+    muon_lr: float = Field(0.02, gt=0, description="learning rate of 2-D hidden weights (Muon)")
     adamw_lr: float = Field(0.005, gt=0, description="learning rate of all other weights (AdamW)")
 
 
