@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer
 
 from scripts import training
 from scripts.errors import UserError, run
-from scripts.records import load_manifest, read_jsonl
+from scripts.records import fingerprint, load_manifest, read_jsonl
 from scripts.regime_w.prompts import adds_bos, encode
 
 
@@ -51,9 +51,9 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(policy)
     data = [tokens_of(tokenizer, row) for row in rows]
     checked = preflight(tokenizer, data, rows, dpo["max_length"])
-    made_from = {"policy": manifest["fingerprint"], "data": training.id_of(data), "params": args.params}
+    made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
     training.open_work(args.work, made_from)
-    training.seed_everything(seed)
+    set_seed(seed)
     watch = training.Watch("DPO", dpo["alarm_logps_drop"])
     trainer = PretokenizedDPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(policy, dtype=training.dtype(args.gpus)),

@@ -16,7 +16,7 @@ from typing import Any
 
 from scripts.errors import UserError, run
 from scripts.models import check_adapter
-from scripts.records import load_manifest, new_folder, read_jsonl, write_json, write_manifest
+from scripts.records import fingerprint, load_manifest, new_folder, read_jsonl, write_json, write_manifest
 from scripts.regime_w.prompts import encode, render
 
 
@@ -63,7 +63,7 @@ def examples(rows: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any)
 
 def fine_tune(args: argparse.Namespace) -> None:
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
     from trl import SFTConfig, SFTTrainer
 
     from scripts import training
@@ -79,9 +79,9 @@ def fine_tune(args: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base)
     data = examples(rows, params, tokenizer)
     max_length = training.longest([len(row["input_ids"]) for row in data], sft["max_length"], "SFT examples")
-    made_from = {"base": manifest["fingerprint"], "data": training.id_of(data), "params": params}
+    made_from = {"base": manifest["fingerprint"], "data": fingerprint(data), "params": params}
     training.open_work(args.work, made_from)
-    training.seed_everything(params["seed"])
+    set_seed(params["seed"])
     watch = training.Watch("SFT")
     if training.is_main():
         first = data[0]

@@ -1,6 +1,5 @@
 """What SFT and DPO share: launching on several GPUs, arguments, resuming, saving the adapter with its record."""
 
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
 from scripts.compute import out_of_memory, threads
@@ -203,14 +202,6 @@ def longest(lengths: Sequence[int], max_length: int | None, what: str) -> int:
             f"{over} of {len(lengths)} {what} are longer than max_length {max_length} (longest {top}); raise it or set null"
         )
     return top
-
-
-def id_of(rows: Sequence[dict[str, Any]]) -> str:
-    return hashlib.sha256(json.dumps(list(rows), sort_keys=True).encode()).hexdigest()
-
-
-def seed_everything(seed: int) -> None:
-    set_seed(seed)
 
 
 def _finite(value: Any) -> bool:
