@@ -9,15 +9,19 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from scripts.engines.interface import Completion
+
 FSYNC_SECONDS = 2.0
+FIELDS = {field.name: field.type for field in fields(Completion)}
 
 
 def load(folder: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The records of the wanted keys in all files of the folder."""
+    """The records of the wanted keys in all files of the folder; what is no whole completion is passed over."""
     wanted = set(keys)
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.jsonl")):
@@ -27,9 +31,10 @@ def load(folder: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
                     break
                 try:
                     record = json.loads(line)
-                    if record["key"] in wanted:
+                    if record["key"] in wanted and all(type(record[name]) is kind for name, kind in FIELDS.items()):
+                        record["text"].encode("utf-8")
                         found[record["key"]] = record
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     continue
     return found
 

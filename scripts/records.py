@@ -41,13 +41,15 @@ def iter_jsonl(path: str | Path, required: Iterable[str] = ()) -> Iterator[dict[
     required = tuple(required)
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; check the path in the config")
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue
             try:
                 line.encode("utf-8")
                 row = json.loads(line)
+                if "\\u" in line:  # an escape may name half a character, which no stage could write again
+                    json.dumps(row, ensure_ascii=False).encode("utf-8")
             except UnicodeEncodeError:
                 raise UserError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from None
             except (ValueError, RecursionError) as error:
@@ -56,7 +58,7 @@ def iter_jsonl(path: str | Path, required: Iterable[str] = ()) -> Iterator[dict[
                 raise UserError(f"{path}:{number}: a JSON object was expected, found {type(row).__name__}")
             missing = [name for name in required if name not in row]
             if missing:
-                raise UserError(f"{path}:{number}: field {missing[0]!r} is missing; found {sorted(row)}")
+                raise UserError(f"{path}:{number}: field {missing[0]!r} is missing; found {sorted(row)!r:.200}")
             yield row
 
 
