@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """A mistake in the input or the machine that the user can mend; its text is the whole message."""
+    """A mistake in the input or the machine that the user can mend; its text is the whole message.
+
+    One line that a terminal can show as it is, whatever names and values from outside stand in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__("".join(letter if letter.isprintable() else "\ufffd" for letter in line))
 
 
 def run(main: Callable[[], None]) -> None:
@@ -14,13 +21,15 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(_fail(str(error)))
+        sys.exit(_fail(error))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         sys.exit(
             _fail(
-                f"{error.filename or 'output'}: {error.strerror}; free space or choose a writable folder, then run again"
+                UserError(
+                    f"{error.filename or 'output'}: {error.strerror}; free space or choose a writable folder, then run again"
+                )
             )
         )
     except KeyboardInterrupt:
@@ -28,6 +37,6 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def _fail(message: str) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+def _fail(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr, flush=True)
     return 2
