@@ -16,9 +16,9 @@ from typing import Any
 FSYNC_SECONDS = 2.0
 
 
-def load(folder: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The records of the wanted keys in all files of the folder."""
-    wanted = set(keys)
+def load(folder: Path, keys: Iterable[str], fields: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """The records of the wanted keys that have all `fields`, in all files of the folder."""
+    wanted, needed = set(keys), set(fields)
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         with open(path, "rb") as file:
@@ -27,7 +27,7 @@ def load(folder: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
                     break
                 try:
                     record = json.loads(line)
-                    if record["key"] in wanted:
+                    if record["key"] in wanted and record.keys() >= needed:
                         found[record["key"]] = record
                 except (ValueError, KeyError, TypeError):
                     continue
@@ -35,7 +35,8 @@ def load(folder: Path, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 class Writer:
-    """Appends records to `folder/name.jsonl`; on disk at the latest FSYNC_SECONDS after `append`, and on exit."""
+    """Appends records to `folder/name.jsonl`. A record appended outlives this process however it ends; fsync follows at
+    most FSYNC_SECONDS apart while records come, and on exit, for the sake of a crash of the machine."""
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,7 @@ class Writer:
 
     def append(self, record: dict[str, Any]) -> None:
         self.file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self.file.flush()
         if time.monotonic() - self.synced > FSYNC_SECONDS:
             self.sync()
 

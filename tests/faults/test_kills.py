@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from helpers import snakemake
 from scripts.records import read_json
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
-KILLS_A_JOB = 3
+KILLS_A_JOB = 4
 KILLS_OF_SNAKEMAKE = 9
 AT_ONCE = 2
 LONGEST = 20.0  # seconds of Snakemake after which it is killed at the latest
@@ -50,7 +51,10 @@ def outcomes(whole: Path, jobs: list[tiny.Job], tmp_path_factory: pytest.TempPat
 
 
 def kill_and_resume(job: tiny.Job, folder: Path, whole: Path) -> Outcome:
-    """Kill the job KILLS_A_JOB times, each time start it again, and at last let it finish."""
+    """Kill the job KILLS_A_JOB times, each time start it again, and at last let it finish.
+
+    Every other moment is one of time, and one of work: when a share of all that the job writes has been written.
+    """
     draw = random.Random(job.name)
     expected = tiny.results(whole)
     outcome = Outcome([], [], [], [], {})
@@ -58,13 +62,15 @@ def kill_and_resume(job: tiny.Job, folder: Path, whole: Path) -> Outcome:
     while True:
         process = tiny.start(job, folder)
         if len(outcome.kills) < KILLS_A_JOB:
-            kill = kill_at(process, draw.uniform(0, seconds(job, whole)), draw.choice(["stage", "wrapper", "group"]))
-            if kill is None:  # it was faster
+            unit = ("time", "work")[len(outcome.kills) % 2]
+            progress = progress_of(job, folder, whole, unit)
+            share, victim = draw.random(), draw.choice(["stage", "wrapper", "group"])
+            if not (killed := kill_when(process, progress, share, victim)):  # it was faster
                 tiny.remove(folder, *tiny.leftovers(job))
                 kept = set()
                 continue
-            outcome.kills.append(kill)
-            outcome.torn.extend(torn(job, folder, expected))
+            outcome.kills.append(f"{killed} after {share:.0%} of its {unit}")
+            outcome.torn.extend(tiny.torn(job, folder, expected))
             finished = set(tiny.journalled(folder))
             outcome.lost.extend(sorted(kept - finished))
             kept = finished
@@ -75,22 +81,25 @@ def kill_and_resume(job: tiny.Job, folder: Path, whole: Path) -> Outcome:
         return outcome
 
 
-def seconds(job: tiny.Job, whole: Path) -> float:
-    """How long the undisturbed job took, the wrapper's own start-up with it."""
+def progress_of(job: tiny.Job, folder: Path, whole: Path, unit: str) -> Callable[[], float]:
+    """A function that tells the share of the undisturbed job's time, or of the bytes it wrote, that is behind us."""
+    if unit == "work":
+        most = tiny.written(job, whole)
+        return lambda: tiny.written(job, folder) / most
     usage = [name for name in job.outputs if name.endswith("usage.json")]
-    return 0.5 + (read_json(whole / usage[0])["seconds"] if usage else 2.0)
+    seconds = 0.5 + (read_json(whole / usage[0])["seconds"] if usage else 2.0)  # with the wrapper's own start
+    start = time.monotonic()
+    return lambda: (time.monotonic() - start) / seconds
 
 
-def torn(job: tiny.Job, folder: Path, expected: dict[str, str]) -> list[str]:
-    found = tiny.results(folder)
-    return [name for name in job.outputs if name in found and found[name] != expected[name]]
-
-
-def kill_at(process: "subprocess.Popen[bytes]", moment: float, victim: str) -> str | None:
-    """SIGKILL after `moment` seconds; what was killed, None where it had ended. Returns when the whole tree is gone."""
-    time.sleep(moment)
+def kill_when(process: "subprocess.Popen[bytes]", progress: Callable[[], float], share: float, victim: str) -> str:
+    """SIGKILL when the share is reached; returns what was killed, "" where it had ended, when its whole tree is gone."""
+    while progress() < share:
+        if process.poll() is not None:
+            return ""
+        time.sleep(0.005)
     if process.poll() is not None:
-        return None
+        return ""
     tree = psutil.Process(process.pid).children(recursive=True)
     modules = {module: [p for p in tree if module in command_of(p)] for module in ("scripts.job", "scripts.")}
     stages = [p for p in modules["scripts."] if p not in modules["scripts.job"]]
@@ -105,7 +114,7 @@ def kill_at(process: "subprocess.Popen[bytes]", moment: float, victim: str) -> s
     process.wait()
     _, left = psutil.wait_procs(tree, timeout=60)
     assert not left, f"outlived the kill of its {victim}: {left}"
-    return f"{victim} after {moment:.2f} s"
+    return victim
 
 
 def command_of(process: psutil.Process) -> str:

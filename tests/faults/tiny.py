@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +107,17 @@ def leftovers(job: Job) -> list[str]:
     return found
 
 
+def written(job: Job, folder: Path) -> int:
+    """Bytes of all that the job writes, its log too."""
+    paths = [folder / name for name in [*job.outputs, *leftovers(job), f"logs/{RUN}/{job.name}.log"]]
+    total = 0
+    for path in paths:
+        with suppress(OSError):  # files come and go
+            for file in path.rglob("*") if path.is_dir() else [path]:
+                total += file.stat().st_size
+    return total
+
+
 def remove(folder: Path, *names: str) -> None:
     for name in names:
         path = folder / name
@@ -115,12 +127,13 @@ def remove(folder: Path, *names: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def start(job: Job, folder: Path) -> subprocess.Popen[bytes]:
+def start(job: Job, folder: Path, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start the job's shell as Snakemake does, in a process group of its own, its declared outputs removed."""
-    remove(folder, *job.outputs)
+    written_before = [*job.outputs, f"logs/{RUN}/{job.name}.log"]
+    remove(folder, *(name for name in written_before if (folder / name).exists()))
     return subprocess.Popen(
         ["bash", "-c", f"set -euo pipefail; {job.command}"],
-        cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
 
@@ -135,14 +148,15 @@ def environment() -> dict[str, str]:
 def results(folder: Path) -> dict[str, str]:
     """What the run made, as SHA-256 by path: all that must not depend on what happened on the way.
 
-    Left out: records of time (usage, timing, logs) and checkpoints to resume from. In manifests, training records and the
-    report what was measured is left out.
+    Left out: records of time (usage, timing, logs), checkpoints to resume from, and the hidden temporary file that a kill
+    in the middle of a write leaves. Of manifests, training records and the report what was measured is left out.
     """
     found = {}
     for top in ("data", "checkpoints", "results"):
         for path in sorted((folder / top).rglob("*")):
             name = path.relative_to(folder)
-            if path.is_file() and not any(part.endswith((".work", "journal")) for part in name.parts):
+            passed_over = any(part.startswith(".") or part.endswith((".work", "journal")) for part in name.parts)
+            if path.is_file() and not passed_over:
                 found[str(name)] = hashlib.sha256(_timeless(path)).hexdigest()
     return found
 
@@ -164,8 +178,13 @@ def _without_times(value: Any) -> Any:
         key: _without_times(entry)
         for key, entry in value.items()
         if key not in ("seconds", "usage", "training", "provenance", "training.json", "fingerprint", "adapter")
-        and not key.startswith("train_")
     }
+
+
+def torn(job: Job, folder: Path, expected: dict[str, str]) -> list[str]:
+    """Outputs of the job that are there but not as expected."""
+    found = results(folder)
+    return [name for name in job.outputs if name in found and found[name] != expected[name]]
 
 
 def journalled(folder: Path) -> Counter[str]:
