@@ -2,6 +2,8 @@
 
     unshare --map-root-user --mount python tests/faults/small_disk.py FOLDER '{"source": "...", "job": [...]}'
 
+Without a job: Snakemake itself, which is to make the scored rollouts again.
+
 The disk is a tmpfs in a mount namespace, gone with this process. Prints what happened as JSON.
 """
 
@@ -18,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent.parent)]
 
 import tiny  # noqa: E402 (found by the path above)
+from helpers import snakemake  # noqa: E402
 
 DISK_MB = 64
 PAGE = 4096
@@ -25,20 +28,20 @@ PAGE = 4096
 
 def main() -> None:
     disk, request = Path(sys.argv[1]), json.loads(sys.argv[2])
-    whole, job = Path(request["source"]), tiny.Job(*request["job"])
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", disk], check=True)
-    folder = disk / "run"
-    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns(".snakemake"))
-    needed = tiny.written(job, folder)
-    tiny.remove(folder, *tiny.leftovers(job), *job.outputs)
+    shutil.copytree(request["source"], disk / "run")
+    work = whole_workflow if request["job"] is None else one_job
+    print(json.dumps(work(disk, Path(request["source"]), request["job"])))
 
+
+def one_job(disk: Path, whole: Path, fields: list[Any]) -> dict[str, Any]:
+    job, folder = tiny.Job(*fields), disk / "run"
+    needed = tiny.written(job, folder)
+    tiny.remove(folder, *tiny.leftovers(job), *job.outputs, job.log)
     expected, kept = tiny.results(whole), set[str]()
     told: dict[str, Any] = {}
-    for fault, share in (
-        ("read-only", 0.0),
-        ("full", 0.0),
-        ("full on the way", random.Random(job.name).uniform(0.1, 0.8)),
-    ):
+    on_the_way = random.Random(job.name).uniform(0.1, 0.8)
+    for fault, share in (("read-only", 0.0), ("full", 0.0), ("full on the way", on_the_way)):
         if fault == "read-only":
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
             told[fault] = run(job, folder)
@@ -54,7 +57,23 @@ def main() -> None:
     found = tiny.results(folder)
     told["differ"] = sorted(path for path in expected | found if expected.get(path) != found.get(path))
     told["twice"] = [key for key, times in tiny.journalled(folder).items() if times > 1]
-    print(json.dumps(told))
+    return told
+
+
+def whole_workflow(disk: Path, whole: Path, _: None) -> dict[str, Any]:
+    folder, target = disk / "run", f"data/{tiny.RUN}/round1/rollouts.jsonl"
+    tiny.remove(folder, target)
+    told: dict[str, Any] = {"statuses": []}
+    for free in (0, 16 * PAGE):
+        fill(disk, free)
+        told["statuses"].append(snakemake(folder, target, *tiny.TARGET[1:]).returncode)
+        (disk / "filler").unlink()
+        told["statuses"].append(snakemake(folder, "--unlock", *tiny.TARGET).returncode)
+    done = snakemake(folder, target, *tiny.TARGET[1:])
+    told["statuses"].append(done.returncode)
+    told["said"] = done.stdout + done.stderr
+    told["same"] = (folder / target).read_bytes() == (whole / target).read_bytes()
+    return told
 
 
 def run(job: tiny.Job, folder: Path) -> dict[str, Any]:

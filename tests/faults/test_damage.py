@@ -33,7 +33,7 @@ def test_a_model_whose_bytes_changed_is_refused(damaged: Path, jobs: list[tiny.J
     job = next(job for job in jobs if job.rule == rule)
     tiny.remove(damaged, *tiny.leftovers(job))
     assert tiny.start(job, damaged).wait() != 0
-    said = (damaged / f"logs/{tiny.RUN}/{job.name}.log").read_text()
+    said = (damaged / job.log).read_text()
     assert said.count("error: ") == 1
     assert f"{USES_A_MODEL[rule]}/model.safetensors: its bytes changed after" in said
     assert "Traceback" not in said

@@ -75,7 +75,7 @@ def kill_and_resume(job: tiny.Job, folder: Path, whole: Path) -> Outcome:
             outcome.lost.extend(sorted(kept - finished))
             kept = finished
             continue
-        assert process.wait(timeout=300) == 0, (folder / f"logs/{tiny.RUN}/{job.name}.log").read_text()
+        assert process.wait(timeout=300) == 0, (folder / job.log).read_text()
         outcome.twice.extend(key for key, times in tiny.journalled(folder).items() if times > 1)
         outcome.results.update(tiny.results(folder))
         return outcome

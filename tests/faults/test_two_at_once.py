@@ -99,7 +99,7 @@ def test_unlocked_too_early_the_jobs_still_refuse_each_other(
 def test_two_machines_that_start_at_once_without_shared_locks(
     tmp_path: Path, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    code = "import time; time.sleep(30)"
+    code = "import time; time.sleep(600)"
     command = [str(ROOT / "tests/faults/locked_job.py"), "", "0.2", "--stage", "x", "--lock", "out", "--"]
     jobs = []
     for host in ("one", "two"):

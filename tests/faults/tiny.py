@@ -79,6 +79,10 @@ class Job(NamedTuple):
     outputs: list[str]
     command: str
 
+    @property
+    def log(self) -> str:
+        return f"logs/{RUN}/{self.name}.log"
+
 
 def jobs(folder: Path) -> list[Job]:
     """All jobs in an order in which they can run, with the shell commands that Snakemake would start."""
@@ -109,7 +113,7 @@ def leftovers(job: Job) -> list[str]:
 
 def written(job: Job, folder: Path) -> int:
     """Bytes of all that the job writes, its log too."""
-    paths = [folder / name for name in [*job.outputs, *leftovers(job), f"logs/{RUN}/{job.name}.log"]]
+    paths = [folder / name for name in [*job.outputs, *leftovers(job), job.log]]
     total = 0
     for path in paths:
         with suppress(OSError):  # files come and go
@@ -129,8 +133,7 @@ def remove(folder: Path, *names: str) -> None:
 
 def start(job: Job, folder: Path, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start the job's shell as Snakemake does, in a process group of its own, its declared outputs removed."""
-    written_before = [*job.outputs, f"logs/{RUN}/{job.name}.log"]
-    remove(folder, *(name for name in written_before if (folder / name).exists()))
+    remove(folder, *(name for name in [*job.outputs, job.log] if (folder / name).exists()))
     return subprocess.Popen(
         ["bash", "-c", f"set -euo pipefail; {job.command}"],
         cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
