@@ -9,7 +9,6 @@ Record: {"key": "...", "id": "train-00017", "arm": "wolfram_t02", "style": "wolf
 """
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from transformers import AutoTokenizer
 
 from scripts.collect import Ask, collect, seed_of
 from scripts.errors import UserError, run
-from scripts.records import load_manifest, read_jsonl, write_jsonl
+from scripts.records import load_manifest, read_jsonl, shard_of, write_jsonl
 from scripts.regime_w.prompts import encode_prompt, render
 
 RULE = "=" * 80
@@ -105,7 +104,7 @@ def select(path: Path, generate: dict[str, Any]) -> list[dict[str, Any]]:
 def of_shard(rows: list[dict[str, Any]], shard: str) -> list[dict[str, Any]]:
     """The questions of shard I-of-N, by hash of the id: adding questions moves none between shards."""
     index, count = (int(part) for part in shard.split("-of-"))
-    return [row for row in rows if int(hashlib.sha256(row["id"].encode()).hexdigest()[:8], 16) % count == index]
+    return [row for row in rows if shard_of(row["id"], count) == index]
 
 
 def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], round_number: int, tokenizer: Any) -> list[Ask]:
