@@ -38,34 +38,54 @@ def read_jsonl(path: str | Path, required: Iterable[str] = ()) -> list[dict[str,
 
 
 def iter_jsonl(path: str | Path, required: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
-    for _, row in scan_jsonl(path, required):
-        yield row
+    return (row for _, row in scan_jsonl(path, required))
 
 
-def scan_jsonl(path: str | Path, required: Iterable[str] = ()) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
-    """Each record with its place, (first byte, number of bytes), so that it can be read again alone."""
+def scan_jsonl(
+    path: str | Path, required: Iterable[str] = (), part: tuple[int, int] | None = None
+) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Each record of a file, or of one of its `ranges`, with its place: (first byte, number of bytes)."""
     required = tuple(required)
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; check the path in the config")
-    start = 0
+    for start, line in lines_of(path, part):
+        if line.isspace():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise UserError(f"{_at(path, start)}: not UTF-8; save the file as UTF-8") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{_at(path, start)}: not JSON ({error}); mend or remove the line") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{_at(path, start)}: a JSON object was expected, found {type(row).__name__}")
+        missing = [name for name in required if name not in row]
+        if missing:
+            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)}")
+        yield (start, len(line)), row
+
+
+def ranges(path: str | Path, size: int = 2_000_000) -> Iterator[tuple[int, int]]:
+    """A file in parts of `size` bytes, (first byte, end): one part's lines are those that begin in it."""
+    end = os.path.getsize(path)
+    return ((start, min(start + size, end)) for start in range(0, end, size))
+
+
+def lines_of(path: str | Path, part: tuple[int, int] | None = None) -> Iterator[tuple[int, bytes]]:
+    """First byte and text of the lines that begin in a part of a file, or of all."""
+    start, end = part or (0, os.path.getsize(path))
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            place = start, len(line)
+        if start:
+            file.seek(start - 1)
+            start += len(file.readline()) - 1  # the rest of a line that begins before, or the last byte of one
+        while start < end and (line := file.readline()):
+            yield start, line
             start += len(line)
-            if line.isspace():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError:
-                raise UserError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from None
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}: not JSON ({error}); mend or remove the line") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: a JSON object was expected, found {type(row).__name__}")
-            missing = [name for name in required if name not in row]
-            if missing:
-                raise UserError(f"{path}:{number}: field {missing[0]!r} is missing; found {sorted(row)}")
-            yield place, row
+
+
+def _at(path: str | Path, start: int) -> str:
+    """File and number of the line that begins at a byte."""
+    return f"{path}:{1 + sum(1 for _ in lines_of(path, (0, start)))}"
 
 
 def read_json(path: str | Path) -> Any:
