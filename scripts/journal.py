@@ -19,9 +19,11 @@ FSYNC_SECONDS = 2.0
 SHARD = re.compile(r"([0-9]+)-of-([0-9]+)")
 
 
-def load(folder: Path, keys: Iterable[str], name: str = "") -> dict[str, dict[str, Any]]:
-    """The records of the wanted keys in all files of the folder that may hold some, see `may_hold`."""
-    wanted = set(keys)
+def load(
+    folder: Path, keys: Iterable[str], name: str = "", fields: Iterable[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """The records of the wanted keys that have all `fields`, in all files of the folder that may hold some, see `may_hold`."""
+    wanted, needed = set(keys), set(fields)
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         if not may_hold(path.stem, name):
@@ -32,7 +34,7 @@ def load(folder: Path, keys: Iterable[str], name: str = "") -> dict[str, dict[st
                     break
                 try:
                     record = json.loads(line)
-                    if record["key"] in wanted:
+                    if record["key"] in wanted and record.keys() >= needed:
                         found[record["key"]] = record
                 except (ValueError, KeyError, TypeError):
                     continue
@@ -53,7 +55,8 @@ def may_hold(writer: str, reader: str) -> bool:
 
 
 class Writer:
-    """Appends records to `folder/name.jsonl`; on disk at the latest FSYNC_SECONDS after `append`, and on exit."""
+    """Appends records to `folder/name.jsonl`. A record appended outlives this process however it ends; fsync follows at
+    most FSYNC_SECONDS apart while records come, and on exit, for the sake of a crash of the machine."""
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,7 @@ class Writer:
 
     def append(self, record: dict[str, Any]) -> None:
         self.file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self.file.flush()
         if time.monotonic() - self.synced > FSYNC_SECONDS:
             self.sync()
 

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -111,8 +111,10 @@ def new_file(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk is told without a name
         raise
 
 
@@ -143,15 +145,21 @@ def shard_of(identity: str, count: int) -> int:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed."""
+    """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed.
+
+    A kill at any moment leaves PATH whole or absent: the old folder is moved aside before it is removed.
+    """
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (path.with_name(path.name + ending) for ending in (".partial", ".old"))
+    for folder in (partial, old):
+        shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.replace(path, old)
         os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
