@@ -73,7 +73,7 @@ def collect(
     keys = [
         fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks
     ]
-    done = journal.load(journal_folder, keys, name, Completion.__dataclass_fields__)
+    done = journal.load(journal_folder, keys, name)
     requests = list(
         {
             key: Request(

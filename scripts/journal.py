@@ -11,19 +11,22 @@ import os
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from scripts.engines.interface import Completion
+
 FSYNC_SECONDS = 2.0
+FIELDS = {field.name: field.type for field in fields(Completion)}
 SHARD = re.compile(r"([0-9]+)-of-([0-9]+)")
 
 
-def load(
-    folder: Path, keys: Iterable[str], name: str = "", fields: Iterable[str] = ()
-) -> dict[str, dict[str, Any]]:
-    """The records of the wanted keys that have all `fields`, in all files of the folder that may hold some, see `may_hold`."""
-    wanted, needed = set(keys), set(fields)
+def load(folder: Path, keys: Iterable[str], name: str = "") -> dict[str, dict[str, Any]]:
+    """The records of the wanted keys in all files of the folder that may hold some, see `may_hold`; what is no whole
+    completion is passed over."""
+    wanted = set(keys)
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.jsonl")):
         if not may_hold(path.stem, name):
@@ -34,9 +37,10 @@ def load(
                     break
                 try:
                     record = json.loads(line)
-                    if record["key"] in wanted and record.keys() >= needed:
+                    if record["key"] in wanted and all(type(record[field]) is kind for field, kind in FIELDS.items()):
+                        record["text"].encode("utf-8")
                         found[record["key"]] = record
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     continue
     return found
 

@@ -54,7 +54,9 @@ def scan_jsonl(
             continue
         try:
             row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError:
+            if b"\\u" in line:  # an escape may name half a character, which no stage could write again
+                json.dumps(row, ensure_ascii=False).encode("utf-8")
+        except UnicodeError:
             raise UserError(f"{_at(path, start)}: not UTF-8; save the file as UTF-8") from None
         except (ValueError, RecursionError) as error:
             raise UserError(f"{_at(path, start)}: not JSON ({error}); mend or remove the line") from None
@@ -62,7 +64,7 @@ def scan_jsonl(
             raise UserError(f"{_at(path, start)}: a JSON object was expected, found {type(row).__name__}")
         missing = [name for name in required if name not in row]
         if missing:
-            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)}")
+            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)!r:.200}")
         yield (start, len(line)), row
 
 
