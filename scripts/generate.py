@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from scripts.collect import Ask, collect, seed_of
 from scripts.errors import UserError, run
-from scripts.records import load_manifest, read_jsonl, write_jsonl
+from scripts.records import HashedFolder, read_jsonl, write_jsonl
 from scripts.regime_w.prompts import encode_prompt, render
 
 RULE = "=" * 80
@@ -41,19 +41,18 @@ def main() -> None:
     args = parser.parse_args()
     params, arms = args.params, args.params["arms"]
 
-    model, manifest = load_manifest(args.model)
+    model = HashedFolder(args.model)
     questions = of_shard(select(args.questions, params["generate"]), args.shard)
     print(f"{RULE}\nRegime W rollouts, round {args.round}, shard {args.shard}\n{RULE}\n\nConfiguration:")
-    print(f"  Merged model: {model}\n  Data path: {args.questions}\n  Output path: {args.output}")
+    print(f"  Merged model: {model.folder}\n  Data path: {args.questions}\n  Output path: {args.output}")
     print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
     print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model.folder)
     asks = make_asks(questions, params, args.round, tokenizer)
     completions = collect(
         asks,
         model=model,
-        model_fingerprint=manifest["fingerprint"],
         # A policy that was fine-tuned ends its answers itself: no stop texts, so no detokenisation in the engine.
         sampling={
             "top_p": params["generate"]["top_p"],

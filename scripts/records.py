@@ -20,6 +20,7 @@ from typing import Any
 from scripts.errors import UserError
 
 MANIFEST = "manifest.json"
+REBUILD = "remove the folder's manifest.json and run again to rebuild it"
 
 
 def fingerprint(obj: Any) -> str:
@@ -111,44 +112,63 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         raise
 
 
-def write_manifest(folder: Path, made_from: dict[str, Any]) -> dict[str, Any]:
-    """List the folder's files with size and SHA-256 in its manifest.json; `made_from` says from what it was made."""
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file of a folder but its manifest."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     with ThreadPoolExecutor() as pool:
-        hashes = list(pool.map(sha256_file, files))
-    manifest: dict[str, Any] = {
-        "files": {
+        hashes = pool.map(sha256_file, files)
+        return {
             str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": h}
             for p, h in zip(files, hashes, strict=True)
-        },
-        "made_from": made_from,
-    }
+        }
+
+
+def write_manifest(
+    folder: Path, made_from: dict[str, Any], files: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Write the folder's manifest.json: `files` (default: list_files), and from what it was made."""
+    manifest: dict[str, Any] = {"files": files or list_files(folder), "made_from": made_from}
     manifest["fingerprint"] = fingerprint(manifest["files"])
     write_json(folder / MANIFEST, manifest)
     return manifest
 
 
+class HashedFolder:
+    """A folder with a manifest: file names and sizes are checked at once, SHA-256 in the background until `verify`.
+
+    Hashing 14 GB takes as long as importing torch, so it runs beside it. UserError where a listed file is missing or was
+    changed.
+    """
+
+    def __init__(self, manifest_path: str | Path) -> None:
+        path = self.path = Path(manifest_path)
+        self.manifest = read_json(path)
+        files = self.manifest.get("files") if isinstance(self.manifest, dict) else None
+        if not files:
+            raise UserError(f"{path}: lists no files; remove the folder and rerun")
+        self.folder, self.fingerprint = path.parent, self.manifest["fingerprint"]
+        for name, entry in files.items():
+            file = self.folder / name
+            if not file.is_file():
+                raise UserError(f"{file}: listed in {path} but missing; {REBUILD}")
+            if file.stat().st_size != entry["bytes"]:
+                raise UserError(f"{file}: {file.stat().st_size} bytes, {entry['bytes']} in {path}; {REBUILD}")
+        pool = ThreadPoolExecutor()
+        self._hashes = {name: pool.submit(sha256_file, self.folder / name) for name in files}
+        pool.shutdown(wait=False)
+
+    def verify(self) -> None:
+        """Wait for the hashes; nothing that was made from the folder may be kept before this returns."""
+        for name, entry in self.manifest["files"].items():
+            if self._hashes[name].result() != entry["sha256"]:
+                raise UserError(f"{self.folder / name}: its bytes changed after {self.path} was written; {REBUILD}")
+
+
 def load_manifest(path: str | Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of a manifest and its content; UserError where a listed file is missing or was changed."""
-    path = Path(path)
-    manifest = read_json(path)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not files:
-        raise UserError(f"{path}: lists no files; remove the folder and rerun")
-    folder = path.parent
-    hint = "remove the folder's manifest.json and run again to rebuild it"
-    for name, entry in files.items():
-        file = folder / name
-        if not file.is_file():
-            raise UserError(f"{file}: listed in {path} but missing; {hint}")
-        if file.stat().st_size != entry["bytes"]:
-            raise UserError(f"{file}: {file.stat().st_size} bytes, {entry['bytes']} in {path}; {hint}")
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(lambda name: sha256_file(folder / name), files)
-        for (name, entry), digest in zip(files.items(), hashes, strict=True):
-            if digest != entry["sha256"]:
-                raise UserError(f"{folder / name}: its bytes changed after {path} was written; {hint}")
-    return folder, manifest
+    """Return the folder of a manifest and its content, all verified; errors as in HashedFolder."""
+    found = HashedFolder(path)
+    found.verify()
+    return found.folder, found.manifest
 
 
 def _umask() -> int:

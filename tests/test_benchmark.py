@@ -125,12 +125,12 @@ def test_engines_of_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     with open(weights, "wb") as file:
         file.truncate(300_000_000)
-    assert engines_per_gpu(auto, tmp_path, gpus=1) == 4
+    assert engines_per_gpu(auto, tmp_path, gpus=1) == 6
     assert engines_per_gpu(auto, tmp_path, gpus=0) == 1
     assert engines_per_gpu(auto | {"tensor_parallel_size": 2}, tmp_path, gpus=2) == 1
     assert engines_per_gpu(auto | {"engines_per_gpu": 3}, tmp_path, gpus=1) == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert engines_per_gpu(auto, tmp_path, gpus=1) == 2
+    assert engines_per_gpu(auto, tmp_path, gpus=1) == 4
     with open(weights, "wb") as file:
         file.truncate(14_000_000_000)
     assert engines_per_gpu(auto, tmp_path, gpus=1) == 1

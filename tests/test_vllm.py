@@ -1,6 +1,7 @@
 """The vLLM engine for real, on a CPU or GPU: the transformers engine's greedy texts, seeds, stop texts."""
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 from helpers import save_random_model
@@ -26,6 +27,7 @@ PARAMS = {
     "load_format": "auto",
     "in_flight": 16,
     "engines_per_gpu": 1,
+    "final_only": True,
 }
 
 
@@ -63,6 +65,15 @@ def test_a_request_has_its_own_seed(engine):
     first = texts(engine, asked)
     assert texts(engine, asked[::-1]) == first
     assert len({completion.text for completion in first.values()}) > len(first) // 2
+
+
+def test_tokens_handed_over_at_the_end_are_those_of_vllms_own_scheduler(engine, model, monkeypatch):
+    from scripts.engines.vllm import open_vllm
+
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    asked = requests(1.0) + [replace(request, key=f"greedy {request.key}") for request in requests(0.0)]
+    with open_vllm(model, PARAMS | {"final_only": False}, gpus=0, seed=0, max_model_len=64) as own:
+        assert texts(own, asked) == texts(engine, asked)
 
 
 def test_stop_texts(engine):

@@ -19,7 +19,7 @@ from scripts.engines.interface import Completion, Request
 from scripts.errors import UserError
 
 SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
-ENGINES_OF_SMALL = 4
+ENGINES_OF_SMALL = 6
 KV_SHARE = 0.6  # of an engine's share of the GPU; the rest is for weights, activations and graphs
 LEAVE_SECONDS = 20.0
 
@@ -49,7 +49,7 @@ def engines_per_gpu(params: dict[str, Any], model: Path, gpus: int) -> int:
     weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
     if not gpus or params["tensor_parallel_size"] > 1 or weights >= SMALL_BYTES:
         return 1
-    return max(1, min(ENGINES_OF_SMALL, threads() // 2))  # an engine is two busy processes
+    return min(ENGINES_OF_SMALL, threads())  # each keeps a CPU core busy
 
 
 @contextmanager
@@ -66,6 +66,10 @@ def _one_engine(
             f"engine.vllm.tensor_parallel_size is {tensor_parallel_size} but this job has {gpus} GPU(s); lower it or give it more"
         )
     options: dict[str, Any] = {}
+    if params["final_only"]:
+        from scripts.engines.vllm_scheduler import FinalOnlyScheduler
+
+        options |= {"scheduler_cls": FinalOnlyScheduler, "async_scheduling": True}
     if params["max_num_batched_tokens"]:
         options["max_num_batched_tokens"] = params["max_num_batched_tokens"]
     if gpus:
@@ -140,6 +144,7 @@ def _serve(
     pipe: Connection, engines: int, model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int
 ) -> None:
     """A worker: says None when ready, then answers each list of requests with its completions and None."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # this process is the engine's own already
     # KeyboardInterrupt reaches us too on a terminal; the parent tells of it.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         try:
