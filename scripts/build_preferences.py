@@ -19,7 +19,7 @@ from scripts.errors import UserError, run
 from scripts.progress import Progress
 from scripts.records import read_jsonl, write_json, write_jsonl
 from scripts.regime_w.pairs import REASONS, build_pairs, cap_coherence_share, no_pair_reason, unanimous_not_gold
-from scripts.regime_w.prompts import render
+from scripts.regime_w.prompts import PLAIN, render
 
 
 def main() -> None:
@@ -62,14 +62,14 @@ def build(rows: list[dict[str, Any]], params: dict[str, Any]) -> tuple[list[dict
     return pairs, dropped
 
 
-def prompt(pair: dict[str, Any], question: str, params: dict[str, Any]) -> str:
-    if params["pairs"]["train_prompt"] == "canonical":
-        return render(params["template"], question, None)
-    if pair["style"] not in params["styles"]:
+def prompt(example: dict[str, Any], question: str, params: dict[str, Any], section: str = "pairs") -> str:
+    """The prompt that a pair or sample is trained with, as `train_prompt` of its config section says."""
+    style = PLAIN if params[section]["train_prompt"] == "canonical" else example["style"]
+    if style not in (PLAIN, *params["styles"]):
         raise UserError(
-            f"question {pair['id']}: style {pair['style']!r} is not under styles; known are {sorted(params['styles'])}"
+            f"question {example['id']}: style {style!r} is not under styles; known are {sorted(params['styles'])}"
         )
-    return render(params["template"], question, params["styles"][pair["style"]])
+    return render(params["template"], question, params["styles"].get(style))
 
 
 def summarise(rows: list[dict[str, Any]], pairs: list[dict[str, Any]], dropped: Counter[str]) -> dict[str, Any]:
