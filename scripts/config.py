@@ -65,7 +65,7 @@ class QuestionSource(Section):
     seed: int = Field(0, ge=0, description="seed of the generator")
     licence: str | None = Field(None, description="licence, carried into questions.json")
     corrections: dict[str, str] = Field(
-        default_factory=dict, description="right answers by question id, for labels known to be wrong"
+        default_factory=dict, description="right answers by question id, for labels known to be wrong: IS, or WAS -> IS"
     )
 
     @model_validator(mode="after")
@@ -327,9 +327,7 @@ class RejectionSampling(Training):
 class Dpo(Training):
     """Direct preference optimisation with LoRA on the merged policy."""
 
-    loss_type: list[Loss] = Field(
-        default_factory=lambda: ["sigmoid", "sft"], min_length=1, description="as TRL names them"
-    )
+    loss_type: list[Loss] = Field(["sigmoid", "sft"], min_length=1, description="as TRL names them")
     loss_weights: list[float] = Field(default_factory=lambda: [1.0, 1.0], min_length=1)
     beta: float = Field(0.1, gt=0)
     alarm_logps_drop: float = Field(
