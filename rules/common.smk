@@ -35,6 +35,8 @@ SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
 ROUNDS = [f"round{number}" for number in range(1, CONFIG["rounds"] + 1)]
 MODELS = ["base", "sft", *ROUNDS]
 SHARDS = auto_shards(CONFIG, GPUS)
+# All of them as the shell expands it: a command holds 128 KB, in which the names of thousands of files do not fit.
+EACH_SHARD = f"{{0..{len(SHARDS) - 1}}}-of-{len(SHARDS)}"
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 
 
@@ -110,12 +112,12 @@ def merge_adapter(wildcards):
     return f"checkpoints/{{run}}/{folder}/manifest.json"
 
 
-def usages():
+def usages(shards):
     """The usage records of every stage that the report counts."""
     folder = f"benchmarks/{RUN}"
     once = ["fetch_questions", "base_model", "train_sft", "merge_lora/sft_merged"]
     each_round = [
-        *(f"generate/{shard}" for shard in SHARDS),
+        *(f"generate/{shard}" for shard in shards),
         *("score_rollouts", "check_rollouts", "build_preferences", "train_dpo"),
     ]
     return [

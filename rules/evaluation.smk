@@ -58,7 +58,7 @@ rule eval_report:
             *(f"checkpoints/{RUN}/{name}/dpo_lora/manifest.json" for name in ROUNDS),
         ],
         models=[manifest_of(model).format(run=RUN) for model in MODELS],
-        usage=usages(),
+        usage=usages(SHARDS),
     output:
         html=report(
             f"results/{RUN}/eval_report.html",
@@ -94,10 +94,11 @@ rule eval_report:
             [str(Path(file).with_name("training.json")) for file in input.adapters],
         ),
         manifests=lambda wildcards, input: named(MODELS, input.models),
+        usage=lambda wildcards: " ".join(usages([EACH_SHARD])),
     shell:
         "python -m scripts.eval_report --params {params.config:q} --config {params.merged_config:q}"
         " --questions {input.questions:q} --evaluations {params.evaluations:q}"
         " --rollouts {params.rollouts:q} --preferences {params.preferences:q}"
-        " --training {params.training:q} --manifests {params.manifests:q} --usage {input.usage:q}"
+        " --training {params.training:q} --manifests {params.manifests:q} --usage {params.usage}"
         " --html {output.html:q} --md {output.md:q} --json {output.json:q}"
         " --config-output {output.config:q} 2>&1 | tee -i {log:q}"

@@ -21,6 +21,7 @@ rule build_preferences:
         "benchmarks/{run}/round{round}/build_preferences.tsv"
     conda:
         ENV
+    threads: 2
     params:
         config=part(
             pairs=CONFIG["pairs"],

@@ -59,10 +59,13 @@ rule score_rollouts:
     threads: 2
     params:
         config=part(arms=CONFIG["arms"], coherence=CONFIG["coherence"], reward=CONFIG["reward"]),
+        completions=lambda wildcards: (
+            f"data/{wildcards.run}/round{wildcards.round}/completions/{EACH_SHARD}.jsonl"
+        ),
     shell:
         "python -m scripts.job --stage score_rollouts --usage {output.usage:q} --"
         " python -m scripts.score_rollouts --params {params.config:q}"
-        " --completions {input.completions:q} --questions {input.questions:q}"
+        " --completions {params.completions} --questions {input.questions:q}"
         " --output {output.rollouts:q} 2>&1 | tee -i {log:q}"
 
 
@@ -79,6 +82,7 @@ rule check_rollouts:
         "benchmarks/{run}/round{round}/check_rollouts.tsv"
     conda:
         ENV
+    threads: 2
     params:
         config=part(trajectories=len(CONFIG["arms"]), n_questions=CONFIG["generate"]["n_samples"]),
     shell:
