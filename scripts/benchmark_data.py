@@ -47,7 +47,9 @@ def main() -> None:
         seconds = time.monotonic() - start
         pairs = read_jsonl(preferences)
     if len(pairs) < params["n"]:
-        raise UserError(f"benchmark.pairs is {params['n']}, {summary['questions']} questions made {len(pairs)}; lower it")
+        raise UserError(
+            f"benchmark.pairs is {params['n']}, {summary['questions']} questions made {len(pairs)}; lower it"
+        )
     write_jsonl(args.preferences, random.Random(params["seed"]).sample(pairs, params["n"]))
     write_json(args.summary, summary | {"build_seconds": seconds, "used": params["n"], "random": True})
     print(f"{params['n']} random pairs; the pair builder took {seconds:.2f} s for {summary['questions']} questions")

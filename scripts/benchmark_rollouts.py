@@ -12,7 +12,6 @@ into a next question or have no answer. Everything follows from (seed, number of
 """
 
 import argparse
-import json
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -97,8 +96,7 @@ def main() -> None:
     if args.questions < 1 or args.shards < 1:
         raise UserError("--questions and --shards must be at least 1")
     tasks = (
-        (args.seed, args.shards, start, min(start + CHUNK, args.questions))
-        for start in range(0, args.questions, CHUNK)
+        (args.seed, args.shards, start, min(start + CHUNK, args.questions)) for start in range(0, args.questions, CHUNK)
     )
     progress = Progress(args.questions, "Made", unit="questions")
     with ExitStack() as stack:

@@ -56,7 +56,7 @@ def main() -> None:
 class Part(NamedTuple):
     """The pairs of a part of the rollouts, and what the summary needs to know. Coherence pairs may have to go later."""
 
-    bytes: int
+    size: int  # bytes
     lines: list[bytes]
     ranked: list[tuple[int, float, int]]  # the coherence pairs among `lines`, see rank_coherence
     coherent: list[tuple[int, int, int]]  # of each of these: question, tokens of the chosen and of the rejected side
@@ -83,19 +83,20 @@ def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any
         for part in in_order(build_part, ranges(rollouts), threads(), _begin, (rollouts, params)):
             questions, pairs = counts["questions"], counts["pairs"]
             ranked += ((rank, margin, pairs + index) for rank, margin, index in part.ranked)
-            coherent += ((questions + question, *tokens) for question, *tokens in part.coherent)
+            coherent += ((questions + question, chosen, rejected) for question, chosen, rejected in part.coherent)
             otherwise |= {questions + question: reason for question, reason in part.otherwise.items()}
             unanimous += part.unanimous
             counts.update(part.counts)
             all_pairs.writelines(part.lines)
-            progress.update(part.bytes // MB)
+            progress.update(part.size // MB)
         progress.close()
 
         over = over_coherence_share(ranked, counts["pairs"] - len(ranked), params["pairs"]["coherence_share"])
         only_coherent = len(otherwise)
-        for (*_, index), (question, chosen_tokens, rejected_tokens) in zip(ranked, coherent, strict=True):
+        for (*_, index), (question, chosen, rejected) in zip(ranked, coherent, strict=True):
             if index in over:
-                counts.subtract(chosen_tokens=chosen_tokens, rejected_tokens=rejected_tokens)
+                counts["chosen_tokens"] -= chosen
+                counts["rejected_tokens"] -= rejected
             else:
                 otherwise.pop(question, None)
         counts["with pairs"] += only_coherent - len(otherwise)

@@ -91,7 +91,7 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
             bad[check_number].append((before + number, identity))
         ids += part.ids
         before += part.lines
-        progress.update(part.bytes // MB)
+        progress.update(part.size // MB)
     progress.close()
 
     checks, failures = [], []
@@ -119,7 +119,7 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
 class Part(NamedTuple):
     """What was found in a part of the file; lines are numbered from 1 in it."""
 
-    bytes: int
+    size: int  # bytes
     lines: int
     ids: list[Any]
     bad: list[tuple[int, Any, int]]  # line, id, index of the check

@@ -138,7 +138,9 @@ def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[
         )
     if twice.count:
         raise UserError(f"{twice.count} trajectories twice, first: {twice.first}; give each shard's file once")
-    asked = array("i", (row for row in range(len(places)) if any(places.has(row, column) for column in columns.values())))
+    asked = array(
+        "i", (row for row in range(len(places)) if any(places.has(row, column) for column in columns.values()))
+    )
     if not asked:
         raise UserError(f"no completion in {len(completions)} files, first: {completions[0]}; run generate again")
     require_complete(places, asked)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from math import comb, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

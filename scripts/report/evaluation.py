@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from scripts.regime_w.answers import equal
 from scripts.regime_w.statistics import (
@@ -34,7 +34,7 @@ class Settings:
         self.level, self.n_boot, self.seed = level, n_boot, seed
         self.alpha = round(1 - level, 12)
 
-    def mean(self, values: Sequence[float]) -> dict[str, float]:
+    def mean(self, values: ArrayLike) -> dict[str, float]:
         """Mean over questions: Wilson's interval for a share, the bootstrap's for anything finer."""
         array = np.asarray(values, dtype=float)
         if np.isin(array, (0.0, 1.0)).all():

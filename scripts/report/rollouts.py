@@ -150,7 +150,12 @@ def _calibration(scores: Numbers, correct: Numbers) -> list[dict[str, Any]]:
     bins = np.minimum((scores[known] * BINS).astype(int), BINS - 1)
     total, right = np.bincount(bins, minlength=BINS), np.bincount(bins, correct[known], minlength=BINS)
     return [
-        {"low": index / BINS, "high": (index + 1) / BINS, "n": int(total[index]), "accuracy": float(right[index] / total[index])}
+        {
+            "low": index / BINS,
+            "high": (index + 1) / BINS,
+            "n": int(total[index]),
+            "accuracy": float(right[index] / total[index]),
+        }
         for index in range(BINS)
         if total[index]
     ]
