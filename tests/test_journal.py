@@ -4,9 +4,7 @@ import json
 
 from scripts import journal
 
-RECORDS = [
-    {"key": f"k{i}", "text": f"Zeile {i} “ü”\n\\n", "num_tokens": i, "finish_reason": "stop"} for i in range(6)
-]
+RECORDS = [{"key": f"k{i}", "text": f"Zeile {i} “ü”\n\\n", "num_tokens": i, "finish_reason": "stop"} for i in range(6)]
 
 
 def write(folder, records, name="0-of-1"):
