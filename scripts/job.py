@@ -17,7 +17,6 @@ USAGE.json, written only if the stage succeeds (times in seconds, memory in MiB)
 """
 
 import argparse
-import ctypes
 import errno
 import fcntl
 import json
@@ -40,6 +39,7 @@ import psutil
 
 from scripts.errors import UserError, run
 from scripts.gpu import UsageSampler, lease
+from scripts.processes import adopt_orphans, die_with_parent
 from scripts.records import write_json
 
 LOCKS = Path("logs/.locks")
@@ -48,7 +48,6 @@ LEFTOVER_SECONDS = 5.0
 MEMORY_SECONDS = 2.0
 HEARTBEAT_SECONDS = 5.0
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> None:
@@ -65,7 +64,7 @@ def main() -> None:
         parser.error("no command after --")
     _handle(_leave)
     with only_copy(args.lock) as beat, lease(args.gpus) as gpus:
-        _prctl(PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
         outer = os.getpid()
         # Python 3.12 warns of threads that libraries started at import; the child uses none of them.
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
@@ -177,7 +176,7 @@ def _watch(inner: int, beat: Callable[[], None]) -> int:
 def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer: int) -> int:
     """The inner process: run the stage, end its tree, write its usage; returns the exit status."""
     os.setsid()  # Ctrl-C reaches us through the outer process, once
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     child: subprocess.Popen[bytes] | None = None
     received: list[int] = []
 
@@ -187,7 +186,7 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
             child.send_signal(signal.SIGKILL if len(received) > 1 or os.getppid() != outer else signum)
 
     _handle(forward)
-    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     if os.getppid() != outer:
         return 128 + signal.SIGKILL
     # Indices in CUDA_VISIBLE_DEVICES are then NVML's, those that nvidia-smi shows.
@@ -299,23 +298,9 @@ def _guarded(function: Callable[[], int]) -> int:
     return status
 
 
-def die_with_parent() -> None:
-    """Make the kernel kill this process when the thread that started it ends (Linux)."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(option, value, 0, 0, 0)
-
-
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     cut = argv.index("--") if "--" in argv else len(argv)
     return argv[:cut], argv[cut + 1 :]
-
-
-# Loaded before any fork. Elsewhere than on Linux a killed job may leave processes behind.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def arguments(
     params: dict[str, Any], work: Path, gpus: int, seed: int, examples: int, max_length: int
 ) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share. `max_length` in tokens."""
-    world = max(gpus, 1)
+    world = int(os.environ.get("WORLD_SIZE", max(gpus, 1)))
     micro = min(params["per_device_batch_size"], math.ceil(params["batch_size"] / world))
     if params["batch_size"] % (micro * world):
         raise UserError(
