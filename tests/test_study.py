@@ -51,11 +51,11 @@ def model_of_flips(folder, texts):
     model = AutoModelForCausalLM.from_pretrained(folder)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     rng = random.Random(0)
-    for step in range(150):
+    for step in range(100):
         batch = tokenizer(rng.sample(texts, 16), return_tensors="pt", padding=True)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
         for group in optimizer.param_groups:
-            group["lr"] = 5e-3 * (1 - step / 150)
+            group["lr"] = 5e-3 * (1 - step / 100)
         model(**batch, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
