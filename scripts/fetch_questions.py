@@ -105,7 +105,7 @@ def _record(name: str, number: int, row: dict[str, Any], corrections: dict[str, 
     # Calculator annotations teach a model a notation that its own format does not have.
     answer = ANNOTATION.sub("", str(row["answer"])).strip()
     if identity in corrections:
-        answer = f"{answer.rsplit('####', 1)[0].rstrip()}\n#### {corrections[identity]}"
+        answer = _corrected(identity, answer, corrections[identity])
     gold = gold_from_rationale(answer)
     where = f"question {identity!r:.80} (number {number + 1} of questions.{name})"
     if normalise(gold) is None:
@@ -119,6 +119,17 @@ def _record(name: str, number: int, row: dict[str, Any], corrections: dict[str, 
     if identity in corrections:
         record["corrected"] = True
     return record | ({"rationales": rationales} if rationales else {})
+
+
+def _corrected(identity: str, answer: str, correction: str) -> str:
+    """The answer with its label replaced; `WAS -> IS` only where the label is WAS, so that no other question's is."""
+    rationale, _, label = answer.rpartition("####")
+    was, arrow, right = (part.strip() for part in correction.rpartition("->"))
+    if arrow and normalise(label) != normalise(was):
+        raise UserError(
+            f"question {identity}: its label is {label.strip()!r}, corrections expects {was!r}; is this another data set?"
+        )
+    return f"{rationale.rstrip()}\n#### {right}"
 
 
 def in_heldout(identity: str, fraction: float) -> bool:

@@ -258,7 +258,9 @@ def test_usage_without_times_or_gpus() -> None:
 
 
 def test_training_alarm_from_the_record_or_from_the_curve() -> None:
-    history = [{"step": 1, "logps/chosen": -40.0}, {"step": 2, "logps/chosen": -52.5}, {"train_runtime": 3.0}]
+    history = [{"step": 1, "logps/chosen": -40.0}, {"step": 2, "logps/chosen": -52.5}]
+    history.append({"step": 2, "train_runtime": 3.0, "logps/chosen": -99.0})  # of the pairs after the last logged step
+    assert training({"log_history": history}, None)["last"]["logps/chosen"] == -52.5
     assert training({"log_history": history, "alarm": "it fell"}, None)["alarm"] == "it fell"
     assert training({"log_history": history, "alarm": None}, None)["alarm"] is None
     assert training({"log_history": history}, 13.0)["alarm"] is None
@@ -483,3 +485,15 @@ def test_one_sample_and_no_variation(tmp_path: Path) -> None:
     assert found["comparisons"][0]["minimum_detectable_effect"] is None
     html, _ = render(found)
     assert not re.search(r"\bnan\b", html, re.IGNORECASE)
+
+
+def test_rounds_of_rejection_sampling_are_shown(tmp_path: Path) -> None:
+    given = inputs(tmp_path)
+    counts = {"questions": 3, "questions_with_samples": 2, "correct": 9, "kept": 5, "tokens_mean": 40.0}
+    given["samples"] = {"round1": save(tmp_path / "samples.json", counts | {"dropped": {"identical": 4}})}
+    del given["preferences"]
+    found = summarise(PARAMS, **given)
+    html, _ = render(found)
+    assert "samples for fine-tuning" in html
+    assert "dropped: identical" in html
+    assert found["samples"]["round1"]["kept"] == 5

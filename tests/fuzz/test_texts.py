@@ -34,11 +34,12 @@ ARMS = 8
 
 # Behind `####`, short enough that math-verify is asked, of what its grammar and sympy know.
 MATHS = (
-    *"( ) (( [ ] { } | \\frac{ \\dfrac{1}{ }{ \\text{ \\$ \\% % $ ° ' ! + - * / // × ÷ = < > ≤ ≠ , ; : . .. ~".split(),
-    *"√ π ∞ ∫ ∑ ∪ ∅ x y e i oo nan inf sqrt log sin gamma factorial binomial mod and or in to 0 1 2 7 10 0.1".split(),
-    *("1,000 1/3 99999999 1.5e3 ½ ² ⅓ １ ٣".split()),
-    *("9" * 40, " ", "  ", "\t"),
-)
+    *("(", ")", "((", "[", "]", "{", "}", "|", "\\frac{", "\\dfrac{1}{", "}{", "\\text{", "\\$", "\\%", "%", "$", "°"),
+    *("+", "-", "*", "/", "//", "×", "÷", "=", "<", ">", "≤", "≠", ",", ";", ":", ".", "..", "~", "√", "π", "∞", "∫", "∑"),
+    *("x", "y", "e", "i", "oo", "nan", "inf", "sqrt", "log", "sin", "gamma", "factorial", "binomial", "mod", "and", "or"),
+    *("0", "1", "2", "7", "10", "0.1", "1,000", "1/3", "99999999", "9" * 40, "1.5e3", "½", "²", "⅓", "１", "٣", " ", "\t"),
+    *("'", "!", "∪", "∅", "in", "to", "  "),
+)  # fmt: skip
 maths = st.builds(
     lambda mark, first, rest, times: f"so\n{mark} {first}{(''.join(rest) * times)[:79]}",
     st.sampled_from(("####", "Answer:", "\\boxed{", "")),
