@@ -2,13 +2,13 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import dom, needs_chromium
 from helpers import stage
 
 from scripts.errors import UserError
@@ -23,7 +23,6 @@ from scripts.report.summary import plain, summarise
 PAYLOAD = "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 QUESTIONS = 10
 PARAMS = {"run": "demo", "n_boot": 500, "gallery": 5, "gpu_hour_usd": 2.0, "rounds": 1, "temperature": 0.8}
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def out(
@@ -325,24 +324,15 @@ def test_ids_are_unique_and_links_have_targets(summary: dict[str, Any]) -> None:
     assert set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", html)) <= set(ids)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@needs_chromium
 def test_nothing_runs_in_a_browser(hostile: dict[str, Any], tmp_path: Path) -> None:
     html, _ = render(hostile)
     page = tmp_path / "page.html"
     # Without its security policy the page has only its escaping.
     page.write_text(re.sub(r"<meta http-equiv=[^>]*>", "", html), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--dump-dom"]
-    options += [
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--virtual-time-budget=2000",
-    ]
 
     def title(path: Path) -> str:
-        command = [str(CHROMIUM), *options, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
-        dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-        return re.findall("<title>(.*?)</title>", dom, re.DOTALL)[0]
+        return re.findall("<title>(.*?)</title>", dom(path), re.DOTALL)[0]
 
     control = tmp_path / "control.html"
     control.write_text(f"<title>quiet</title><pre>{PAYLOAD}")

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from scripts.report.names import clean
 from scripts.report.names import label as full_label
 
 # Variable of the page's style and the colour that stands for it while matplotlib draws.
@@ -69,6 +70,7 @@ STYLE: dict[Any, Any] = {
 
 
 def short(text: str) -> str:
+    text = " ".join(clean(text).split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 

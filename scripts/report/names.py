@@ -5,6 +5,9 @@ from typing import Any
 
 MINUS = "−"
 NONE = "–"
+# All but line feed and tab, which would upset a terminal, an editor or an XML reader; and what changes the order or
+# direction of the text around it, so that a reader sees another text than there is (Unicode's bidirectional controls).
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def label(name: str) -> str:
@@ -12,6 +15,11 @@ def label(name: str) -> str:
     if match := re.fullmatch(r"round(\d+)", name):
         return f"round {match[1]}"
     return {"sft": "SFT"}.get(name, name)
+
+
+def clean(text: Any) -> str:
+    """Control characters shown as U+FFFD."""
+    return CONTROL.sub("\ufffd", str(text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -6,11 +6,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from scripts.report.names import clean
 from scripts.report.page import page
 from scripts.report.page_models import key_table
 
-# Everything but line feed and tab; they would upset a terminal, an editor or an XML reader.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 
 
@@ -34,11 +33,6 @@ def fill(summary: dict[str, Any], sections: list[dict[str, Any]]) -> tuple[str, 
     html = environment.get_template("report.html.j2").render(context)
     md = environment.get_template("report.md.j2").render(context)
     return html, re.sub(r"\n{3,}", "\n\n", md)
-
-
-def clean(text: Any) -> str:
-    """Control characters shown as U+FFFD."""
-    return CONTROL.sub("\ufffd", str(text).replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def markdown(text: Any) -> str:
