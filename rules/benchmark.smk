@@ -78,10 +78,10 @@ rule benchmark_model:
             }
         ),
     shell:
-        "python -m scripts.job --stage benchmark_model --gpus {resources.gpu}"
+        "python -m scripts.job --stage benchmark_model --gpus {resources.gpu:q}"
         " --lock {output.manifest:q} --usage {output.usage:q} --"
         " python -m scripts.benchmark_model --params {params.config:q}"
-        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_adapter:
@@ -103,10 +103,10 @@ rule benchmark_adapter:
     params:
         config=part(lora=CONFIG["sft"]["lora"], seed=CONFIG["seed"]),
     shell:
-        "python -m scripts.job --stage benchmark_adapter --gpus {resources.gpu}"
+        "python -m scripts.job --stage benchmark_adapter --gpus {resources.gpu:q}"
         " --lock {output.manifest:q} --usage {output.usage:q} --"
         " python -m scripts.benchmark_model --params {params.config:q} --base {input.base:q}"
-        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_questions:
@@ -216,11 +216,11 @@ rule benchmark_generate:
         ),
         work="data/{run}/benchmark/{mode}.work",
     shell:
-        "python -m scripts.job --stage benchmark_generate --gpus {resources.gpu}"
+        "python -m scripts.job --stage benchmark_generate --gpus {resources.gpu:q}"
         " --lock {output.record:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark_generate --params {params.config:q} --mode {wildcards.mode}"
+        " python -m scripts.benchmark_generate --params {params.config:q} --mode {wildcards.mode:q}"
         " --model {input.model:q} --questions {input.questions:q} --work {params.work:q}"
-        " --output {output.record:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --output {output.record:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_report:

@@ -133,7 +133,7 @@ def made_in_round(stage, what):
 
 
 def shards_of(recipe, short):
-    """The shards of a recipe; `short` as one word that the shell expands to them.
+    """The shards of a recipe; `short` as one word (`expand` in scripts/records.py).
 
     A command holds 128 KB, in which the names of thousands of files do not fit.
     """

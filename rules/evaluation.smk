@@ -27,11 +27,11 @@ rule evaluate:
         config=reads("evaluate"),
         journal="data/{run}/eval/{model}.journal",
     shell:
-        "python -m scripts.job --stage evaluate --gpus {resources.gpu} --lock {output.records:q}"
+        "python -m scripts.job --stage evaluate --gpus {resources.gpu:q} --lock {output.records:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.evaluate --params {params.config:q} --model {input.model:q}"
-        " --name {wildcards.model} --questions {input.questions:q} --journal {params.journal:q}"
-        " --output {output.records:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --name {wildcards.model:q} --questions {input.questions:q} --journal {params.journal:q}"
+        " --output {output.records:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule eval_report:
@@ -93,6 +93,6 @@ rule eval_report:
         "python -m scripts.eval_report --params {params.config:q} --config {params.merged_config:q}"
         " --questions {input.questions:q} --evaluations {params.evaluations:q}"
         " --rollouts {params.rollouts:q} --preferences {params.preferences:q}"
-        " --samples {params.samples:q} --training {params.training:q} --manifests {params.manifests:q} --usage {params.usage}"
+        " --samples {params.samples:q} --training {params.training:q} --manifests {params.manifests:q} --usage {params.usage:q}"
         " --html {output.html:q} --md {output.md:q} --json {output.json:q}"
         " --config-output {output.config:q} 2>&1 | tee -i {log:q}"

@@ -11,7 +11,8 @@ rule base_model:
         code=code(
             "base_model", skip=[] if CONFIG["base_model"]["source"] == "tiny" else ["tiny_model"]
         ),
-        model=(
+        # From a function, since braces in a path are no wildcards.
+        model=lambda wildcards: (
             [CONFIG["base_model"]["path"]]
             if CONFIG["base_model"]["path"] and Path(CONFIG["base_model"]["path"]).is_file()
             else []
@@ -57,11 +58,11 @@ rule train_sft:
         config=reads("train_sft"),
         work=subpath(output.manifest, parent=True),
     shell:
-        "python -m scripts.job --stage train_sft --gpus {resources.gpu} --lock {output.manifest:q}"
+        "python -m scripts.job --stage train_sft --gpus {resources.gpu:q} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.train_sft --params {params.config:q} --base {input.base:q}"
         " --questions {input.questions:q} --work {params.work:q}.work --output {output.manifest:q}"
-        " --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule merge_lora:
@@ -84,8 +85,8 @@ rule merge_lora:
     params:
         config=reads("merge_lora"),
     shell:
-        "python -m scripts.job --stage merge_lora --gpus {resources.gpu} --lock {output.manifest:q}"
+        "python -m scripts.job --stage merge_lora --gpus {resources.gpu:q} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.merge_lora --params {params.config:q} --base {input.base:q}"
-        " --adapter {input.adapter:q} --output {output.manifest:q} --gpus {resources.gpu}"
+        " --adapter {input.adapter:q} --output {output.manifest:q} --gpus {resources.gpu:q}"
         " 2>&1 | tee -i {log:q}"

@@ -55,11 +55,11 @@ rule train_dpo:
         config=reads("train_dpo"),
         work=subpath(output.manifest, parent=True),
     shell:
-        "python -m scripts.job --stage train_dpo --gpus {resources.gpu} --lock {output.manifest:q}"
+        "python -m scripts.job --stage train_dpo --gpus {resources.gpu:q} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.train_dpo --params {params.config:q} --policy {input.policy:q}"
         " --preferences {input.preferences:q} --work {params.work:q}.work"
-        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule build_samples:
@@ -108,8 +108,8 @@ rule train_rft:
         config=reads("train_rft"),
         work=subpath(output.manifest, parent=True),
     shell:
-        "python -m scripts.job --stage train_rft --gpus {resources.gpu} --lock {output.manifest:q}"
+        "python -m scripts.job --stage train_rft --gpus {resources.gpu:q} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.train_rft --params {params.config:q} --policy {input.policy:q}"
         " --samples {input.samples:q} --work {params.work:q}.work"
-        " --output {output.manifest:q} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"

@@ -9,7 +9,8 @@ NEEDS    CPU; network for `source: hub`
 rule fetch_questions:
     input:
         code=code("fetch_questions", skip=[] if "synthetic" in SOURCES else ["synthetic_questions"]),
-        files=[
+        # From a function, since braces in a path are no wildcards.
+        files=lambda wildcards: [
             CONFIG["questions"][name]["path"]
             for name in ("train", "eval")
             if CONFIG["questions"][name]["source"] == "file"

@@ -27,11 +27,11 @@ rule generate:
         config=reads("generate"),
         journal="data/{run}/round{round}/journal",
     shell:
-        "python -m scripts.job --stage generate --gpus {resources.gpu} --lock {output.completions:q}"
+        "python -m scripts.job --stage generate --gpus {resources.gpu:q} --lock {output.completions:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.generate --params {params.config:q} --model {input.model:q}"
-        " --questions {input.questions:q} --round {wildcards.round} --shard {wildcards.shard}"
-        " --journal {params.journal:q} --output {output.completions:q} --gpus {resources.gpu}"
+        " --questions {input.questions:q} --round {wildcards.round:q} --shard {wildcards.shard:q}"
+        " --journal {params.journal:q} --output {output.completions:q} --gpus {resources.gpu:q}"
         " 2>&1 | tee -i {log:q}"
 
 
@@ -56,7 +56,7 @@ rule score_rollouts:
     shell:
         "python -m scripts.job --stage score_rollouts --usage {output.usage:q} --"
         " python -m scripts.score_rollouts --params {params.config:q}"
-        " --completions {params.completions} --questions {input.questions:q}"
+        " --completions {params.completions:q} --questions {input.questions:q}"
         " --output {output.rollouts:q} 2>&1 | tee -i {log:q}"
 
 

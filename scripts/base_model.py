@@ -18,7 +18,7 @@ import torch
 from scripts import tiny_model
 from scripts.compute import threads
 from scripts.errors import UserError, run
-from scripts.models import check_model, check_tokenizer
+from scripts.models import check_code, check_model, trusted
 from scripts.records import new_folder, sha256_file, write_manifest
 
 WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "README.md", "LICENSE*", "*.py")
@@ -48,7 +48,7 @@ def main() -> None:
             source = Path(params["path"]) if params["path"] else download(params)
             copy_model(source, folder, params["trust_remote_code"])
         check_model(folder)
-        check_tokenizer(folder)
+        check_code(folder, params)
         write_manifest(folder, made_from)
     print(f"Base model in {args.output.parent}")
 
@@ -128,7 +128,7 @@ def from_gguf(file: Path, folder: Path) -> str:
 
     if not file.is_file():
         raise UserError(f"base_model.path: {file} is no file; give a GGUF file")
-    where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, **trusted({})}
     print(f"Reading {file} ...", flush=True)
     loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     config = AutoConfig.from_pretrained(**where)

@@ -23,6 +23,7 @@ from transformers import AutoTokenizer
 from scripts.build_preferences import ROW, build
 from scripts.collect import length_of
 from scripts.errors import UserError, run
+from scripts.models import trusted
 from scripts.records import iter_jsonl, read_jsonl, write_json, write_jsonl
 
 
@@ -57,7 +58,7 @@ def main() -> None:
 
 def words_of(model: Path) -> list[str]:
     """Words with the space before them that are one token each."""
-    vocabulary = sorted(AutoTokenizer.from_pretrained(model).get_vocab())
+    vocabulary = sorted(AutoTokenizer.from_pretrained(model, **trusted({})).get_vocab())
     return [" " + token[1:] for token in vocabulary if token.startswith("Ġ") and token[1:].isalpha()]
 
 

@@ -35,6 +35,7 @@ from scripts.engines.vllm import engines_per_gpu
 from scripts.errors import UserError, run
 from scripts.generate import make_asks, select
 from scripts.gpu import UsageSampler, visible_gpus
+from scripts.models import trusted
 from scripts.records import HashedFolder, fingerprint, read_json, write_json
 
 CALLS = {"one_at_a_time": "one trajectory", "one_question": "one question"}
@@ -120,7 +121,7 @@ def main() -> None:
 
     model = HashedFolder(args.model)
     questions = select(args.questions, params["generate"], shard or "0-of-1")
-    asks = make_asks(questions, params, 1, AutoTokenizer.from_pretrained(model.folder))
+    asks = make_asks(questions, params, 1, AutoTokenizer.from_pretrained(model.folder, **trusted({})))
     if mode in CALLS:
         found = measure_calls(mode, asks, params, model.folder, args.gpus)
     else:

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from scripts.errors import UserError, run
-from scripts.records import write_json, write_text
+from scripts.records import expand, write_json, write_text
 from scripts.report.inputs import named_files
 from scripts.report.render import render, terminal
 from scripts.report.summary import plain, summarise
@@ -66,7 +66,7 @@ def main() -> None:
         samples=files["samples"],
         trainings=files["training"],
         manifests=files["manifests"],
-        usage=args.usage,
+        usage=expand(args.usage),
         config=config,
     )
     html, md = render(summary)

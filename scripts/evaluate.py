@@ -19,6 +19,7 @@ from transformers import AutoTokenizer
 from scripts.collect import Ask, collect, seed_of
 from scripts.engines.interface import Completion
 from scripts.errors import UserError, run
+from scripts.models import trusted
 from scripts.records import HashedFolder, read_jsonl, write_jsonl
 from scripts.regime_w.answers import equal, extract
 from scripts.regime_w.prompts import encode_prompt, render
@@ -46,7 +47,7 @@ def main() -> None:
         if len(questions) < settings["n_questions"]:
             raise UserError(f"evaluate.n_questions is {settings['n_questions']}, {args.questions} has {len(questions)}")
         questions = questions[: settings["n_questions"]]
-    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
     asks, styles = make_asks(questions, params, tokenizer)
     completions = collect(
         asks,

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from scripts.collect import Ask, collect, seed_of
 from scripts.errors import UserError, run
+from scripts.models import trusted
 from scripts.records import HashedFolder, iter_jsonl, shard_of, write_jsonl
 from scripts.regime_w.prompts import encode_prompt, render
 
@@ -47,7 +48,7 @@ def main() -> None:
     print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
     print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
 
-    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
     asks = make_asks(questions, params, args.round, tokenizer)
     completions = collect(
         asks,

@@ -283,6 +283,8 @@ def _lease_folder(held: ExitStack) -> Path:
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; {hint}") from None
     held.callback(os.close, fd)
+    if os.fstat(fd).st_mode & 0o1002 == 0o002:
+        raise UserError(f"{folder}: anybody can remove its lock files; chmod +t it, or {hint}")
     with suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return folder

@@ -40,7 +40,7 @@ import psutil
 from scripts.errors import UserError, run
 from scripts.gpu import UsageSampler, lease
 from scripts.processes import adopt_orphans, die_with_parent
-from scripts.records import write_json
+from scripts.records import private_folder, write_json
 
 LOCKS = Path("logs/.locks")
 GRACE_SECONDS = 20.0
@@ -87,9 +87,8 @@ def only_copy(output: Path | None) -> Iterator[Callable[[], None]]:
     if output is None:
         yield lambda: None
         return
-    LOCKS.mkdir(parents=True, exist_ok=True)
-    path = LOCKS / os.path.relpath(output).replace("/", "--")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    path = private_folder(LOCKS) / os.path.relpath(output).replace("/", "--")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         locked = True
         try:

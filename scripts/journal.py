@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from scripts.engines.interface import Completion
+from scripts.records import private_folder
 
 FSYNC_SECONDS = 2.0
 FIELDS = {field.name: field.type for field in fields(Completion)}
@@ -63,7 +64,7 @@ class Writer:
     most FSYNC_SECONDS apart while records come, and on exit, for the sake of a crash of the machine."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         self.path = folder / f"{name}.jsonl"
         self.file = open(self.path, "ab+")  # noqa: SIM115 (closed in __exit__)
         _cut_torn_line(self.file)

@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from scripts.compute import out_of_memory, threads
 from scripts.errors import UserError, run
-from scripts.models import check_adapter, check_model
+from scripts.models import check_adapter, check_model, trusted
 from scripts.records import HashedFolder, list_files, new_folder, write_manifest
 
 RULE = "=" * 80
@@ -54,13 +54,13 @@ def main() -> None:
 
     with new_folder(args.output.parent) as folder, ThreadPoolExecutor(1) as beside:
         try:
-            expected = merge(base.folder, adapter.folder, folder, device)
+            expected = merge(base.folder, adapter.folder, folder, device, args.params)
             base.verify()
             adapter.verify()
             files = beside.submit(list_files, folder)
             with phase("Verifying the saved model"):
                 check_model(folder)
-                worst = verify(folder, device, expected)
+                worst = verify(folder, device, expected, args.params)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error, "nothing: set merge.device: cpu") from None
         made_from = {"base": base.fingerprint, "adapter": adapter.fingerprint, "largest_logit_difference": worst}
@@ -94,11 +94,11 @@ def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
     return "cuda"
 
 
-def merge(base: Path, adapter: Path, folder: Path, device: str) -> list[torch.Tensor]:
+def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str, Any]) -> list[torch.Tensor]:
     """Merge and save; returns the logits of base + adapter on the probes, from before the merge."""
     with phase(f"Loading base model {base}"):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device})
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device}, **trusted(params))
+        tokenizer = AutoTokenizer.from_pretrained(base, **trusted(params))
     with phase(f"Loading LoRA adapter from {adapter}"):
         adapted = PeftModel.from_pretrained(model, adapter).eval()
         expected = logits(adapted, tokenizer)
@@ -113,10 +113,11 @@ def merge(base: Path, adapter: Path, folder: Path, device: str) -> list[torch.Te
     return expected
 
 
-def verify(folder: Path, device: str, expected: list[torch.Tensor]) -> float:
+def verify(folder: Path, device: str, expected: list[torch.Tensor], params: dict[str, Any]) -> float:
     """Load the saved model and return the largest logit difference, in standard deviations; UserError above tolerance."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map={"": device}).eval()
-    found = logits(model, AutoTokenizer.from_pretrained(folder))
+    options: dict[str, Any] = {"dtype": "auto", "device_map": {"": device}, **trusted(params)}
+    model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+    found = logits(model, AutoTokenizer.from_pretrained(folder, **trusted(params)))
     worst = max(float((a - b).abs().max() / b.std()) for a, b in zip(found, expected, strict=True))
     tolerance = TOLERANCE if model.dtype == torch.float32 else 10 * TOLERANCE
     if not worst <= tolerance:

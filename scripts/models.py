@@ -86,7 +86,45 @@ def check_adapter(adapter: Path, base: Path) -> dict[str, Any]:
     return config
 
 
-def check_tokenizer(model: Path) -> None:
+def trusted(params: dict[str, Any]) -> dict[str, bool]:
+    """The argument of every `from_pretrained`: code of the model's repository runs only where the config says so.
+
+    Left out, transformers would ask on the terminal. `params` may have `trust_remote_code` (base_model's).
+    """
+    return {"trust_remote_code": bool(params.get("trust_remote_code", False))}
+
+
+def check_code(model: Path, params: dict[str, Any]) -> None:
+    """UserError where model or tokenizer need code that the config does not trust, or that is not in the folder."""
+    for name in ("config.json", "tokenizer_config.json"):
+        file = model / name
+        named = json.loads(file.read_text()).get("auto_map", {}) if file.is_file() else {}
+        # "owner/name--module.Class" is another repository's: neither pinned nor in our manifest.
+        elsewhere = [value for value in _leaves(named) if "--" in value]
+        if elsewhere and trusted(params)["trust_remote_code"]:
+            raise UserError(
+                f"{model}: {name} names code of another repository ({elsewhere[0]}); copy that code into the model's "
+                "folder, name it there, and use base_model.source: local"
+            )
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(model, **trusted(params))
+        check_tokenizer(model, params)
+    except ValueError as error:
+        if "custom code" not in str(error):
+            raise
+        raise UserError(
+            f"{model}: needs code from its repository; read that code, then set base_model.trust_remote_code: true"
+        ) from None
+
+
+def _leaves(value: Any) -> list[str]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [value] if isinstance(value, str) else [leaf for each in inner for leaf in _leaves(each)]
+
+
+def check_tokenizer(model: Path, params: dict[str, Any]) -> None:
     """UserError where the tokenizer makes ids that the model has no embedding for.
 
     Added tokens may lie beyond it, as some models' do, unless they are the BOS, EOS or padding token.
@@ -95,7 +133,7 @@ def check_tokenizer(model: Path) -> None:
     rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
     if rows is None:
         return
-    tokenizer, own = _vocabulary(model)
+    tokenizer, own = _vocabulary(model, params)
     used = own | {tokenizer.bos_token: tokenizer.bos_token_id, tokenizer.eos_token: tokenizer.eos_token_id}
     used |= {tokenizer.pad_token: tokenizer.pad_token_id}
     token = max(used, key=lambda token: used[token] or 0)
@@ -106,12 +144,12 @@ def check_tokenizer(model: Path) -> None:
         )
 
 
-def check_adapters_tokenizer(adapter: Path, base: Path) -> None:
+def check_adapters_tokenizer(adapter: Path, base: Path, params: dict[str, Any]) -> None:
     """UserError where a tokenizer that came with the adapter gives a token of the base's another id."""
     if not any((adapter / name).is_file() for name in TOKENIZER_FILES):
         return
-    theirs = _vocabulary(adapter)[0].get_vocab()
-    for token, number in _vocabulary(base)[1].items():
+    theirs = _vocabulary(adapter, {})[0].get_vocab()
+    for token, number in _vocabulary(base, params)[1].items():
         if theirs.get(token) != number:
             raise UserError(
                 f"{adapter}: its tokenizer has {token!r} as {theirs.get(token, 'no token')}, that of {base} as {number}; "
@@ -119,10 +157,10 @@ def check_adapters_tokenizer(adapter: Path, base: Path) -> None:
             )
 
 
-def _vocabulary(folder: Path) -> tuple[Any, dict[str, int]]:
+def _vocabulary(folder: Path, params: dict[str, Any]) -> tuple[Any, dict[str, int]]:
     """The tokenizer and its tokens by id, without those that were added to it."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, **trusted(params))
     added = tokenizer.get_added_vocab()
     return tokenizer, {token: number for token, number in tokenizer.get_vocab().items() if token not in added}

@@ -37,13 +37,18 @@ def _prompts(config: Config) -> Config:
     return {"styles": config["styles"], "template": config["prompt"]["template"], "seed": config["seed"]}
 
 
+def _trust(config: Config) -> Config:
+    """For stages that load a model; only where it is set, so that it changes nothing for others."""
+    return {"trust_remote_code": True} if config["base_model"]["trust_remote_code"] else {}
+
+
 # What each stage reads of a recipe's configuration: the one JSON parameter of its rule.
 READS: dict[str, Callable[[Config], Config]] = {
-    "train_sft": lambda config: {"sft": config["sft"], **_prompts(config)},
-    "merge_lora": lambda config: config["merge"],
+    "train_sft": lambda config: {"sft": config["sft"], **_prompts(config), **_trust(config)},
+    "merge_lora": lambda config: {**config["merge"], **_trust(config)},
     "generate": lambda config: {
         "generate": {key: value for key, value in config["generate"].items() if key != "shards"},
-        "engine": config["engine"],
+        "engine": {**config["engine"], **_trust(config)},
         "arms": config["arms"],
         **_prompts(config),
     },
@@ -59,11 +64,15 @@ READS: dict[str, Callable[[Config], Config]] = {
         },
         **_prompts(config),
     },
-    "train_dpo": lambda config: {"dpo": config["dpo"], "seed": config["seed"]},
-    "train_rft": lambda config: {"rejection_sampling": config["rejection_sampling"], "seed": config["seed"]},
+    "train_dpo": lambda config: {"dpo": config["dpo"], "seed": config["seed"], **_trust(config)},
+    "train_rft": lambda config: {
+        "rejection_sampling": config["rejection_sampling"],
+        "seed": config["seed"],
+        **_trust(config),
+    },
     "evaluate": lambda config: {
         "evaluate": config["evaluate"],
-        "engine": config["engine"],
+        "engine": {**config["engine"], **_trust(config)},
         **_prompts(config),
         "stop": config["prompt"]["stop"],
     },

@@ -9,6 +9,7 @@ write_manifest(folder, {"source": "hub"})
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -143,6 +144,29 @@ def to_line(row: dict[str, Any]) -> bytes:
 def shard_of(identity: str, count: int) -> int:
     """The shard of a question, by hash of its id: adding questions moves none between shards."""
     return int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16) % count
+
+
+def expand(paths: Iterable[Path]) -> list[Path]:
+    """Paths in which `{0..999}` stands for each of the numbers, as the shell would read it.
+
+    A command holds 128 KB, in which the names of thousands of files do not fit; and the shell is to expand nothing.
+    """
+    found = []
+    for path in paths:
+        match = re.fullmatch(r"(.*)\{0\.\.([0-9]{1,6})\}(.*)", str(path), re.DOTALL)
+        found += [Path(f"{match[1]}{number}{match[3]}") for number in range(int(match[2]) + 1)] if match else [path]
+    return found
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that its user alone can enter: what is taken up from it again must not be swapped by others."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        try:
+            path.chmod(0o700)
+        except PermissionError:
+            raise UserError(f"{path}: is open to others and not yours to close; remove it and run again") from None
+    return path
 
 
 @contextmanager

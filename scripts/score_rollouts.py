@@ -24,7 +24,7 @@ from scripts.compute import threads
 from scripts.errors import UserError, run
 from scripts.parallel import in_order
 from scripts.progress import Progress
-from scripts.records import new_file, scan_jsonl, to_line
+from scripts.records import expand, new_file, scan_jsonl, to_line
 from scripts.regime_w.answers import Extraction, answer_and_reasoning, cut, equal, math_verify_agrees, normalise
 from scripts.regime_w.coherence import Coherence, coherence, mean
 from scripts.regime_w.rewards import reward
@@ -90,7 +90,7 @@ def main() -> None:
             )
         math_verify_agrees("0", "0")  # imports it once, before the processes start
 
-    places, asked = locate(args.completions, args.questions, [arm["name"] for arm in params["arms"]])
+    places, asked = locate(expand(args.completions), args.questions, [arm["name"] for arm in params["arms"]])
     progress = Progress(len(asked), "Scored", unit="questions")
     tasks = (asked[start : start + CHUNK] for start in range(0, len(asked), CHUNK))
     counts: Counter[str] = Counter()

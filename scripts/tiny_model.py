@@ -24,7 +24,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from scripts.errors import UserError
 from scripts.progress import Progress
-from scripts.records import fingerprint
+from scripts.records import fingerprint, private_folder
 from scripts.synthetic_questions import pretraining_text
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
@@ -265,7 +265,7 @@ def _schedule(step: int, steps: int) -> float:
 def _save(
     file: Path, identity: str, model: torch.nn.Module, optimisers: list[torch.optim.Optimizer], losses: list[float]
 ) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(file.parent)
     partial = file.with_suffix(".partial")
     state = {
         "identity": identity,

@@ -19,6 +19,7 @@ from trl import DPOConfig, DPOTrainer
 
 from scripts import training
 from scripts.errors import UserError, run
+from scripts.models import trusted
 from scripts.records import fingerprint, load_manifest, read_jsonl
 from scripts.regime_w.prompts import adds_bos, encode
 
@@ -48,7 +49,7 @@ def main() -> None:
             f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config"
         )
     policy, manifest = load_manifest(args.policy)
-    tokenizer = AutoTokenizer.from_pretrained(policy)
+    tokenizer = AutoTokenizer.from_pretrained(policy, **trusted(args.params))
     data = [tokens_of(tokenizer, row) for row in rows]
     checked = preflight(tokenizer, data, rows, dpo["max_length"])
     made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
@@ -56,7 +57,7 @@ def main() -> None:
     set_seed(seed)
     watch = training.Watch("DPO", dpo["alarm_logps_drop"])
     trainer = PretokenizedDPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(policy, dtype=training.dtype(args.gpus)),
+        model=AutoModelForCausalLM.from_pretrained(policy, dtype=training.dtype(args.gpus), **trusted(args.params)),
         args=DPOConfig(
             **training.arguments(dpo, args.work, args.gpus, seed, len(data), checked["longest"]),
             loss_type=dpo["loss_type"],

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 
 from scripts import training
 from scripts.errors import UserError, run
+from scripts.models import trusted
 from scripts.records import fingerprint, load_manifest, read_jsonl
 from scripts.train_sft import example, train
 
@@ -35,7 +36,7 @@ def main() -> None:
     if not rows:
         raise UserError(f"{args.samples}: no correct trajectory; see samples.json for why")
     policy, manifest = load_manifest(args.policy)
-    tokenizer = AutoTokenizer.from_pretrained(policy)
+    tokenizer = AutoTokenizer.from_pretrained(policy, **trusted(args.params))
     data = [example(tokenizer, row["prompt"], row["completion"]) for row in rows]
     made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
     train(args, "RFT", args.params["rejection_sampling"], policy, tokenizer, data, made_from)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError, run
-from scripts.models import check_adapter, check_adapters_tokenizer
+from scripts.models import check_adapter, check_adapters_tokenizer, trusted
 from scripts.records import fingerprint, load_manifest, new_folder, read_jsonl, write_json, write_manifest
 from scripts.regime_w.prompts import encode, render
 
@@ -30,16 +30,16 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
     if args.params["sft"]["adapter"]:
-        take_over(Path(args.params["sft"]["adapter"]), args.base, args.output)
+        take_over(Path(args.params["sft"]["adapter"]), args.base, args.output, args.params)
     else:
         fine_tune(args)
 
 
-def take_over(adapter: Path, base_manifest: Path, output: Path) -> None:
+def take_over(adapter: Path, base_manifest: Path, output: Path, params: dict[str, Any]) -> None:
     """Copy an existing adapter after checking that it fits the base."""
     base, manifest = load_manifest(base_manifest)
     check_adapter(adapter, base)
-    check_adapters_tokenizer(adapter, base)
+    check_adapters_tokenizer(adapter, base, params)
     with new_folder(output.parent) as folder:
         for path in adapter.iterdir():
             if path.is_file() and path.suffix in (".json", ".safetensors", ".md") and path.name != "manifest.json":
@@ -84,7 +84,7 @@ def fine_tune(args: argparse.Namespace) -> None:
         if len(rows) < sft["n_examples"]:
             raise UserError(f"sft.n_examples asks for {sft['n_examples']} questions, {args.questions} has {len(rows)}")
         rows = rows[: sft["n_examples"]]
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base, **trusted(params))
     data = examples(rows, params, tokenizer)
     made_from = {"base": manifest["fingerprint"], "data": fingerprint(data), "params": params}
     train(args, "SFT", sft, base, tokenizer, data, made_from)
@@ -115,7 +115,7 @@ def train(
         print(f"{label}: {len(data)} examples, longest {max_length} tokens")
         print(f"First example: {tokenizer.decode(data[0]['input_ids'])!r}")
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model, dtype=training.dtype(args.gpus)),
+        model=AutoModelForCausalLM.from_pretrained(model, dtype=training.dtype(args.gpus), **trusted(args.params)),
         args=SFTConfig(
             **training.arguments(settings, args.work, args.gpus, seed, len(data), max_length),
             dataset_kwargs={"skip_prepare_dataset": True},

@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 from scripts.compute import out_of_memory, threads
 from scripts.errors import UserError
 from scripts.progress import Progress
-from scripts.records import fingerprint, new_folder, write_json, write_manifest
+from scripts.records import fingerprint, new_folder, private_folder, write_json, write_manifest
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
@@ -181,7 +181,7 @@ def open_work(work: Path, identity: dict[str, Any]) -> None:
     current = fingerprint({**identity, "versions": versions()})
     if is_main() and (not mark.is_file() or json.loads(mark.read_text() or "null") != current):
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+        private_folder(work)
         write_json(mark, current)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scripts.errors import UserError
+from scripts.models import trusted
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,12 @@ def choose(name: str, gpus: int) -> tuple[str, str]:
 def open_engine(
     name: str, model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int
 ) -> AbstractContextManager[Engine]:
-    """Load the model into the engine `name`; `params` is the config section `engine`, `max_model_len` in tokens."""
+    """Load the model into the engine `name`; `params` is the config section `engine`, with trust_remote_code where
+    the config trusts the model's code; `max_model_len` in tokens."""
     if name == "vllm":
         from scripts.engines.vllm import open_vllm
 
-        return open_vllm(model, params["vllm"], gpus, seed, max_model_len)
+        return open_vllm(model, params["vllm"] | trusted(params), gpus, seed, max_model_len)
     from scripts.engines.transformers import open_transformers
 
-    return open_transformers(model, params["transformers"], gpus)
+    return open_transformers(model, params["transformers"] | trusted(params), gpus)

@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from scripts.compute import out_of_memory, threads
 from scripts.engines.interface import Completion, Request
+from scripts.models import trusted
 
 
 @contextmanager
@@ -24,10 +25,10 @@ def open_transformers(model: Path, params: dict[str, Any], gpus: int) -> Iterato
     disable_progress_bar()
     device = "cuda" if gpus else "cpu"
     dtype = torch.bfloat16 if gpus else torch.float32
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, device_map={"": device})
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, device_map={"": device}, **trusted(params))
     batch_size = 1 if params["mode"] == "one_at_a_time" else params["batch_size"]
     try:
-        yield TransformersEngine(loaded.eval(), AutoTokenizer.from_pretrained(model), batch_size)
+        yield TransformersEngine(loaded.eval(), AutoTokenizer.from_pretrained(model, **trusted(params)), batch_size)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error, "engine.transformers.batch_size") from None
 

@@ -22,6 +22,8 @@ from typing import Any
 from scripts.compute import out_of_memory, threads
 from scripts.engines.interface import Completion, Request
 from scripts.errors import UserError
+from scripts.models import trusted
+from scripts.records import private_folder
 
 SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
 ENGINES_OF_SMALL = 6
@@ -38,7 +40,10 @@ def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int, max_mod
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     # Compiled graphs are kept between jobs; vLLM writes them atomically.
-    os.environ.setdefault("VLLM_CACHE_ROOT", str(Path(".cache/vllm").resolve()))
+    # Nobody else may put code there: torch's own place would be a folder of a known name in /tmp.
+    cache = private_folder(Path(".cache")).resolve()
+    os.environ.setdefault("VLLM_CACHE_ROOT", str(cache / "vllm"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torchinductor"))
     if gpus and params["tensor_parallel_size"] > gpus:
         raise UserError(
             f"engine.vllm.tensor_parallel_size is {params['tensor_parallel_size']} but this job has {gpus} GPU(s);"
@@ -92,6 +97,7 @@ def engine_options(
         "seed": seed,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
+        **trusted(params),
         **{
             name: params[name]
             for name in ("tensor_parallel_size", "max_num_seqs", "dtype", "enforce_eager", "load_format")

@@ -96,8 +96,12 @@ def provenance(summary: dict[str, Any]) -> Iterable[Block]:
     facts: list[tuple[str, Any]] = [("run", summary["run"]), ("git commit", commit)]
     facts += [("python", p["python"]), ("platform", p["platform"])]
     facts += [(f"report: {key}", value) for key, value in summary["settings"].items()]
-    if ((p["config"] or {}).get("base_model") or {}).get("trust_remote_code"):
-        facts.append(("base_model.trust_remote_code", "true: code from the model's repository was run"))
+    base = (p["config"] or {}).get("base_model") or {}
+    if base.get("trust_remote_code"):
+        code = sorted({name for model in p["models"].values() for name in model["code"]})
+        where = base.get("hub_id") if base.get("source") == "hub" else base.get("path")
+        found = f"{where}: {', '.join(code)}" if code else "it has none"
+        facts.append(("base_model.trust_remote_code", f"true: code from the model's repository was run ({found})"))
     yield table(
         ["fact", "value"], [[cell(key), cell(NONE if value is None else value)] for key, value in facts], left=2
     )

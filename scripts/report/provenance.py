@@ -61,6 +61,7 @@ def _model(manifest: dict[str, Any]) -> dict[str, Any]:
     return {
         "fingerprint": manifest.get("fingerprint"),
         "files": len(files),
+        "code": sorted(name for name in files if name.endswith(".py")),
         "bytes": sum(entry.get("bytes", 0) for entry in files.values()),
         "made_from": manifest.get("made_from"),
     }

@@ -74,21 +74,21 @@ def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_tokens_beyond_the_model_count_where_they_are_used(tmp_path: Path) -> None:
-    check_tokenizer(with_tokens(save_random_model(tmp_path / "unused"), "<spare>"))
+    check_tokenizer(with_tokens(save_random_model(tmp_path / "unused"), "<spare>"), {})
     padded = with_tokens(save_random_model(tmp_path / "padded"), "<new pad>", pad_token="<new pad>")
     with pytest.raises(UserError, match="'<new pad>' as id"):
-        check_tokenizer(padded)
+        check_tokenizer(padded, {})
 
 
 def test_an_adapter_that_came_with_another_tokenizer_is_refused(tmp_path: Path) -> None:
     base = save_random_model(tmp_path / "base")
-    check_adapters_tokenizer(with_tokens(save_random_model(tmp_path / "padded"), "<pad>"), base)
+    check_adapters_tokenizer(with_tokens(save_random_model(tmp_path / "padded"), "<pad>"), base, {})
     other = save_random_model(tmp_path / "other")
     text = json.loads((other / "tokenizer.json").read_text())
     vocabulary = text["model"]["vocab"]
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
     (other / "tokenizer.json").write_text(json.dumps(text))
     with pytest.raises(UserError, match="was made for another base"):
-        check_adapters_tokenizer(other, base)
+        check_adapters_tokenizer(other, base, {})
     (tmp_path / "none").mkdir()
-    check_adapters_tokenizer(tmp_path / "none", base)
+    check_adapters_tokenizer(tmp_path / "none", base, {})

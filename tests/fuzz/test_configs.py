@@ -228,4 +228,4 @@ def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
         assert holds(tied), tied
         return holds(raw)
 
-    accepted(count, section(""), check)
+    accepted(count // 2, section(""), check)  # each makes two configs
