@@ -132,9 +132,18 @@ def made_in_round(stage, what):
     return file
 
 
-def completions(wildcards):
+def shards_of(recipe, short):
+    """The shards of a recipe; `short` as one word that the shell expands to them.
+
+    A command holds 128 KB, in which the names of thousands of files do not fit.
+    """
+    shards = auto_shards(recipe.config, GPUS)
+    return [f"{{0..{len(shards) - 1}}}-of-{len(shards)}"] if short else shards
+
+
+def completions(wildcards, short=False):
     recipe, number = recipe_of("score_rollouts", wildcards)
-    return recipe.completions(number, auto_shards(recipe.config, GPUS))
+    return recipe.completions(number, shards_of(recipe, short))
 
 
 def merge_base(wildcards):
@@ -155,12 +164,12 @@ def evaluated(stage):
     return manifest
 
 
-def usages(recipe, part="eval"):
+def usages(recipe, part="eval", short=False):
     """The usage records of every stage that makes a recipe's models and evaluates them on this part."""
     once = ["fetch_questions", "base_model", *(["evaluate/base"] if part == "eval" else [])]
     return [
         *(f"benchmarks/{RUN}/{stage}.usage.json" for stage in once),
-        *recipe.usage(auto_shards(recipe.config, GPUS), part),
+        *recipe.usage(shards_of(recipe, short), part),
     ]
 
 

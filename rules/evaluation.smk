@@ -88,10 +88,11 @@ rule eval_report:
         ),
         training=lambda wildcards, input: training_records(OWN.models, input.adapters),
         manifests=lambda wildcards, input: named(MODELS, input.models),
+        usage=lambda wildcards: usages(OWN, short=True),
     shell:
         "python -m scripts.eval_report --params {params.config:q} --config {params.merged_config:q}"
         " --questions {input.questions:q} --evaluations {params.evaluations:q}"
         " --rollouts {params.rollouts:q} --preferences {params.preferences:q}"
-        " --samples {params.samples:q} --training {params.training:q} --manifests {params.manifests:q} --usage {input.usage:q}"
+        " --samples {params.samples:q} --training {params.training:q} --manifests {params.manifests:q} --usage {params.usage}"
         " --html {output.html:q} --md {output.md:q} --json {output.json:q}"
         " --config-output {output.config:q} 2>&1 | tee -i {log:q}"

@@ -22,6 +22,7 @@ rule build_preferences:
         "benchmarks/{run}/round{round}/build_preferences.tsv"
     conda:
         ENV
+    threads: 2
     params:
         config=reads("build_preferences"),
     shell:

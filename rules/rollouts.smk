@@ -52,10 +52,11 @@ rule score_rollouts:
     threads: 2
     params:
         config=reads("score_rollouts"),
+        completions=lambda wildcards: completions(wildcards, short=True),
     shell:
         "python -m scripts.job --stage score_rollouts --usage {output.usage:q} --"
         " python -m scripts.score_rollouts --params {params.config:q}"
-        " --completions {input.completions:q} --questions {input.questions:q}"
+        " --completions {params.completions} --questions {input.questions:q}"
         " --output {output.rollouts:q} 2>&1 | tee -i {log:q}"
 
 
@@ -72,6 +73,7 @@ rule check_rollouts:
         "benchmarks/{run}/round{round}/check_rollouts.tsv"
     conda:
         ENV
+    threads: 2
     params:
         config=reads("check_rollouts"),
     shell:

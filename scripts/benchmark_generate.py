@@ -33,9 +33,9 @@ from scripts.collect import Ask, collect, length_of
 from scripts.engines.interface import Completion, Request, choose, open_engine
 from scripts.engines.vllm import engines_per_gpu
 from scripts.errors import UserError, run
-from scripts.generate import make_asks, of_shard, select
+from scripts.generate import make_asks, select
 from scripts.gpu import UsageSampler, visible_gpus
-from scripts.records import fingerprint, load_manifest, read_json, write_json
+from scripts.records import HashedFolder, fingerprint, read_json, write_json
 
 CALLS = {"one_at_a_time": "one trajectory", "one_question": "one question"}
 KEPT = ("full", "full_shards")
@@ -118,21 +118,18 @@ def main() -> None:
         shutil.rmtree(args.work, ignore_errors=True)
     cold = not any(Path(os.environ.get("VLLM_CACHE_ROOT", ".cache/vllm")).glob("torch_compile_cache/*"))
 
-    model, manifest = load_manifest(args.model)
-    questions = select(args.questions, params["generate"])
-    asks = make_asks(
-        of_shard(questions, shard) if shard else questions, params, 1, AutoTokenizer.from_pretrained(model)
-    )
+    model = HashedFolder(args.model)
+    questions = select(args.questions, params["generate"], shard or "0-of-1")
+    asks = make_asks(questions, params, 1, AutoTokenizer.from_pretrained(model.folder))
     if mode in CALLS:
-        found = measure_calls(mode, asks, params, model, args.gpus)
+        found = measure_calls(mode, asks, params, model.folder, args.gpus)
     else:
         vllm = params["engine"]["vllm"]
-        engines = engines_per_gpu(vllm, model, args.gpus)
+        engines = engines_per_gpu(vllm, model.folder, args.gpus)
         timeline = Timeline(len(asks), engines * vllm["max_num_seqs"])
         collect(
             asks,
             model=model,
-            model_fingerprint=manifest["fingerprint"],
             sampling=sampling(params),
             engine=params["engine"],
             gpus=args.gpus,
@@ -166,7 +163,7 @@ def settings(params: dict[str, Any], mode: str, gpus: int) -> dict[str, Any]:
         engine["transformers"] = engine["transformers"] | {"mode": "one_at_a_time"}
     if mode == "one_question":
         engine = engine | {"name": "vllm"}
-        vllm |= {"enforce_eager": True, "engines_per_gpu": 1}
+        vllm |= {"enforce_eager": True, "engines_per_gpu": 1, "final_only": False}
     if mode == "tensor_parallel":
         vllm |= {"tensor_parallel_size": gpus, "engines_per_gpu": 1}
     if mode in ("small", "small_one_engine"):

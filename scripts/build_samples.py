@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from scripts.build_preferences import mean_tokens, prompt
+from scripts.build_preferences import prompt
 from scripts.errors import UserError, run
 from scripts.records import read_jsonl, write_json, write_jsonl
 from scripts.regime_w.pairs import unanimous_not_gold
@@ -57,7 +57,7 @@ def build(rows: list[dict[str, Any]], params: dict[str, Any]) -> tuple[list[dict
         "correct": len(samples) + dropped.total(),
         "kept": len(samples),
         "dropped": {name: dropped[name] for name in REASONS},
-        "tokens_mean": mean_tokens(samples, "tokens"),
+        "tokens_mean": round(sum(sample["tokens"] for sample in samples) / len(samples), 1) if samples else None,
         "unanimous_not_gold": [row["id"] for row in rows if unanimous_not_gold(row)],
     }
 

@@ -18,7 +18,7 @@ from scripts import journal
 from scripts.engines.interface import Completion, Request, choose, open_engine
 from scripts.errors import UserError
 from scripts.progress import Progress
-from scripts.records import fingerprint, write_json
+from scripts.records import HashedFolder, fingerprint, write_json
 
 Observer = Callable[[Completion | None], None]
 
@@ -48,8 +48,7 @@ def length_of(key: str, lengths: dict[str, float], most: int) -> int:
 def collect(
     asks: Sequence[Ask],
     *,
-    model: Path,
-    model_fingerprint: str,
+    model: HashedFolder,
     sampling: dict[str, Any],
     engine: dict[str, Any],
     gpus: int,
@@ -67,14 +66,14 @@ def collect(
     then with each completion made.
     """
     engine_name, engine_version = choose(engine["name"], gpus)
-    identity = [model_fingerprint, sampling, engine_name, engine_version]
+    identity = [model.fingerprint, sampling, engine_name, engine_version]
     lengths = engine["random_lengths"]
     if lengths:
         identity.append(lengths)
     keys = [
         fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks
     ]
-    done = journal.load(journal_folder, keys)
+    done = journal.load(journal_folder, keys, name)
     requests = list(
         {
             key: Request(
@@ -102,12 +101,14 @@ def collect(
                 f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them"
             )
         done |= made
+    else:
+        model.verify()
     return [Completion(**{field: done[key][field] for field in Completion.__dataclass_fields__}) for key in keys]
 
 
 def _generate(
     requests: list[Request],
-    model: Path,
+    model: HashedFolder,
     engine: dict[str, Any],
     engine_name: str,
     gpus: int,
@@ -121,14 +122,16 @@ def _generate(
     longest = max(len(request.prompt_ids) + request.max_new_tokens for request in requests)
     start = time.monotonic()
     made: dict[str, dict[str, Any]] = {}
-    print(f"Initializing {engine_name} engine ({gpus or 'no'} GPU) with {model} ...", flush=True)
+    print(f"Initializing {engine_name} engine ({gpus or 'no'} GPU) with {model.folder} ...", flush=True)
     with (
-        open_engine(engine_name, model, engine, gpus, seed, longest) as opened,
+        _Watchdog(engine["stall_timeout"]) as watchdog,  # the first: engines also hang while they start or end
+        open_engine(engine_name, model.folder, engine, gpus, seed, longest) as opened,
         journal.Writer(journal_folder, name) as writer,
-        _Watchdog(engine["stall_timeout"]) as watchdog,
     ):
+        model.verify()
         ready = time.monotonic() - start
         print(f"{engine_name} engine ready after {ready:.1f} s", flush=True)
+        watchdog.feed()
         observe(None)
         progress = Progress(len(requests), label, log_every=20 * per_item)
         for completion in opened.generate(requests):

@@ -231,7 +231,11 @@ class Vllm(Section):
     load_format: Literal["auto", "dummy"] = Field("auto", description="dummy takes random weights, for benchmarks")
     in_flight: int = Field(8192, ge=1, description="requests handed to the engine at once")
     engines_per_gpu: Count | Literal["auto"] = Field(
-        1, description="engines that share a GPU; auto: several for a model so small that the CPU is the bound"
+        "auto", description="engines that share a GPU; auto: several for a model so small that the CPU is the bound"
+    )
+    final_only: bool = Field(
+        True,
+        description="tokens leave the engine when their completion ends, by a scheduler of ours; false: vLLM's own, each at once",
     )
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from scripts.collect import Ask, collect, seed_of
 from scripts.engines.interface import Completion
 from scripts.errors import UserError, run
-from scripts.records import load_manifest, read_jsonl, write_jsonl
+from scripts.records import HashedFolder, read_jsonl, write_jsonl
 from scripts.regime_w.answers import equal, extract
 from scripts.regime_w.prompts import encode_prompt, render
 
@@ -40,18 +40,17 @@ def main() -> None:
     if settings["batch_invariant"] and args.gpus:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
 
-    model, manifest = load_manifest(args.model)
+    model = HashedFolder(args.model)
     questions = read_jsonl(args.questions, required=("id", "question", "gold_answer"))
     if settings["n_questions"]:
         if len(questions) < settings["n_questions"]:
             raise UserError(f"evaluate.n_questions is {settings['n_questions']}, {args.questions} has {len(questions)}")
         questions = questions[: settings["n_questions"]]
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model.folder)
     asks, styles = make_asks(questions, params, tokenizer)
     completions = collect(
         asks,
         model=model,
-        model_fingerprint=manifest["fingerprint"],
         sampling={"top_p": settings["top_p"], "max_new_tokens": settings["max_new_tokens"], "stop": params["stop"]},
         engine=params["engine"],
         gpus=args.gpus,

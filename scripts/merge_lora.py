@@ -8,6 +8,10 @@ Proof: the folder is loaded again and its logits on a few prompts are held again
 
 import argparse
 import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 from scripts.compute import out_of_memory, threads
 from scripts.errors import UserError, run
 from scripts.models import check_adapter, check_model
-from scripts.records import load_manifest, new_folder, write_manifest
+from scripts.records import HashedFolder, list_files, new_folder, write_manifest
 
 RULE = "=" * 80
 PROBES = ("Question:\nTom has 3 apples and buys 4 more. How many apples has he?\nAnswer:\n", "12 * 12 = ", "The ")
@@ -39,26 +43,39 @@ def main() -> None:
     torch.set_num_threads(threads())
     disable_progress_bar()
 
-    base, base_manifest = load_manifest(args.base)
-    adapter, adapter_manifest = load_manifest(args.adapter)
-    check_adapter(adapter, base)
-    size = sum(entry["bytes"] for name, entry in base_manifest["files"].items() if name.endswith(".safetensors"))
+    base, adapter = HashedFolder(args.base), HashedFolder(args.adapter)
+    check_adapter(adapter.folder, base.folder)
+    size = sum(entry["bytes"] for name, entry in base.manifest["files"].items() if name.endswith(".safetensors"))
     device = choose_device(args.params["device"], size, args.gpus)
-    print(f"{RULE}\nLoRA merge\n{RULE}\n\nConfiguration:\n  Base model: {base}\n  LoRA adapter: {adapter}")
+    print(
+        f"{RULE}\nLoRA merge\n{RULE}\n\nConfiguration:\n  Base model: {base.folder}\n  LoRA adapter: {adapter.folder}"
+    )
     print(f"  Output path: {args.output.parent}\n  Device: {device}\n")
 
-    with new_folder(args.output.parent) as folder:
+    with new_folder(args.output.parent) as folder, ThreadPoolExecutor(1) as beside:
         try:
-            expected = merge(base, adapter, folder, device)
-            print("Verifying the saved model ...", flush=True)
-            check_model(folder)
-            worst = verify(folder, device, expected)
+            expected = merge(base.folder, adapter.folder, folder, device)
+            base.verify()
+            adapter.verify()
+            files = beside.submit(list_files, folder)
+            with phase("Verifying the saved model"):
+                check_model(folder)
+                worst = verify(folder, device, expected)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(error, "nothing: set merge.device: cpu") from None
-        made_from = {"base": base_manifest["fingerprint"], "adapter": adapter_manifest["fingerprint"]}
-        write_manifest(folder, made_from | {"largest_logit_difference": worst})
+        made_from = {"base": base.fingerprint, "adapter": adapter.fingerprint, "largest_logit_difference": worst}
+        with phase("Writing the manifest"):
+            write_manifest(folder, made_from, files.result())
     print(f"  largest logit difference to base + adapter: {worst:.4f} of the logits' standard deviation")
     print(f"\n{RULE}\nLoRA merge complete!\nMerged model saved to: {args.output.parent}\n{RULE}")
+
+
+@contextmanager
+def phase(what: str) -> Iterator[None]:
+    print(f"{what} ...", flush=True)
+    start = time.monotonic()
+    yield
+    print(f"  done in {time.monotonic() - start:.1f} s", flush=True)
 
 
 def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
@@ -79,17 +96,17 @@ def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
 
 def merge(base: Path, adapter: Path, folder: Path, device: str) -> list[torch.Tensor]:
     """Merge and save; returns the logits of base + adapter on the probes, from before the merge."""
-    print(f"Loading base model {base} ...", flush=True)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device})
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    print(f"Loading LoRA adapter from {adapter} ...", flush=True)
-    adapted = PeftModel.from_pretrained(model, adapter).eval()
-    expected = logits(adapted, tokenizer)
-    print("Merging LoRA weights into base model ...", flush=True)
-    merged = adapted.merge_and_unload(safe_merge=True)
-    print(f"Saving merged model to {folder} ...", flush=True)
-    merged.save_pretrained(folder, max_shard_size="4GB")
-    tokenizer.save_pretrained(folder)
+    with phase(f"Loading base model {base}"):
+        model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device})
+        tokenizer = AutoTokenizer.from_pretrained(base)
+    with phase(f"Loading LoRA adapter from {adapter}"):
+        adapted = PeftModel.from_pretrained(model, adapter).eval()
+        expected = logits(adapted, tokenizer)
+    with phase("Merging LoRA weights into base model"):
+        merged = adapted.merge_and_unload(safe_merge=True)
+    with phase(f"Saving merged model to {folder}"):
+        merged.save_pretrained(folder, max_shard_size="4GB")
+        tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(
         f"---\nlibrary_name: transformers\nbase_model: {base}\n---\n\n{base} with the LoRA adapter {adapter} merged.\n"
     )

@@ -13,13 +13,14 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from scripts.errors import UserError
 
 MANIFEST = "manifest.json"
+REBUILD = "remove the folder's manifest.json and run again to rebuild it"
 
 
 def fingerprint(obj: Any) -> str:
@@ -38,26 +39,56 @@ def read_jsonl(path: str | Path, required: Iterable[str] = ()) -> list[dict[str,
 
 
 def iter_jsonl(path: str | Path, required: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+    return (row for _, row in scan_jsonl(path, required))
+
+
+def scan_jsonl(
+    path: str | Path, required: Iterable[str] = (), part: tuple[int, int] | None = None
+) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Each record of a file, or of one of its `ranges`, with its place: (first byte, number of bytes)."""
     required = tuple(required)
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; check the path in the config")
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        for number, line in enumerate(file, 1):
-            if line.isspace():
-                continue
-            try:
-                line.encode("utf-8")
-                row = json.loads(line)
-            except UnicodeEncodeError:
-                raise UserError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from None
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}: not JSON ({error}); mend or remove the line") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: a JSON object was expected, found {type(row).__name__}")
-            missing = [name for name in required if name not in row]
-            if missing:
-                raise UserError(f"{path}:{number}: field {missing[0]!r} is missing; found {sorted(row)}")
-            yield row
+    for start, line in lines_of(path, part):
+        if line.isspace():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+            if b"\\u" in line:  # an escape may name half a character, which no stage could write again
+                json.dumps(row, ensure_ascii=False).encode("utf-8")
+        except UnicodeError:
+            raise UserError(f"{_at(path, start)}: not UTF-8; save the file as UTF-8") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{_at(path, start)}: not JSON ({error}); mend or remove the line") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{_at(path, start)}: a JSON object was expected, found {type(row).__name__}")
+        missing = [name for name in required if name not in row]
+        if missing:
+            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)!r:.200}")
+        yield (start, len(line)), row
+
+
+def ranges(path: str | Path, size: int = 2_000_000) -> Iterator[tuple[int, int]]:
+    """A file in parts of `size` bytes, (first byte, end): one part's lines are those that begin in it."""
+    end = os.path.getsize(path)
+    return ((start, min(start + size, end)) for start in range(0, end, size))
+
+
+def lines_of(path: str | Path, part: tuple[int, int] | None = None) -> Iterator[tuple[int, bytes]]:
+    """First byte and text of the lines that begin in a part of a file, or of all."""
+    start, end = part or (0, os.path.getsize(path))
+    with open(path, "rb") as file:
+        if start:
+            file.seek(start - 1)
+            start += len(file.readline()) - 1  # the rest of a line that begins before, or the last byte of one
+        while start < end and (line := file.readline()):
+            yield start, line
+            start += len(line)
+
+
+def _at(path: str | Path, start: int) -> str:
+    """File and number of the line that begins at a byte."""
+    return f"{path}:{1 + sum(1 for _ in lines_of(path, (0, start)))}"
 
 
 def read_json(path: str | Path) -> Any:
@@ -69,22 +100,30 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not JSON ({error}); remove it and rerun the rule that makes it") from None
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file through a temporary one beside it, fsync and rename."""
+@contextmanager
+def new_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file beside PATH; on success it is synced and renamed to PATH, on failure removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        # Lone surrogates, which JSON can carry and UTF-8 cannot, become question marks.
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk is told without a name
         raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file through a temporary one beside it, fsync and rename."""
+    with new_file(path) as file:
+        file.write(text.encode("utf-8", "replace"))
 
 
 def write_json(path: str | Path, obj: Any) -> None:
@@ -92,63 +131,99 @@ def write_json(path: str | Path, obj: Any) -> None:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    with new_file(path) as file:
+        file.writelines(map(to_line, rows))
+
+
+def to_line(row: dict[str, Any]) -> bytes:
+    """A record as a line of JSONL. Lone surrogates, which JSON can carry and UTF-8 cannot, become question marks."""
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def shard_of(identity: str, count: int) -> int:
+    """The shard of a question, by hash of its id: adding questions moves none between shards."""
+    return int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16) % count
 
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed."""
+    """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed.
+
+    A kill at any moment leaves PATH whole or absent: the old folder is moved aside before it is removed.
+    """
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (path.with_name(path.name + ending) for ending in (".partial", ".old"))
+    for folder in (partial, old):
+        shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.replace(path, old)
         os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def write_manifest(folder: Path, made_from: dict[str, Any]) -> dict[str, Any]:
-    """List the folder's files with size and SHA-256 in its manifest.json; `made_from` says from what it was made."""
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file of a folder but its manifest."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     with ThreadPoolExecutor() as pool:
-        hashes = list(pool.map(sha256_file, files))
-    manifest: dict[str, Any] = {
-        "files": {
+        hashes = pool.map(sha256_file, files)
+        return {
             str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": h}
             for p, h in zip(files, hashes, strict=True)
-        },
-        "made_from": made_from,
-    }
+        }
+
+
+def write_manifest(
+    folder: Path, made_from: dict[str, Any], files: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Write the folder's manifest.json: `files` (default: list_files), and from what it was made."""
+    manifest: dict[str, Any] = {"files": files or list_files(folder), "made_from": made_from}
     manifest["fingerprint"] = fingerprint(manifest["files"])
     write_json(folder / MANIFEST, manifest)
     return manifest
 
 
+class HashedFolder:
+    """A folder with a manifest: file names and sizes are checked at once, SHA-256 in the background until `verify`.
+
+    Hashing 14 GB takes as long as importing torch, so it runs beside it. UserError where a listed file is missing or was
+    changed.
+    """
+
+    def __init__(self, manifest_path: str | Path) -> None:
+        path = self.path = Path(manifest_path)
+        self.manifest = read_json(path)
+        files = self.manifest.get("files") if isinstance(self.manifest, dict) else None
+        if not files:
+            raise UserError(f"{path}: lists no files; remove the folder and rerun")
+        self.folder, self.fingerprint = path.parent, self.manifest["fingerprint"]
+        for name, entry in files.items():
+            file = self.folder / name
+            if not file.is_file():
+                raise UserError(f"{file}: listed in {path} but missing; {REBUILD}")
+            if file.stat().st_size != entry["bytes"]:
+                raise UserError(f"{file}: {file.stat().st_size} bytes, {entry['bytes']} in {path}; {REBUILD}")
+        pool = ThreadPoolExecutor()
+        self._hashes = {name: pool.submit(sha256_file, self.folder / name) for name in files}
+        pool.shutdown(wait=False)
+
+    def verify(self) -> None:
+        """Wait for the hashes; nothing that was made from the folder may be kept before this returns."""
+        for name, entry in self.manifest["files"].items():
+            if self._hashes[name].result() != entry["sha256"]:
+                raise UserError(f"{self.folder / name}: its bytes changed after {self.path} was written; {REBUILD}")
+
+
 def load_manifest(path: str | Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of a manifest and its content; UserError where a listed file is missing or was changed."""
-    path = Path(path)
-    manifest = read_json(path)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not files:
-        raise UserError(f"{path}: lists no files; remove the folder and rerun")
-    folder = path.parent
-    hint = "remove the folder's manifest.json and run again to rebuild it"
-    for name, entry in files.items():
-        file = folder / name
-        if not file.is_file():
-            raise UserError(f"{file}: listed in {path} but missing; {hint}")
-        if file.stat().st_size != entry["bytes"]:
-            raise UserError(f"{file}: {file.stat().st_size} bytes, {entry['bytes']} in {path}; {hint}")
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(lambda name: sha256_file(folder / name), files)
-        for (name, entry), digest in zip(files.items(), hashes, strict=True):
-            if digest != entry["sha256"]:
-                raise UserError(f"{folder / name}: its bytes changed after {path} was written; {hint}")
-    return folder, manifest
+    """Return the folder of a manifest and its content, all verified; errors as in HashedFolder."""
+    found = HashedFolder(path)
+    found.verify()
+    return found.folder, found.manifest
 
 
 def _umask() -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError, run
-from scripts.models import check_adapter
+from scripts.models import check_adapter, check_adapters_tokenizer
 from scripts.records import fingerprint, load_manifest, new_folder, read_jsonl, write_json, write_manifest
 from scripts.regime_w.prompts import encode, render
 
@@ -39,6 +39,7 @@ def take_over(adapter: Path, base_manifest: Path, output: Path) -> None:
     """Copy an existing adapter after checking that it fits the base."""
     base, manifest = load_manifest(base_manifest)
     check_adapter(adapter, base)
+    check_adapters_tokenizer(adapter, base)
     with new_folder(output.parent) as folder:
         for path in adapter.iterdir():
             if path.is_file() and path.suffix in (".json", ".safetensors", ".md") and path.name != "manifest.json":

@@ -163,6 +163,17 @@ def test_score_refuses_an_incomplete_set(tmp_path: Path, spoil: Any, message: st
     assert not (tmp_path / "rollouts.jsonl").exists()
 
 
+def test_score_refuses_two_questions_of_one_id(tmp_path: Path) -> None:
+    twice = write(tmp_path / "train.jsonl", 2 * [{"id": "q0", "question": "?", "gold_answer": "18"}])
+    shard = write(tmp_path / "0-of-1.jsonl", completions()[:8])
+    done = stage(
+        "score_rollouts", "--params", json.dumps(SCORE), "--completions", shard, "--questions", twice,
+        "--output", tmp_path / "rollouts.jsonl",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "the id 'q0' stands twice" in done.stderr
+
+
 def test_check(scored: Path, tmp_path: Path) -> None:
     output = tmp_path / "check.json"
     done = stage("check_rollouts", "--params", json.dumps(CHECK), "--rollouts", scored, "--output", output)

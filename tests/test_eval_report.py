@@ -258,7 +258,9 @@ def test_usage_without_times_or_gpus() -> None:
 
 
 def test_training_alarm_from_the_record_or_from_the_curve() -> None:
-    history = [{"step": 1, "logps/chosen": -40.0}, {"step": 2, "logps/chosen": -52.5}, {"train_runtime": 3.0}]
+    history = [{"step": 1, "logps/chosen": -40.0}, {"step": 2, "logps/chosen": -52.5}]
+    history.append({"step": 2, "train_runtime": 3.0, "logps/chosen": -99.0})  # of the pairs after the last logged step
+    assert training({"log_history": history}, None)["last"]["logps/chosen"] == -52.5
     assert training({"log_history": history, "alarm": "it fell"}, None)["alarm"] == "it fell"
     assert training({"log_history": history, "alarm": None}, None)["alarm"] is None
     assert training({"log_history": history}, 13.0)["alarm"] is None

@@ -300,7 +300,7 @@ def test_recipes_that_cannot_be_end_in_one_line(study, message):
 
 def test_a_study_needs_held_out_questions():
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
-    with pytest.raises(UserError, match="set questions.heldout_fraction above 0"):
+    with pytest.raises(UserError, match="heldout_fraction above 0"):
         load(raw | {"study": DEMO_STUDY, "questions": raw["questions"] | {"heldout_fraction": 0.0}})
 
 

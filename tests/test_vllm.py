@@ -1,6 +1,7 @@
 """The vLLM engine for real, on a CPU or GPU: the transformers engine's greedy texts, seeds, stop texts."""
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 from helpers import save_random_model
@@ -26,6 +27,7 @@ PARAMS = {
     "load_format": "auto",
     "in_flight": 16,
     "engines_per_gpu": 1,
+    "final_only": True,
 }
 
 
@@ -65,6 +67,15 @@ def test_a_request_has_its_own_seed(engine):
     assert len({completion.text for completion in first.values()}) > len(first) // 2
 
 
+def test_tokens_handed_over_at_the_end_are_those_of_vllms_own_scheduler(engine, model, monkeypatch):
+    from scripts.engines.vllm import open_vllm
+
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    asked = requests(1.0) + [replace(request, key=f"greedy {request.key}") for request in requests(0.0)]
+    with open_vllm(model, PARAMS | {"final_only": False}, gpus=0, seed=0, max_model_len=64) as own:
+        assert texts(own, asked) == texts(engine, asked)
+
+
 def test_stop_texts(engine):
     free = texts(engine, requests(0.0))
     letter = next(c.text for c in free.values() if len(c.text) > 3)[3]
@@ -88,5 +99,5 @@ def test_two_engines_answer_as_one_and_the_death_of_one_ends_in_a_line(engine, t
     assert texts(two_engines, asked) == texts(engine, asked)
     assert texts(two_engines, asked[:1]) == texts(engine, asked[:1])
     two_engines.pipes[0].send("no requests")  # its worker fails on them
-    with pytest.raises(UserError, match="one of the vLLM engines that share the GPU died"):
+    with pytest.raises(UserError, match="a vLLM engine died"):
         texts(two_engines, asked)

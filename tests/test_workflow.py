@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,21 @@ def test_the_shape_of_abels_jobs_on_eight_gpus(finished):
     assert "gpu=8" in resources["train_dpo"]
     for rule in ("generate", "evaluate", "merge_lora"):
         assert "gpu=1" in resources[rule]
+
+
+def test_commands_of_many_shards_fit_the_shell(clone):
+    """Linux hands a program at most 128 KiB in one argument, and the shell takes a command as one."""
+    edit_config(clone, generate__shards=1000, rounds=2)
+    jobs = planned(clone)
+    assert len(jobs["generate"]) == 2000
+    done = snakemake(clone, "eval_report", "--dry-run", "--forceall", "--printshellcmds")
+    commands = re.findall(r"python -m scripts\.job .*", done.stdout)
+    assert len(commands) > 2000
+    assert max(map(len, commands)) < 2**17 / 4
+    score = next(command for command in commands if "scripts.score_rollouts" in command)
+    pattern = re.search(r"--completions (\S+)", score)[1]
+    files = subprocess.run(["bash", "-c", f"echo {pattern}"], capture_output=True, text=True).stdout.split()
+    assert files == [f"data/demo/round1/completions/{shard}-of-1000.jsonl" for shard in range(1000)]
 
 
 BAD = [

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from scripts.regime_w.answers import equal
 from scripts.regime_w.statistics import (
@@ -20,8 +21,10 @@ from scripts.regime_w.statistics import (
 )
 
 Row = dict[str, Any]
+Numbers = NDArray[Any]
 MARKED = ("hash", "answer", "boxed")
 POWER = 0.8
+WELL_FORMED, FALLBACK, NO_ANSWER, TRUNCATED = 1, 2, 4, 8
 
 
 class Settings:
@@ -31,7 +34,7 @@ class Settings:
         self.level, self.n_boot, self.seed = level, n_boot, seed
         self.alpha = round(1 - level, 12)
 
-    def mean(self, values: Sequence[float]) -> dict[str, float]:
+    def mean(self, values: ArrayLike) -> dict[str, float]:
         """Mean over questions: Wilson's interval for a share, the bootstrap's for anything finer."""
         array = np.asarray(values, dtype=float)
         if np.isin(array, (0.0, 1.0)).all():
@@ -61,8 +64,8 @@ def model_row(name: str, rows: list[Row], settings: Settings) -> dict[str, Any]:
         "flexible": settings.mean(_flexible(rows)),
         "flexible_mean": settings.mean(_flexible_mean(rows)),
         "format": {
-            "greedy": answer_format([row["greedy"] for row in rows]),
-            "sampled": answer_format([out for row in rows for out in row["samples"]]),
+            "greedy": format_of_all([row["greedy"] for row in rows]),
+            "sampled": format_of_all([out for row in rows for out in row["samples"]]),
         },
         "styles": {
             style: {
@@ -70,7 +73,7 @@ def model_row(name: str, rows: list[Row], settings: Settings) -> dict[str, Any]:
                 "greedy": settings.mean(_greedy(own)),
                 "mean": settings.mean(_mean(own)),
                 "flexible": settings.mean(_flexible(own)),
-                "tokens": answer_format([row["greedy"] for row in own])["tokens_mean"],
+                "tokens": format_of_all([row["greedy"] for row in own])["tokens_mean"],
             }
             for style, own in sorted(_by_style(rows).items())
         },
@@ -80,24 +83,40 @@ def model_row(name: str, rows: list[Row], settings: Settings) -> dict[str, Any]:
     }
 
 
-def answer_format(outs: list[Row]) -> dict[str, Any]:
-    """Shares of well-formed, unmarked, missing and truncated answers, and lengths in tokens."""
-    n = len(outs)
-    tokens = np.array([out["num_tokens"] for out in outs])
-    by_correct = {kind: [out["num_tokens"] for out in outs if bool(out["correct"]) is kind] for kind in (True, False)}
+def format_of(out: Row) -> int:
+    """How an answer is written, as the sum of the flags above."""
+    ended = out["finish_reason"] == "stop"
+    return (
+        WELL_FORMED * (out["extraction"] == "hash" and ended)
+        + FALLBACK * (out["extraction"] == "fallback")
+        + NO_ANSWER * (out["answer"] is None)
+        + TRUNCATED * (out["finish_reason"] == "length")
+    )
+
+
+def format_of_all(outs: Sequence[Row]) -> dict[str, Any]:
+    return answer_format(
+        np.array([format_of(out) for out in outs], dtype=np.uint8),
+        np.array([out["num_tokens"] for out in outs]),
+        np.array([bool(out["correct"]) for out in outs]),
+    )
+
+
+def answer_format(form: Numbers, tokens: Numbers, correct: Numbers) -> dict[str, Any]:
+    """Shares of well-formed, unmarked, missing and truncated answers, and lengths in tokens; an entry an answer, see
+    `format_of`."""
+    n, right = len(tokens), correct.astype(bool)
+    flags = {"well_formed": WELL_FORMED, "fallback": FALLBACK, "no_answer": NO_ANSWER, "truncated": TRUNCATED}
     return {
         "n": n,
-        "well_formed": sum(out["extraction"] == "hash" and out["finish_reason"] == "stop" for out in outs) / n,
-        "fallback": sum(out["extraction"] == "fallback" for out in outs) / n,
-        "no_answer": sum(out["answer"] is None for out in outs) / n,
-        "truncated": sum(out["finish_reason"] == "length" for out in outs) / n,
+        **{name: int(np.count_nonzero(form & flag)) / n for name, flag in flags.items()},
         "tokens_mean": float(tokens.mean()),
         "tokens_median": float(np.median(tokens)),
         "tokens_p95": float(np.quantile(tokens, 0.95)),
         "tokens_max": int(tokens.max()),
-        "tokens_correct": float(np.mean(by_correct[True])) if by_correct[True] else None,
-        "tokens_wrong": float(np.mean(by_correct[False])) if by_correct[False] else None,
-        "tokens_total": int(tokens.sum()),
+        "tokens_correct": float(tokens[right].mean()) if right.any() else None,
+        "tokens_wrong": float(tokens[~right].mean()) if not right.all() else None,
+        "tokens_total": int(tokens.sum(dtype=np.int64)),
     }
 
 

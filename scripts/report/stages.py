@@ -11,7 +11,12 @@ PAPERWORK = ("log_history", "preflight", "alarm")
 
 def training(record: dict[str, Any], alarm_logps_drop: float | None) -> dict[str, Any]:
     """Curves ({"loss": [[step, value], ...]}), first and last values, and the alarm of one training."""
-    history = [entry for entry in record.get("log_history") or [] if isinstance(entry.get("step"), int | float)]
+    # The closing entry (train_runtime) carries metrics too, of what was left after the last logged step: a pair or two.
+    history = [
+        entry
+        for entry in record.get("log_history") or []
+        if isinstance(entry.get("step"), int | float) and "train_runtime" not in entry
+    ]
     curves = {
         name: points
         for name in CURVES
