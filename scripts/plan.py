@@ -2,7 +2,6 @@
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError
@@ -30,8 +29,8 @@ def check_paths(config: dict[str, Any]) -> None:
         ("sft.adapter", config["sft"]["adapter"]),
     ]
     for key, path in wanted:
-        if path and not Path(path).exists():
-            raise UserError(f"{key}: {path} does not exist; check the path in the config")
+        if path and not os.path.exists(path):
+            raise UserError(f"{key}: {path:.300} does not exist; check the path in the config")
 
 
 def check_gpus(config: dict[str, Any], gpus: int) -> None:
