@@ -29,7 +29,7 @@ from scripts.regime_w.pairs import (
     rank_coherence,
     unanimous_not_gold,
 )
-from scripts.regime_w.prompts import render
+from scripts.regime_w.prompts import PLAIN, render
 
 MB = 10**6
 ROW = ("id", "question", "gold_answer", "trajectories")
@@ -146,14 +146,14 @@ def build_part(part: tuple[int, int]) -> Part:
     return built
 
 
-def prompt(pair: dict[str, Any], question: str, params: dict[str, Any]) -> str:
-    if params["pairs"]["train_prompt"] == "canonical":
-        return render(params["template"], question, None)
-    if pair["style"] not in params["styles"]:
+def prompt(example: dict[str, Any], question: str, params: dict[str, Any], section: str = "pairs") -> str:
+    """The prompt that a pair or sample is trained with, as `train_prompt` of its config section says."""
+    style = PLAIN if params[section]["train_prompt"] == "canonical" else example["style"]
+    if style not in (PLAIN, *params["styles"]):
         raise UserError(
-            f"question {pair['id']}: style {pair['style']!r} is not under styles; known are {sorted(params['styles'])}"
+            f"question {example['id']}: style {style!r} is not under styles; known are {sorted(params['styles'])}"
         )
-    return render(params["template"], question, params["styles"][pair["style"]])
+    return render(params["template"], question, params["styles"].get(style))
 
 
 def summarise(counts: Counter[str], coherent: int, unanimous: list[Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
         if len(records) < source["n"]:
             raise UserError(f"questions.{name}.n asks for {source['n']} questions, the source has {len(records)}")
         records = records[: source["n"]]
+    counted = Counter(record["id"] for record in records)
+    if twice := [identity for identity, count in counted.items() if count > 1]:
+        raise UserError(f"questions.{name}: the id {twice[0]!r:.80} stands {counted[twice[0]]} times; ids must differ")
     unknown = set(source["corrections"]) - {record["id"] for record in records}
     if unknown and not source["n"]:
         raise UserError(f"questions.{name}.corrections names {sorted(unknown)[0]!r}, which is no question's id")
@@ -102,19 +106,31 @@ def _record(name: str, number: int, row: dict[str, Any], corrections: dict[str, 
     # Calculator annotations teach a model a notation that its own format does not have.
     answer = ANNOTATION.sub("", str(row["answer"])).strip()
     if identity in corrections:
-        answer = f"{answer.rsplit('####', 1)[0].rstrip()}\n#### {corrections[identity]}"
+        answer = _corrected(identity, answer, corrections[identity])
     gold = gold_from_rationale(answer)
+    where = f"question {identity!r:.80} (number {number + 1} of questions.{name})"
     if normalise(gold) is None:
-        raise UserError(f"question {identity}: no number after #### in its answer ({answer[-40:]!r})")
-    record: dict[str, Any] = {
-        "id": identity,
-        "question": str(row["question"]).strip(),
-        "answer": answer,
-        "gold_answer": gold,
-    }
+        raise UserError(f"{where}: no number after #### in its answer ({answer[-40:]!r})")
+    question, rationales = str(row["question"]).strip(), row.get("rationales") or {}
+    if not (identity and question):
+        raise UserError(f"{where}: id and question must not be empty")
+    if not (isinstance(rationales, dict) and all(isinstance(text, str) for text in rationales.values())):
+        raise UserError(f"{where}: rationales must be texts by style")
+    record: dict[str, Any] = {"id": identity, "question": question, "answer": answer, "gold_answer": gold}
     if identity in corrections:
         record["corrected"] = True
-    return record | ({"rationales": row["rationales"]} if "rationales" in row else {})
+    return record | ({"rationales": rationales} if rationales else {})
+
+
+def _corrected(identity: str, answer: str, correction: str) -> str:
+    """The answer with its label replaced; `WAS -> IS` only where the label is WAS, so that no other question's is."""
+    rationale, _, label = answer.rpartition("####")
+    was, arrow, right = (part.strip() for part in correction.rpartition("->"))
+    if arrow and normalise(label) != normalise(was):
+        raise UserError(
+            f"question {identity}: its label is {label.strip()!r}, corrections expects {was!r}; is this another data set?"
+        )
+    return f"{rationale.rstrip()}\n#### {right}"
 
 
 def in_heldout(identity: str, fraction: float) -> bool:

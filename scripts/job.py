@@ -80,8 +80,9 @@ def only_copy(output: Path | None) -> Iterator[Callable[[], None]]:
     """Hold the lock of an output's making; yields a function to call every few seconds.
 
     The lock is a `flock` on a file in logs/.locks, which is where all copies of a workflow meet. Not every shared file
-    system passes locks on between machines, so the holder also writes who it is, and keeps writing.
-    UserError where another copy holds it.
+    system passes locks on between machines, so the holder also writes who it is, and keeps writing; of two that start
+    at once there, the one whose record is overwritten ends at its next call.
+    UserError where another copy holds it, from the yielded function too.
     """
     if output is None:
         yield lambda: None
@@ -98,19 +99,28 @@ def only_copy(output: Path | None) -> Iterator[Callable[[], None]]:
                 raise _copy_runs(output, _record(path)) from None
             locked = False  # no locks on this file system: the record alone decides
         _refuse_if_alive(output, path, locked)
-        pid = os.getpid()
+        own = {"pid": os.getpid(), "host": platform.node()}
 
-        def beat() -> None:
-            text = json.dumps({"pid": pid, "host": platform.node(), "beat": time.time()})
+        def write() -> None:
+            text = json.dumps(own | {"beat": time.time()})
             with suppress(OSError):  # a full disk must not end the job
                 os.pwrite(fd, text.encode().ljust(256), 0)
                 os.fsync(fd)
 
-        beat()
+        def ours() -> bool:
+            record = _record(path)
+            return not record or own.items() <= record.items()
+
+        def beat() -> None:
+            if not ours():
+                raise _copy_runs(output, _record(path))
+            write()
+
+        write()
         try:
             yield beat
         finally:
-            if os.getpid() == pid:
+            if os.getpid() == own["pid"] and ours():
                 os.ftruncate(fd, 0)
     finally:
         os.close(fd)
@@ -120,11 +130,9 @@ def _refuse_if_alive(output: Path, path: Path, locked: bool) -> None:
     record = _record(path)
     if not record:
         return  # free, or given back in order
-    if record["host"] == platform.node():
-        if not locked and psutil.pid_exists(record["pid"]) and record["pid"] != os.getpid():
-            raise _copy_runs(output, record)
-        return
-    # Another machine's: is it still writing? Only a change counts, since clocks may differ.
+    if locked and record["host"] == platform.node():
+        return  # one machine's locks are always passed on: its holder is gone
+    # Is it still writing? Only a change counts, since clocks may differ.
     end = time.monotonic() + 3 * HEARTBEAT_SECONDS
     while time.monotonic() < end:
         time.sleep(0.5)

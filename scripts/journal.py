@@ -11,16 +11,21 @@ import os
 import re
 import time
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from scripts.engines.interface import Completion
+
 FSYNC_SECONDS = 2.0
+FIELDS = {field.name: field.type for field in fields(Completion)}
 SHARD = re.compile(r"([0-9]+)-of-([0-9]+)")
 
 
 def load(folder: Path, keys: Iterable[str], name: str = "") -> dict[str, dict[str, Any]]:
-    """The records of the wanted keys in all files of the folder that may hold some, see `may_hold`."""
+    """The records of the wanted keys in all files of the folder that may hold some, see `may_hold`; what is no whole
+    completion is passed over."""
     wanted = set(keys)
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.jsonl")):
@@ -32,9 +37,10 @@ def load(folder: Path, keys: Iterable[str], name: str = "") -> dict[str, dict[st
                     break
                 try:
                     record = json.loads(line)
-                    if record["key"] in wanted:
+                    if record["key"] in wanted and all(type(record[field]) is kind for field, kind in FIELDS.items()):
+                        record["text"].encode("utf-8")
                         found[record["key"]] = record
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     continue
     return found
 
@@ -53,7 +59,8 @@ def may_hold(writer: str, reader: str) -> bool:
 
 
 class Writer:
-    """Appends records to `folder/name.jsonl`; on disk at the latest FSYNC_SECONDS after `append`, and on exit."""
+    """Appends records to `folder/name.jsonl`. A record appended outlives this process however it ends; fsync follows at
+    most FSYNC_SECONDS apart while records come, and on exit, for the sake of a crash of the machine."""
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +71,7 @@ class Writer:
 
     def append(self, record: dict[str, Any]) -> None:
         self.file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self.file.flush()
         if time.monotonic() - self.synced > FSYNC_SECONDS:
             self.sync()
 

@@ -39,6 +39,7 @@ def check_gpus(config: dict[str, Any], gpus: int) -> None:
     for key, wanted in (
         ("engine.vllm.tensor_parallel_size", config["engine"]["vllm"]["tensor_parallel_size"]),
         ("sft.gpus", config["sft"]["gpus"]),
+        ("rejection_sampling.gpus", config["rejection_sampling"]["gpus"]),
         ("dpo.gpus", config["dpo"]["gpus"]),
     ):
         if wanted not in ("auto", 0, 1) and wanted > gpus:

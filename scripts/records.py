@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,7 +54,9 @@ def scan_jsonl(
             continue
         try:
             row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError:
+            if b"\\u" in line:  # an escape may name half a character, which no stage could write again
+                json.dumps(row, ensure_ascii=False).encode("utf-8")
+        except UnicodeError:
             raise UserError(f"{_at(path, start)}: not UTF-8; save the file as UTF-8") from None
         except (ValueError, RecursionError) as error:
             raise UserError(f"{_at(path, start)}: not JSON ({error}); mend or remove the line") from None
@@ -62,7 +64,7 @@ def scan_jsonl(
             raise UserError(f"{_at(path, start)}: a JSON object was expected, found {type(row).__name__}")
         missing = [name for name in required if name not in row]
         if missing:
-            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)}")
+            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)!r:.200}")
         yield (start, len(line)), row
 
 
@@ -111,8 +113,10 @@ def new_file(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk is told without a name
         raise
 
 
@@ -143,15 +147,21 @@ def shard_of(identity: str, count: int) -> int:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed."""
+    """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed.
+
+    A kill at any moment leaves PATH whole or absent: the old folder is moved aside before it is removed.
+    """
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (path.with_name(path.name + ending) for ending in (".partial", ".old"))
+    for folder in (partial, old):
+        shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.replace(path, old)
         os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -502,3 +502,15 @@ def test_one_sample_and_no_variation(tmp_path: Path) -> None:
     assert found["comparisons"][0]["minimum_detectable_effect"] is None
     html, _ = render(found)
     assert not re.search(r"\bnan\b", html, re.IGNORECASE)
+
+
+def test_rounds_of_rejection_sampling_are_shown(tmp_path: Path) -> None:
+    given = inputs(tmp_path)
+    counts = {"questions": 3, "questions_with_samples": 2, "correct": 9, "kept": 5, "tokens_mean": 40.0}
+    given["samples"] = {"round1": save(tmp_path / "samples.json", counts | {"dropped": {"identical": 4}})}
+    del given["preferences"]
+    found = summarise(PARAMS, **given)
+    html, _ = render(found)
+    assert "samples for fine-tuning" in html
+    assert "dropped: identical" in html
+    assert found["samples"]["round1"]["kept"] == 5

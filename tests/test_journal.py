@@ -4,7 +4,7 @@ import json
 
 from scripts import journal
 
-RECORDS = [{"key": f"k{i}", "text": f"Zeile {i} “ü”\n\\n", "n": i} for i in range(6)]
+RECORDS = [{"key": f"k{i}", "text": f"Zeile {i} “ü”\n\\n", "num_tokens": i, "finish_reason": "stop"} for i in range(6)]
 
 
 def write(folder, records, name="0-of-1"):
@@ -36,8 +36,8 @@ def test_only_wanted_keys_and_all_files(tmp_path):
 
 def test_damaged_lines_are_passed_over(tmp_path):
     good = json.dumps(RECORDS[0])
-    (tmp_path / "a.jsonl").write_bytes(b'{"key": \n[1]\n"k0"\n\xff\xfe\n' + good.encode() + b"\n")
-    assert journal.load(tmp_path, ["k0"]) == {"k0": RECORDS[0]}
+    (tmp_path / "a.jsonl").write_bytes(b'{"key": \n[1]\n"k0"\n{"key": "k1"}\n\xff\xfe\n' + good.encode() + b"\n")
+    assert journal.load(tmp_path, ["k0", "k1"]) == {"k0": RECORDS[0]}
 
 
 def test_no_folder_is_an_empty_journal(tmp_path):

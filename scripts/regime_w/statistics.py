@@ -60,6 +60,15 @@ def paired_bootstrap(
     return Difference(float(differences.mean()), float(lo), float(hi), min(1.0, 2 * (smaller + 1) / (n_boot + 1)))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted for their number (Holm 1979): rejecting those below alpha keeps the family's error below alpha."""
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values, dtype=float)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return [float(p) for p in adjusted]
+
+
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Unbiased chance that one of k samples is correct, from n samples with c correct (Chen et al. 2021, section 2.1)."""
     if not (0 <= c <= n and 1 <= k <= n):

@@ -4,7 +4,7 @@ Strict: the gold answer in a marked place (`####`, `Answer:`, `\\boxed{}`) of a 
 gold answer wherever it stands, a truncated text included; a gain in strict alone is a gain in format.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,7 @@ def comparisons(models: dict[str, list[Row]], settings: Settings) -> list[dict[s
 
 def compare(name: str, rows: list[Row], other: str, others: list[Row], relation: list[str], settings: Settings) -> Row:
     """Paired tests of `name` against `other`: exact McNemar on greedy answers, bootstrap over questions on mean of k."""
-    greedy = _discordant(rows, others, _greedy, settings)
+    greedy = discordant(_greedy(rows), _greedy(others), settings)
     discordance = (greedy["gained"] + greedy["lost"]) / len(rows)
     mean = settings.difference(_mean(rows), _mean(others))
     return {
@@ -144,7 +144,7 @@ def compare(name: str, rows: list[Row], other: str, others: list[Row], relation:
         "n": len(rows),
         "greedy": greedy,
         "mean": mean | {"outcome": outcome(mean, settings.alpha)},
-        "flexible": _discordant(rows, others, _flexible, settings),
+        "flexible": discordant(_flexible(rows), _flexible(others), settings),
         "discordance": discordance,
         "minimum_detectable_effect": (
             minimum_detectable_effect(len(rows), discordance, POWER, settings.level) if discordance else None
@@ -184,12 +184,22 @@ def _flip(row: Row, other: Row) -> dict[str, Any]:
     }
 
 
-def _discordant(rows: list[Row], others: list[Row], value: Callable[[list[Row]], list[int]], settings: Settings) -> Row:
-    ours, theirs = value(rows), value(others)
+def discordant(ours: Sequence[int], theirs: Sequence[int], settings: Settings) -> Row:
+    """Exact McNemar test of two models' right (1) and wrong (0) answers to the same questions."""
     gained = sum(a > b for a, b in zip(ours, theirs, strict=True))
     lost = sum(a < b for a, b in zip(ours, theirs, strict=True))
     found = settings.difference(ours, theirs) | {"gained": gained, "lost": lost, "p": mcnemar_exact(gained, lost)}
     return found | {"outcome": outcome(found, settings.alpha)}
+
+
+def scores(rows: list[Row]) -> dict[str, list[float]]:
+    """A value a question for each metric: greedy and majority right or wrong, mean of k, pass@k (any of k right)."""
+    return {
+        "greedy": [float(right) for right in _greedy(rows)],
+        "mean": _mean(rows),
+        "majority": [float(_majority_right(row)) for row in rows],
+        "pass": [float(any(out["correct"] for out in row["samples"])) for row in rows],
+    }
 
 
 def _greedy(rows: list[Row]) -> list[int]:

@@ -1,39 +1,63 @@
-"""The shipped SLURM profile on a real SLURM: GPUs, failures, retries, and what each signal to Snakemake leaves behind."""
+"""The pipeline itself on a real SLURM with the shipped profile: the demo's way to its report through failing, cancelled,
+late and over-large jobs, and what each signal to Snakemake leaves behind.
 
+The demo is made small. Its GPUs are pretended, see python.py; nothing else is replaced.
+"""
+
+import copy
 import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import clone_to
+
+from scripts.records import read_json, read_jsonl
 
 pytestmark = pytest.mark.slurm
-SNAKEFILE = Path(__file__).parent / "workflow" / "Snakefile"
+SMALL: dict[str, Any] = {
+    "questions": {"train": {"n": 400}, "eval": {"n": 40}},
+    "base_model": {"tiny": {"steps": 40}},
+    "sft": {"n_examples": 200},
+    "generate": {"n_samples": 32, "skip": 200, "shards": 8},
+    "pairs": {"coherence_share": 1.0},  # so small a model is seldom right
+    "evaluate": {"k": 2},
+    "report": {"n_boot": 500},
+}
 ATTEMPTS = 2
+SHARDS = [f"data/demo/round1/completions/{shard}-of-8.jsonl" for shard in range(8)]
+CANCELLED, LATE, LARGE = SHARDS[3], "data/demo/eval/base.jsonl", "checkpoints/demo/base/manifest.json"
+REPORT = "results/demo/eval_report.json"
+# What the signals hit, and what has to be made again for it.
+RUNNING = SHARDS[:2]
 
 
 class Event(NamedTuple):
-    name: str
-    what: str  # start or end
+    output: str
+    what: str  # start, held or end
     time: float
     job: str  # SLURM's id
     gpus: frozenset[str]
 
 
-class Run:
-    """Snakemake in a working directory of its own."""
+class Clone:
+    """A clone of the repository with its profile filled in, and the runs of Snakemake in it."""
 
-    def __init__(self, folder: Path, target: str) -> None:
-        self.folder, self.target, self.count = folder, target, 0
-        profile = yaml.safe_load((ROOT / "profiles/slurm/config.v9+.yaml").read_text())
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.profile = folder / "profiles/slurm/config.v9+.yaml"
+        profile = yaml.safe_load(self.profile.read_text())
         del profile["default-resources"]["slurm_account"]  # this cluster keeps no accounts
         profile |= {
             "slurm-status-command": "squeue",
@@ -41,27 +65,38 @@ class Run:
             "latency-wait": 10,
             "retries": ATTEMPTS - 1,
         }
-        profile["set-resources"]["check_rollouts"]["runtime"] = "attempt"
-        (folder / "profile").mkdir(parents=True)
-        (folder / "profile" / "config.v9+.yaml").write_text(yaml.safe_dump(profile))
+        self.profile.write_text(yaml.safe_dump(profile))
+        (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+        python = folder / "bin/python"
+        python.parent.mkdir()
+        python.write_text(f"#!{sys.executable}\n" + (Path(__file__).parent / "python.py").read_text())
+        python.chmod(0o755)
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
+    def start(self, *options: str) -> "subprocess.Popen[bytes]":
         self.count += 1
         env = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "REGIME_W_FAKE_GPUS": "8",
             "REGIME_W_LEASE_DIR": str(self.folder / "leases"),
         }
-        command = [sys.executable, "-m", "snakemake", self.target, "--snakefile", str(SNAKEFILE), *options]
-        command += ["--directory", str(self.folder), "--workflow-profile", str(self.folder / "profile")]
+        command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", *options]
+        command += ["--configfile", "small.yaml"]
         # A test run in the background may have SIGINT ignored, and its children with it.
         heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         with open(self.output, "wb") as out:
-            return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env, preexec_fn=heed, cwd=ROOT)
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=subprocess.STDOUT, env=env, preexec_fn=heed, cwd=self.folder
+            )
+        return self.process
+
+    def stop(self) -> None:
+        self.release()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
 
     def finish(self, *options: str) -> int:
-        return self.start(*options).wait(timeout=300)
+        return self.start(*options).wait(timeout=1800)
 
     @property
     def output(self) -> Path:
@@ -71,147 +106,291 @@ class Run:
     def said(self) -> str:
         return self.output.read_text(errors="replace")
 
-    def events(self, what: str | None = None) -> list[Event]:
+    def hold(self, outputs: list[str]) -> None:
+        (self.folder / "hold.txt").write_text("\n".join(outputs))
+
+    def release(self) -> None:
+        (self.folder / "hold.txt").unlink(missing_ok=True)
+
+    def events(self, what: str, output: str | None = None) -> list[Event]:
+        path = self.folder / "events.txt"
         rows = []
-        for line in (
-            (self.folder / "events.txt").read_text().splitlines() if (self.folder / "events.txt").exists() else []
-        ):
+        for line in path.read_text().splitlines() if path.exists() else []:
             name, event, at, job, *gpus = line.split()
             rows.append(Event(name, event, float(at), job, frozenset(gpus[0].split(",")) if gpus else frozenset()))
-        return [row for row in rows if what in (None, row.what)]
+        return [row for row in rows if row.what == what and output in (None, row.output)]
 
-    def queued(self) -> list[str]:
-        """Ids of the run's jobs in SLURM's queue, found as docs/slurm.md says."""
-        said = "".join(path.read_text(errors="replace") for path in self.folder.glob("snakemake*.out"))
+    def queued(self, run: int | None = None) -> list[str]:
+        """Ids of the jobs in SLURM's queue, of all runs of Snakemake or one, found as docs/slurm.md says."""
+        outputs = self.folder.glob(f"snakemake{run or '*'}.out")
+        said = "".join(path.read_text(errors="replace") for path in outputs)
         names = ",".join(re.findall(r"SLURM run ID: (\S+)", said))
         return _output("squeue", "--noheader", "--format=%i", f"--name={names}").split() if names else []
 
-
-@pytest.fixture
-def signals(cluster: Path, tmp_path: Path) -> Iterator[Run]:
-    """A run of two jobs that go on until the file `go` is there."""
-    yield Run(tmp_path / "run", "signals")
-    (tmp_path / "run" / "go").touch()
+    def kept(self, shard: str) -> tuple[int, int]:
+        """Trajectories that the shard's last job took from the journal, and those that it made."""
+        log = (self.folder / "logs/demo/round1/generate" / Path(shard).name).with_suffix(".log").read_text()
+        found = re.search(r"(\d+) kept from the journal, (\d+) to make", log)
+        assert found, log
+        return int(found[1]), int(found[2])
 
 
 @pytest.fixture(scope="module")
-def resources(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, Any]]:
-    """A run of all kinds of jobs, going on beside the first tests; yields it and its process."""
-    run = Run(tmp_path_factory.mktemp("resources") / "run", "resources")
-    process = run.start()
-    yield run, process
+def demo(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clone, "Future[list[int]]"]]:
+    """The demo going on beside the first tests: a run that cannot make pairs, and one with the mended config.
+
+    Yields the clone and the future statuses of both.
+    """
+    clone = Clone(clone_to(tmp_path_factory.mktemp("demo") / "clone"))
+    profile = yaml.safe_load(clone.profile.read_text())
+    profile["set-resources"]["base_model"]["mem_mb"] = "300 * attempt ** 3"
+    profile["set-resources"]["evaluate"]["runtime"] = "attempt ** 4"
+    clone.profile.write_text(yaml.safe_dump(profile))
+    small = copy.deepcopy(SMALL)
+    small["pairs"]["min_margin"] = 99.0
+    (clone.folder / "small.yaml").write_text(yaml.safe_dump(small))
+    clone.hold([CANCELLED, LATE])
+
+    def both() -> list[int]:
+        if (status := clone.finish("eval_report")) < 0:
+            return [status]  # the tests end early
+        (clone.folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+        return [status, clone.finish("eval_report")]
+
+    with ThreadPoolExecutor(1) as pool:
+        yield clone, pool.submit(both)
+        clone.stop()
+
+
+@pytest.fixture(scope="module")
+def local(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+    """The same demo on this machine without SLURM and GPUs, in a clone of its own, going on beside the first tests;
+    yields a function that waits for it and returns the clone."""
+    folder = clone_to(tmp_path_factory.mktemp("local") / "clone")
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    options = "--cores 2 --resources gpu=0 --configfile small.yaml -- eval_report"
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with open(folder / "out", "wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *options.split()], stdout=out, stderr=out, cwd=folder, env=env
+        )
+
+    def made() -> Path:
+        assert process.wait(timeout=1800) == 0, (folder / "out").read_text()
+        return folder
+
+    yield made
     process.kill()
     process.wait()
 
 
-def test_a_cancelled_job_is_noted(resources: tuple[Run, Any]) -> None:
-    run, process = resources
-    _wait_for(lambda: "merge_lora-64000" in {event.name for event in run.events()}, process)
-    (job,) = {event.job for event in run.events() if event.name == "merge_lora-64000"}
-    subprocess.run(["scancel", job], check=True)
+@pytest.fixture
+def running(local: Callable[[], Path], tmp_path: Path) -> Iterator[tuple[Clone, "subprocess.Popen[bytes]"]]:
+    """A clone of the finished local run in which two shards of rollouts are being made again, each held in the midst of
+    its work; yields it and the controlling process."""
+    clone = Clone(Path(shutil.copytree(local(), tmp_path / "clone", symlinks=True)))
+    shutil.rmtree(clone.folder / "data/demo/round1/journal")
+    for shard in RUNNING:
+        (clone.folder / shard).unlink()
+    clone.hold(RUNNING)
+    controller = clone.start(*RUNNING)
+    try:
+        _wait_for(lambda: len(clone.events("held")) == 2, controller)
+        yield clone, controller
+    finally:
+        clone.stop()
+        controller.kill()
+        controller.wait()
 
 
-def test_sigint_cancels_its_jobs(signals: Run) -> None:
-    controller = _started(signals)
+def test_a_running_shard_is_cancelled(demo: tuple[Clone, Any], local: Any) -> None:
+    """What becomes of it is seen at the end."""
+    clone, statuses = demo
+    _wait_for(lambda: clone.events("held", CANCELLED) or statuses.done())
+    (held,) = clone.events("held", CANCELLED)
+    subprocess.run(["scancel", held.job], check=True)
+
+
+def test_sigint_cancels_its_jobs(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
+    clone, controller = running
     controller.send_signal(signal.SIGINT)
     assert controller.wait(timeout=120) != 0
-    _wait_for(lambda: not signals.queued())
-    (signals.folder / "go").touch()
-    assert signals.finish() == 0, signals.said
-    assert len(signals.events("end")) == 2
+    _wait_for(lambda: not clone.queued())
+    assert not clone.events("end")
+    clone.release()
+    assert clone.finish(*RUNNING) == 0, clone.said
+    _check_each_made_once(clone, local(), kept=5)
 
 
-def test_sigterm_waits_for_its_jobs(signals: Run) -> None:
-    controller = _started(signals)
+def test_sigterm_waits_for_its_jobs(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
+    clone, controller = running
     controller.terminate()
-    (signals.folder / "go").touch()
+    clone.release()
     controller.wait(timeout=120)
-    assert signals.finish() == 0, signals.said
-    assert "Nothing to be done" in signals.said
-    assert len(signals.events("start")) == len(signals.events("end")) == 2
+    assert clone.finish(*RUNNING) == 0, clone.said
+    assert "Nothing to be done" in clone.said
+    assert len(clone.events("start")) == len(clone.events("end")) == 2
+    _check_each_made_once(clone, local(), kept=0)
 
 
-def test_after_sigkill_a_second_copy_is_refused_and_nothing_is_done_twice(signals: Run) -> None:
-    controller = _started(signals)
+def test_after_sigkill_its_jobs_may_finish(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
+    clone, controller = running
     controller.kill()
     controller.wait()
-    assert len(signals.queued()) == 2
-    assert signals.finish() != 0
-    assert "Directory cannot be locked" in signals.said
-    # Too early: the jobs still run.
-    assert signals.finish("--unlock") == 0
-    assert signals.finish("--retries", "0") != 0
-    for shard in range(2):
-        assert re.search(
-            rf"another copy of this job \(pid \d+, host \S+\) .* out/score_rollouts/{shard}.txt", signals.said
-        )
-    assert len(signals.events("start")) == 2
-    (signals.folder / "go").touch()
-    _wait_for(lambda: not signals.queued())
-    assert signals.finish() == 0, signals.said
-    assert "Nothing to be done" in signals.said
-    assert len(signals.events("start")) == len(signals.events("end")) == 2
+    assert len(clone.queued()) == 2
+    assert clone.finish(*RUNNING) != 0
+    assert "Directory cannot be locked" in clone.said
+    clone.release()
+    _wait_for(lambda: not clone.queued())
+    assert clone.finish("--unlock") == 0
+    assert clone.finish(*RUNNING) == 0, clone.said
+    assert "Nothing to be done" in clone.said
+    assert len(clone.events("start")) == len(clone.events("end")) == 2
+    _check_each_made_once(clone, local(), kept=0)
 
 
-def test_after_sigkill_and_scancel_the_jobs_are_done_again(signals: Run) -> None:
-    controller = _started(signals)
+def test_after_sigkill_its_jobs_may_be_cancelled(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
+    clone, controller = running
     controller.kill()
     controller.wait()
-    subprocess.run(["scancel", *signals.queued()], check=True)
-    _wait_for(lambda: not signals.queued())
-    (signals.folder / "go").touch()
-    assert signals.finish("--unlock") == 0
-    assert signals.finish() == 0, signals.said
-    assert len(signals.events("end")) == 2
+    subprocess.run(["scancel", *clone.queued()], check=True)
+    _wait_for(lambda: not clone.queued())
+    clone.release()
+    assert clone.finish("--unlock") == 0
+    assert clone.finish(*RUNNING) == 0, clone.said
+    _check_each_made_once(clone, local(), kept=5)
 
 
-def test_gpus_failures_and_retries(resources: tuple[Run, Any]) -> None:
-    run, process = resources
-    assert process.wait(timeout=300) == 1
-    starts, ends = run.events("start"), {event.job: event for event in run.events("end")}
+def test_failed_and_retried_jobs(demo: tuple[Clone, "Future[list[int]]"]) -> None:
+    clone, statuses = demo
+    assert statuses.result(timeout=1800) == [1, 0], clone.said
+    said = (clone.folder / "snakemake1.out").read_text(errors="replace")
+    starts = clone.events("start")
 
-    # Every attempt is a SLURM job of its own, with the profile's partition, GPUs and node.
+    # The failing job was tried again and is reported with its own log; jobs that do not need it went on.
+    failed = clone.events("start", "data/demo/round1/preferences.jsonl")
+    assert len(failed) == ATTEMPTS + 1  # once with the mended config
+    assert "error: no preference pair from 32 questions" in said
+    assert "logs/demo/round1/build_preferences.log" in said
+    assert {"data/demo/eval/sft.jsonl", LATE} <= {event.output for event in starts if event.job < failed[-1].job}
+
+    # The cancelled job and the late one were tried again with more memory and time, and went on from their journals.
+    assert "SLURM status is: 'CANCELLED'" in said
+    assert "SLURM status is: 'TIMEOUT'" in said
+    assert [_asked(event.job) for event in clone.events("start", CANCELLED)] == [(64000, 240), (128000, 480)]
+    assert [_asked(event.job)[1] for event in clone.events("start", LATE)] == [1, 16]
+    assert clone.kept(CANCELLED)[0] == 5
+    assert "5 kept from the journal" in (clone.folder / "logs/demo/evaluate/base.log").read_text()
+
+    # So was the job that took too much memory.
+    jobs = re.findall(r"Job \d+ has been submitted with SLURM jobid (\d+) \(log: \S*rule_base_model/", said)
+    assert [_asked(job)[0] for job in jobs] == [300, 2400]
+    logs = "".join(path.read_text() for path in (clone.folder / ".snakemake/slurm_logs").rglob(f"{jobs[0]}.log"))
+    assert "exceeded memory limit" in logs
+
+
+def test_jobs_have_their_own_gpus(demo: tuple[Clone, "Future[list[int]]"]) -> None:
+    clone, statuses = demo
+    statuses.result(timeout=1800)
+    # Every attempt is a SLURM job of its own.
+    starts = [event for event in clone.events("start") if event.output != REPORT]
     assert len({event.job for event in starts}) == len(starts)
-    by_name = {event.name: event for event in starts}
-    shown = _output("scontrol", "show", "job", by_name["train_dpo"].job)
-    for expected in ("Partition=gpu", "gpu:h100:8", "NumNodes=1", "NumCPUs=32"):
-        assert expected in shown
-    assert "Partition=cpu" in _output("scontrol", "show", "job", by_name["check_rollouts-2"].job)
+    ends = {event.job: event for event in clone.events("end")}
+    done = {event.output: event for event in starts if event.job in ends}
 
-    # Shards have a GPU each, the large job has all, a CPU job none, and no two at once share one.
-    assert {len(by_name[f"generate{shard}"].gpus) for shard in range(8)} == {1}
-    assert len(by_name["train_dpo"].gpus) == 8
-    assert not by_name["check_rollouts-2"].gpus
-    for one in starts:
-        for other in starts:
-            if one is not other and {one.job, other.job} <= ends.keys() and one.gpus & other.gpus:
+    # Shards have a GPU each and were at work at once; training has all eight; CPU jobs have none.
+    shards = [done[shard] for shard in SHARDS if shard != CANCELLED]
+    assert [len(event.gpus) for event in [*shards, done[CANCELLED]]] == [1] * 8
+    assert max(event.time for event in shards) < min(ends[event.job].time for event in shards)
+    (cancelled, _) = clone.events("start", CANCELLED)
+    assert len(frozenset().union(*(event.gpus for event in shards), cancelled.gpus)) == 8
+    for adapter in ("sft_lora", "round1/dpo_lora"):
+        event = done[f"checkpoints/demo/{adapter}/manifest.json"]
+        assert len(event.gpus) == 8
+        shown = _output("scontrol", "show", "job", event.job)
+        for expected in ("Partition=gpu", "gpu:h100:8", "NumNodes=1", "NumCPUs=32"):
+            assert expected in shown
+    for output in (LARGE, "data/demo/round1/rollouts.jsonl"):
+        assert not done[output].gpus
+        assert "Partition=cpu" in _output("scontrol", "show", "job", done[output].job)
+
+    # No two at once share one.
+    for one in done.values():
+        for other in done.values():
+            if one is not other and one.gpus & other.gpus:
                 assert ends[one.job].time < other.time or ends[other.job].time < one.time, (one, other)
 
-    # The failing job was tried again and is reported with its own log; the others went on.
-    assert sum(event.name == "evaluate" for event in starts) == ATTEMPTS
-    assert "this one always fails" in run.said
-    assert sorted(path.stem for path in (run.folder / "out").glob("*.txt")) == [
-        "check_rollouts",
-        "merge_lora",
-        "train_dpo",
-    ]
-    assert len(list((run.folder / "out/generate").glob("*.txt"))) == 8
 
-    # The cancelled job and the one out of time were tried again with more.
-    assert "SLURM status is: 'CANCELLED'" in run.said
-    assert "SLURM status is: 'TIMEOUT'" in run.said
-    names = [event.name for event in starts if event.name.startswith(("merge_lora", "check_rollouts"))]
-    assert sorted(names) == ["check_rollouts-1", "check_rollouts-2", "merge_lora-128000", "merge_lora-64000"]
-
-
-def _started(run: Run) -> subprocess.Popen[bytes]:
-    controller = run.start()
-    _wait_for(lambda: len(run.events("start")) == 2, controller)
-    return controller
+def test_the_report_is_that_of_a_local_run(demo: tuple[Clone, "Future[list[int]]"], local: Callable[[], Path]) -> None:
+    clone, statuses = demo
+    statuses.result(timeout=1800)
+    here = local()
+    made = sorted(
+        path.relative_to(here) for path in (here / "data/demo").rglob("*.jsonl") if "journal" not in path.parts
+    )
+    assert len(made) == 3 + 8 + 2 + 3
+    for name in made:
+        assert (clone.folder / name).read_bytes() == (here / name).read_bytes(), name
+    ours, theirs = (read_json(folder / REPORT) for folder in (clone.folder, here))
+    for key in ("verdict", "models", "comparisons", "flips", "rollouts", "preferences", "questions"):
+        assert ours[key] == theirs[key]
+    for form in ("html", "md"):
+        assert (clone.folder / REPORT).with_suffix(f".{form}").stat().st_size > 1000
+    assert clone.finish("eval_report") == 0
+    assert "Nothing to be done" in clone.said
 
 
-def _wait_for(true: Callable[[], bool], process: Any = None) -> None:
-    end = time.monotonic() + 180
+def test_unlocked_too_early_second_copies_are_refused(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
+    """The worst order: the first copies finish before the second Snakemake hears that its own were refused.
+
+    Last: the demo's training would wait for the GPUs of the first copies, and the second ones for the training.
+    """
+    clone, controller = running
+    controller.kill()
+    controller.wait()
+    first = set(clone.queued())
+    assert clone.finish("--unlock") == 0
+    second = clone.start(*RUNNING, "--retries", "0")
+    _wait_for(lambda: len(clone.queued()) == 4, second)
+    second.send_signal(signal.SIGSTOP)
+    try:
+        _wait_for(lambda: set(clone.queued()) == first)
+        assert len(clone.events("start")) == 2
+        clone.release()
+        _wait_for(lambda: not clone.queued())
+        assert len(clone.events("end")) == 2
+    finally:
+        second.send_signal(signal.SIGCONT)
+    assert second.wait(timeout=120) != 0
+    for shard in RUNNING:
+        refused = rf"another copy of this job \(pid \d+, host \S+\) is running and makes {shard}"
+        assert re.search(refused, clone.said)
+        assert not (clone.folder / shard).exists()  # Snakemake removes what it takes for the output of a failed job
+    assert clone.finish(*RUNNING) == 0, clone.said
+    assert [clone.kept(shard)[1] for shard in RUNNING] == [0, 0]
+    _check_each_made_once(clone, local())
+
+
+def _check_each_made_once(clone: Clone, undisturbed: Path, kept: int | None = None) -> None:
+    """The shards are what an undisturbed run makes, and no trajectory was generated twice."""
+    for shard in RUNNING:
+        assert (clone.folder / shard).read_bytes() == (undisturbed / shard).read_bytes()
+        if kept is not None:
+            assert clone.kept(shard)[0] == kept
+        journal = read_jsonl(clone.folder / "data/demo/round1/journal" / Path(shard).name)
+        assert sorted(row["key"] for row in journal) == sorted(row["key"] for row in read_jsonl(clone.folder / shard))
+
+
+def _asked(job: str) -> tuple[int, int]:
+    """Memory (MB) and time limit (minutes) of a job of less than a day."""
+    shown = _output("scontrol", "show", "job", job)
+    memory, unit = re.search(r"MinMemoryNode=(\d+)([MG])", shown).groups()
+    hours, minutes, _ = re.search(r"TimeLimit=(\d+):(\d+):(\d+)", shown).groups()
+    return int(memory) * (1024 if unit == "G" else 1), 60 * int(hours) + int(minutes)
+
+
+def _wait_for(true: Callable[[], Any], process: Any = None) -> None:
+    end = time.monotonic() + 1200
     while not true():
         assert time.monotonic() < end
         assert process is None or process.poll() is None

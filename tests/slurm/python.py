@@ -1,0 +1,59 @@
+"""What jobs of the SLURM tests find as `python`: stages run on the CPU whatever GPUs they are given, and are watched.
+
+The cluster's GPUs are pretended, so a stage must not use CUDA: it is the real one, with `--gpus 0`, on one thread (jobs
+are given more CPUs than the machine has). Everything else, the job wrapper with its GPU lease too, runs unchanged.
+
+events.txt   a line a stage when it starts and when it has ended well: output, event, SLURM job, CUDA_VISIBLE_DEVICES
+hold.txt     outputs, one a line, whose stage stops after its 5th trajectory until the line is gone; first start only
+"""
+
+import os
+import runpy
+import sys
+import time
+from pathlib import Path
+
+PASSED_ON = ("scripts.job", "snakemake")
+EVENTS, HOLD = Path("events.txt"), Path("hold.txt")
+
+
+def main(module: str, arguments: list[str]) -> None:
+    from scripts import journal
+
+    name = arguments[arguments.index("--output") + 1] if "--output" in arguments else module
+    first = not EVENTS.exists() or f"{name} start" not in EVENTS.read_text()
+    append, journalled = journal.Writer.append, 0
+
+    def append_and_hold(self: journal.Writer, record: dict) -> None:
+        nonlocal journalled
+        append(self, record)
+        journalled += 1
+        if first and journalled == 5:
+            self.sync()
+            note(name, "held")
+            while HOLD.exists() and name in HOLD.read_text().splitlines():
+                time.sleep(0.2)
+
+    if HOLD.exists() and name in HOLD.read_text().splitlines():
+        journal.Writer.append = append_and_hold
+    if "--gpus" in arguments:
+        arguments[arguments.index("--gpus") + 1] = "0"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.argv = [module, *arguments]
+    note(name, "start")
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    note(name, "end")
+
+
+def note(name: str, event: str) -> None:
+    line = f"{name} {event} {time.time():.3f} {os.environ.get('SLURM_JOB_ID')} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}\n"
+    fd = os.open(EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(fd, line.encode())
+    os.close(fd)
+
+
+if len(sys.argv) > 2 and sys.argv[1] == "-m" and sys.argv[2].startswith("scripts.") and sys.argv[2] not in PASSED_ON:
+    sys.path[0] = ""
+    main(sys.argv[2], sys.argv[3:])
+else:
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
