@@ -15,6 +15,7 @@ from scripts.errors import UserError, run
 from scripts.regime_w.rewards import check_weights
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+MOST_SHARDS = 10_000  # of a round: each is a job
 SHOWN = 8  # problems that one message names
 Count = Annotated[int, Field(ge=1)]
 Shape = Literal["abel", "smollm2", "toy"]
@@ -211,7 +212,7 @@ class Generate(Section):
     skip: int = Field(0, ge=0, description="training questions passed over first, say those that SFT saw")
     max_new_tokens: int = Field(512, ge=1)
     top_p: float = Field(1.0, gt=0, le=1)
-    shards: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+    shards: Annotated[int, Field(ge=1, le=MOST_SHARDS)] | Literal["auto"] = Field(
         "auto", description="jobs; auto takes one a GPU as far as the work is worth it"
     )
 
@@ -406,7 +407,9 @@ class Study(Section):
     """Recipes compared on held-out training questions (`snakemake study_report`)."""
 
     recipes: dict[Annotated[str, Field(pattern=NAME)], dict[str, Any] | None] = Field(
-        min_length=1, description="name: overlay over this configuration; {} is the run as it is"
+        min_length=1,
+        description="name: overlay over this configuration; {} is the run as it is",
+        json_schema_extra={"additionalProperties": False},
     )
     baselines: list[str] = Field(
         min_length=1, description="recipes that every other one is tested against, and that are read on `eval` too"
@@ -498,7 +501,7 @@ def load(raw: dict[str, Any]) -> dict[str, Any]:
     """Check a raw configuration, fill its defaults in; UserError with one line a problem."""
     try:
         # Through JSON, so that 1 and 1.0 reach the rules as one value.
-        return Config.model_validate_json(json.dumps(raw, default=_date), strict=False).model_dump()
+        return Config.model_validate_json(json.dumps(raw, default=_date, allow_nan=False), strict=False).model_dump()
     except ValidationError as error:
         problems = error.errors(include_url=False)
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""

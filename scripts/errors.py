@@ -10,6 +10,7 @@ NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 NO_PLACE_WORDS = re.compile(
     rf"\(os error ({'|'.join(map(str, NO_PLACE))})\)|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing"
 )
+LONGEST = 2_000  # characters of a message
 
 
 class UserError(Exception):
@@ -20,6 +21,8 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         line = " ".join(message.split())
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
         super().__init__("".join(letter if letter.isprintable() else "\ufffd" for letter in line))
 
 

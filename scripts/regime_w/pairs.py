@@ -54,7 +54,7 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     usable = []
     for chosen, rejected, pair_type in _candidates(trajectories, params):
         sides = trajectories[chosen], trajectories[rejected]
-        similarity = fuzz.ratio(*(side["full_text"][:MAX_COMPARED] for side in sides)) / 100
+        similarity = similarity_of(sides[0]["full_text"], sides[1]["full_text"])
         if reason := _objection(*sides, similarity, params):
             dropped[reason] += 1
             continue
@@ -64,6 +64,11 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     if len(usable) > len(kept):
         dropped["over_cap"] = len(usable) - len(kept)
     return [_pair(record, candidate) for candidate in kept], dropped
+
+
+def similarity_of(text: str, other: str) -> float:
+    """How alike two texts begin (rapidfuzz ratio, 0 to 1)."""
+    return fuzz.ratio(text[:MAX_COMPARED], other[:MAX_COMPARED]) / 100
 
 
 def rank_coherence(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, int]]:

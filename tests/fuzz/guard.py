@@ -51,7 +51,7 @@ def attempt(call: Callable[[], T]) -> tuple[T | None, str]:
         message = str(error)
     assert message
     assert message.isprintable(), message
-    assert len(message) < 5_000, message
+    assert len(message) < 2_100, message
     return None, message
 
 

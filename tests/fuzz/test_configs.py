@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from scripts.config import Config, load, schema
 from scripts.plan import auto_shards, check_gpus, check_paths
+from scripts.recipes import recipes_of
 
 COUNTS = [pytest.param(200, id="smoke"), pytest.param(5_000, marks=pytest.mark.fuzz, id="full")]
 SCHEMA = schema()
@@ -68,6 +69,10 @@ def of_schema(part: dict[str, Any]) -> st.SearchStrategy[Any]:
     if kind == "array":
         return st.lists(of_schema(part["items"]), min_size=part.get("minItems", 0), max_size=3)
     if kind == "object":
+        if named := part.get("patternProperties"):
+            ((pattern, own),) = named.items()
+            names = st.from_regex(pattern, fullmatch=True)
+            return st.dictionaries(names, of_schema(own), min_size=part.get("minProperties", 0), max_size=2)
         more = part.get("additionalProperties")
         return st.dictionaries(whole, of_schema(more) if isinstance(more, dict) else whole, max_size=3)
     return {"boolean": st.booleans(), "null": st.none()}[kind]
@@ -131,6 +136,7 @@ def holds(raw: dict[str, Any]) -> bool:
         assert load(config) == config
         VALID.validate(json.loads(text))
         attempt(lambda: check_paths(config))
+        attempt(lambda: recipes_of(config))
         for gpus in (0, 8):
             attempt(partial(check_gpus, config, gpus))
             assert 1 <= len(auto_shards(config, gpus)) <= 10_000
@@ -177,6 +183,28 @@ def test_paths_that_no_file_system_takes(key: str, value: str) -> None:
     holds(edited([((*sections, last), "set", value, "")]))
 
 
+inside = st.dictionaries(st.one_of(st.sampled_from(sorted(DEFAULT["dpo"])), texts), replacements, max_size=2)
+overlays = st.dictionaries(
+    st.one_of(st.sampled_from(sorted(DEFAULT)), st.just("dpo"), texts), st.one_of(inside, replacements), max_size=2
+)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_overlays_of_studies_and_benchmarks(count: int) -> None:
+    """What only a recipe, or a machine without GPU, lays over the config is held to the same."""
+
+    def check(overlay: dict[str, Any]) -> bool:
+        study = {"recipes": {"own": {}, "other": overlay}, "baselines": ["own"], "reference": "own"}
+        raw = copy.deepcopy(DEFAULT) | {"study": study}
+        if holds(raw):
+            with quick(overlay):
+                recipes, _ = attempt(lambda: recipes_of(load(raw)))
+            return recipes is not None
+        return False
+
+    assert accepted(count // 5, overlays, check) > 0
+
+
 @pytest.mark.parametrize("count", COUNTS)
 def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
     """But for rules that tie keys to each other, which a schema cannot say: those are refused with their sentence."""
@@ -194,6 +222,8 @@ def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
             tied.get("questions", {}).get(name, {}).update(path="x", hub_id="x")
         tied.get("base_model", {}).update(path="x", hub_id="x")
         tied.get("engine", {}).get("vllm", {}).pop("tensor_parallel_size", None)
+        tied.pop("study", None)
+        tied["rounds"] = max(2, tied.get("rounds", 2))
         tied["reward"] = {"beta": 0.0, "lambda_length": 0.0}
         assert holds(tied), tied
         return holds(raw)

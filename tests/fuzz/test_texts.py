@@ -14,7 +14,7 @@ from fuzz.hostile import PAYLOADS, PIECES, made_of_pieces, repeated, texts
 from helpers import ROOT
 from hypothesis import strategies as st
 
-from scripts.build_preferences import build, prompt, summarise
+from scripts.build_preferences import build
 from scripts.check_rollouts import check
 from scripts.config import load
 from scripts.records import read_jsonl, write_jsonl
@@ -27,6 +27,8 @@ from scripts.regime_w.answers import (
     normalise,
     reasoning_part,
 )
+from scripts.regime_w.pairs import build_pairs
+from scripts.regime_w.samples import build_samples
 from scripts.score_rollouts import score
 
 COUNTS = [pytest.param(400, id="smoke"), pytest.param(10_000, marks=pytest.mark.fuzz, id="full")]
@@ -94,6 +96,7 @@ def everything() -> dict[str, Any]:
     """The default config, with every candidate pair wanted."""
     config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
     config["pairs"] |= {"policy": "all", "coherence_share": 1.0, "same_style": False, "max_similarity": 1.0}
+    config["rejection_sampling"] |= {"per_question": ARMS, "max_similarity": 1.0}
     return config | {"template": config["prompt"]["template"]}
 
 
@@ -121,7 +124,8 @@ def test_eight_long_texts_of_one_question() -> None:
     with quick("eight texts, scored"):
         row = score({"id": "0", "question": "?", "gold_answer": "18"}, asked("0", config, own), config)
     with quick("eight texts, paired"):
-        pairs, _ = build([row], config)
+        pairs, _ = build_pairs(row, config["pairs"], 0)
+        build_samples(row, config["rejection_sampling"], 0)
     assert pairs
 
 
@@ -130,7 +134,7 @@ def test_scores_and_pairs(count: int, tmp_path: Path) -> None:
     """Eight texts a question, right ones among them: the records pass the pipeline's own checks."""
     config = everything()
     made = model_texts(count)
-    rows, pairs = [], 0
+    rows = []
     for number in range(0, len(made) - ARMS + 1, ARMS):
         own = made[number : number + ARMS]
         completions = asked(str(number), config, own)
@@ -139,10 +143,8 @@ def test_scores_and_pairs(count: int, tmp_path: Path) -> None:
         with quick(own):
             row = score(question, completions, config)
         with quick(own):
-            made_pairs, _ = build([row], config)
-            prompts = [prompt(pair, question["question"], config) for pair in made_pairs]
-        assert all(question["question"].strip() in text for text in prompts)
-        pairs += len(made_pairs)
+            build_pairs(row, config["pairs"], 0)
+            build_samples(row, config["rejection_sampling"], 0)
         for item in row["trajectories"]:
             assert all(0 <= item[name] <= 1 for name in ("s_end", "s_path", "s_cf", "s_wm"))
             assert math.isfinite(item["reward"])
@@ -153,6 +155,10 @@ def test_scores_and_pairs(count: int, tmp_path: Path) -> None:
     result, failures = check(tmp_path / "rollouts.jsonl", ARMS, len(rows))
     assert not failures
     assert result["trajectories"] == ARMS * len(rows)
-    assert pairs > len(rows) / 4
-    summary = summarise(rows, *build(rows, config))
+    summary = build(tmp_path / "rollouts.jsonl", config, tmp_path / "preferences.jsonl")
     assert summary["candidates"] == summary["kept"] + sum(summary["dropped"].values())
+    assert summary["kept"] > len(rows) / 4
+    pairs = read_jsonl(tmp_path / "preferences.jsonl")
+    assert len(pairs) == summary["kept"]
+    questions = {row["id"]: row["question"] for row in rows}
+    assert all(questions[pair["id"]].strip() in pair["prompt"] for pair in pairs)
