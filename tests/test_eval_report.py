@@ -230,7 +230,7 @@ def test_the_page_of_a_large_run_shows_samples(tmp_path: Path) -> None:
     evaluations = {"base": save(tmp_path / "base.jsonl", base_rows())}
     pages = []
     for number in (20, 2000):
-        made = [rollout(index, [False] * 4, "text " * 50) for index in range(number)]
+        made = [rollout(1000 + index, [False] * 4, "text " * 50) for index in range(number)]
         for row in made:
             row["trajectories"][0]["disagreement"] = True
         found = summarise(
