@@ -35,9 +35,9 @@ except UserError as error:
 RUN = CONFIG["run"]
 NODE_GPUS = 8
 SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
-NUMBERS = range(1, OWN.rounds + 1)
-ROUNDS = [f"round{number}" for number in NUMBERS]
-MODELS = ["base", "sft", *ROUNDS]
+NUMBERS = OWN.numbers
+ROUNDS = OWN.models[1:]
+MODELS = ["base", *OWN.models]
 SHARDS = auto_shards(CONFIG, GPUS)
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base/manifest.json"
@@ -175,16 +175,19 @@ def usages(recipe, part="eval", short=False):
 
 def rounds_by(method):
     """The run's own rounds that train in this way."""
-    return [f"round{number}" for number in NUMBERS if OWN.method(number) == method]
+    return [number for number in NUMBERS if OWN.method(number) == method]
 
 
-def summaries(method):
-    """What those rounds' examples are counted in: preferences.json or samples.json."""
-    return [
-        str(Path(OWN.examples(number)).with_suffix(".json"))
-        for number in NUMBERS
-        if OWN.method(number) == method
-    ]
+def training_records(names, adapters):
+    """NAME=FILE arguments of what the adapters' trainings recorded."""
+    return named(names, [str(Path(file).with_name("training.json")) for file in adapters])
+
+
+def read_on_eval():
+    """The study's recipes that are read on the evaluation questions: the baselines and, once it is known, the chosen one."""
+    choice = json.loads(Path(checkpoints.choose_recipe.get().output.choice).read_text())
+    names = dict.fromkeys([*CONFIG["study"]["baselines"], choice["chosen"]])
+    return {name: RECIPES[name].evaluation(RECIPES[name].rounds) for name in names}
 
 
 def named(names, files):

@@ -45,8 +45,8 @@ rule eval_report:
         evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in MODELS],
         rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
         checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUNDS],
-        preferences=summaries("dpo"),
-        samples=summaries("rejection_sampling"),
+        preferences=[OWN.summary(number) for number in rounds_by("dpo")],
+        samples=[OWN.summary(number) for number in rounds_by("rejection_sampling")],
         adapters=[OWN.adapter(number) for number in (0, *NUMBERS)],
         models=[BASE, *(OWN.model(number) for number in (0, *NUMBERS))],
         usage=usages(OWN),
@@ -80,12 +80,13 @@ rule eval_report:
         merged_config=lambda wildcards: json.dumps(CONFIG | {"study": None}),
         evaluations=lambda wildcards, input: named(MODELS, input.evaluations),
         rollouts=lambda wildcards, input: named(ROUNDS, input.rollouts),
-        preferences=lambda wildcards, input: named(rounds_by("dpo"), input.preferences),
-        samples=lambda wildcards, input: named(rounds_by("rejection_sampling"), input.samples),
-        training=lambda wildcards, input: named(
-            ["sft", *ROUNDS],
-            [str(Path(file).with_name("training.json")) for file in input.adapters],
+        preferences=lambda wildcards, input: named(
+            [f"round{number}" for number in rounds_by("dpo")], input.preferences
         ),
+        samples=lambda wildcards, input: named(
+            [f"round{number}" for number in rounds_by("rejection_sampling")], input.samples
+        ),
+        training=lambda wildcards, input: training_records(OWN.models, input.adapters),
         manifests=lambda wildcards, input: named(MODELS, input.models),
         usage=lambda wildcards: usages(OWN, short=True),
     shell:

@@ -11,40 +11,6 @@ STUDY = CONFIG["study"]
 REFERENCE = RECIPES[STUDY["reference"]]
 
 
-def models_of(recipe):
-    return ["sft", *(f"round{number}" for number in range(1, recipe.rounds + 1))]
-
-
-def recipe_files(what, first=1):
-    """A file of each of a recipe's rounds, for the recipe of the wildcard."""
-
-    def files(wildcards):
-        recipe = RECIPES[wildcards.recipe]
-        return [what(recipe, number) for number in range(first, recipe.rounds + 1)]
-
-    return files
-
-
-def named_rounds(key, first=1):
-    """The same files as NAME=FILE arguments."""
-
-    def arguments(wildcards, input):
-        return named(models_of(RECIPES[wildcards.recipe])[first:], input[key])
-
-    return arguments
-
-
-def training_records(wildcards, input):
-    files = [str(Path(file).with_name("training.json")) for file in input.adapters]
-    return named(models_of(RECIPES[wildcards.recipe])[1:], files)
-
-
-def read_on_eval():
-    """The recipes that are read on the evaluation questions: the baselines and the chosen one."""
-    choice = json.loads(Path(checkpoints.choose_recipe.get().output.choice).read_text())
-    return list(dict.fromkeys([*STUDY["baselines"], choice["chosen"]]))
-
-
 use rule evaluate as evaluate_heldout with:
     input:
         code=code("evaluate"),
@@ -65,11 +31,18 @@ use rule evaluate as evaluate_heldout with:
 rule study_recipe:
     input:
         code=code("study_recipe"),
-        evaluations=recipe_files(lambda recipe, number: recipe.evaluation(number, "heldout"), first=0),
-        adapters=recipe_files(lambda recipe, number: recipe.adapter(number)),
-        examples=recipe_files(
-            lambda recipe, number: str(Path(recipe.examples(number)).with_suffix(".json"))
-        ),
+        evaluations=lambda wildcards: [
+            RECIPES[wildcards.recipe].evaluation(number, "heldout")
+            for number in (0, *RECIPES[wildcards.recipe].numbers)
+        ],
+        adapters=lambda wildcards: [
+            RECIPES[wildcards.recipe].adapter(number)
+            for number in RECIPES[wildcards.recipe].numbers
+        ],
+        examples=lambda wildcards: [
+            RECIPES[wildcards.recipe].summary(number)
+            for number in RECIPES[wildcards.recipe].numbers
+        ],
         usage=lambda wildcards: usages(RECIPES[wildcards.recipe], "heldout"),
     output:
         record=f"results/{RUN}/study/{{recipe}}.json",
@@ -94,9 +67,15 @@ rule study_recipe:
                 "seed": CONFIG["seed"],
             }
         ),
-        evaluations=named_rounds("evaluations", first=0),
-        training=training_records,
-        examples=named_rounds("examples"),
+        evaluations=lambda wildcards, input: named(
+            RECIPES[wildcards.recipe].models, input.evaluations
+        ),
+        training=lambda wildcards, input: training_records(
+            RECIPES[wildcards.recipe].models[1:], input.adapters
+        ),
+        examples=lambda wildcards, input: named(
+            RECIPES[wildcards.recipe].models[1:], input.examples
+        ),
     shell:
         "python -m scripts.study_recipe --params {params.config:q}"
         " --evaluations {params.evaluations:q} --training {params.training:q}"
@@ -131,10 +110,8 @@ rule study_report:
         questions=f"data/{RUN}/questions.json",
         recipes=[f"results/{RUN}/study/{recipe}.json" for recipe in RECIPES],
         choice=f"results/{RUN}/study_choice.json",
-        evaluations=lambda wildcards: [
-            RECIPES[name].evaluation(RECIPES[name].rounds) for name in read_on_eval()
-        ],
-        rollouts=[REFERENCE.rollouts(number) for number in range(1, REFERENCE.rounds + 1)],
+        evaluations=lambda wildcards: list(read_on_eval().values()),
+        rollouts=[REFERENCE.rollouts(number) for number in REFERENCE.numbers],
     output:
         html=report(
             f"results/{RUN}/study_report.html",
@@ -161,7 +138,7 @@ rule study_report:
         ),
         merged_config=lambda wildcards: json.dumps(CONFIG),
         evaluations=lambda wildcards, input: named(read_on_eval(), input.evaluations),
-        rollouts=lambda wildcards, input: named(models_of(REFERENCE)[1:], input.rollouts),
+        rollouts=lambda wildcards, input: named(REFERENCE.models[1:], input.rollouts),
     shell:
         "python -m scripts.study_report --params {params.config:q}"
         " --config {params.merged_config:q} --questions {input.questions:q}"

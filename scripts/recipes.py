@@ -81,6 +81,8 @@ class Recipe:
         self.name, self.config, self.own = name, config, own
         self.run: str = config["run"]
         self.rounds = 0 if config["method"] == "none" else int(config["rounds"])
+        self.numbers = range(1, self.rounds + 1)
+        self.models = [model_name(number) for number in (0, *self.numbers)]
         # Stage, round and what differs there: the way from the base model to here.
         differing: list[tuple[str, int, Config]] = []
         self.places: dict[tuple[str, int], str] = {}
@@ -98,7 +100,7 @@ class Recipe:
         """(stage, round) in the order of the data; round 0 is SFT."""
         evaluations = ["evaluate", *(["evaluate_heldout"] if self.config["study"] else [])]
         found = [(stage, 0) for stage in ("train_sft", "merge_lora", *evaluations)]
-        for number in range(1, self.rounds + 1):
+        for number in self.numbers:
             examples, training, _ = TRAINING[self.method(number)]
             stages = ("generate", "score_rollouts", "check_rollouts", examples, training, "merge_lora", *evaluations)
             found += [(stage, number) for stage in stages]
@@ -140,6 +142,10 @@ class Recipe:
         rule = TRAINING[self.method(number)][0]
         name = "preferences" if rule == "build_preferences" else "samples"
         return f"data/{self.place(rule, number)}/round{number}/{name}.jsonl"
+
+    def summary(self, number: int) -> str:
+        """What a round's examples are counted in."""
+        return self.examples(number).removesuffix("l")
 
     def evaluation(self, number: int, part: str = "eval") -> str:
         """Evaluation records of the model after round `number` on `eval` or `heldout` questions."""

@@ -1,7 +1,8 @@
 """The study's report: recipes ranked on held-out questions, the chosen one and the baselines on the evaluation questions.
 
     python -m scripts.study_report --params '{"run": "demo", "baselines": ["sft"], "reference": "dpo", ...}' \
-        --config '{...}' --questions data/demo/questions.json --recipes results/demo/study/*.json --choice results/demo/study_choice.json \
+        --config '{...}' --questions data/demo/questions.json --recipes results/demo/study/*.json \
+        --choice results/demo/study_choice.json \
         --evaluations sft=data/demo/eval/sft.jsonl dpo=data/demo/eval/round1.jsonl \
         --rollouts round1=data/demo/round1/rollouts.jsonl \
         --html study_report.html --md study_report.md --json study_report.json

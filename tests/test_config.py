@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from scripts.config import Config, load, schema
 from scripts.errors import UserError
-from scripts.plan import auto_shards, check_gpus
+from scripts.plan import auto_shards, check_gpus, shards_for
 
 
 def config(**changes):
@@ -68,6 +68,22 @@ def test_shards_follow_the_work_and_the_gpus():
     assert len(auto_shards(raw, 0)) == 1
     raw["engine"]["vllm"]["tensor_parallel_size"] = 4
     assert len(auto_shards(raw, 8)) == 2
+
+
+@pytest.mark.parametrize(
+    ("trajectories", "engines", "shards"),
+    [
+        (1, 8, 1),
+        (8_000, 8, 1),
+        (8_001, 8, 2),
+        (59_784, 512, 8),
+        (400_001, 1, 2),
+        (8_000_000, 8, 24),
+        (8_000_000, 512, 512),
+    ],
+)
+def test_shards_are_neither_tiny_nor_huge(trajectories, engines, shards):
+    assert shards_for(trajectories, engines) == shards
 
 
 def test_more_gpus_than_there_are():

@@ -47,11 +47,17 @@ def ranking(summary: dict[str, Any]) -> Iterable[Block]:
     k = settings["heldout_k"]
     names = [row["recipe"] for row in ranked]
     rows = [
-        [cell(row["recipe"], _what(row)), cell(row["rounds"] or NONE), *_accuracy(row["row"]), _alarm(row["training"])]
+        [
+            cell(row["recipe"]),
+            cell(_what(row)),
+            cell(row["rounds"] or NONE),
+            *_accuracy(row["row"]),
+            _alarm(row["training"]),
+        ]
         for row in ranked
     ]
-    columns = ["recipe", "rounds", *_columns(k), "alarm"]
-    yield table(columns, rows, marked=names.index(summary["choice"]["chosen"]))
+    columns = ["recipe", "differs from the run in", "rounds", *_columns(k), "alarm"]
+    yield table(columns, rows, left=2, marked=names.index(summary["choice"]["chosen"]))
     yield text(
         f"{settings['heldout_questions']:,} training questions that no recipe trained on, {k} samples each. The first place is "
         f"flattered by having been picked as the best of {len(ranked)}; the evaluation questions are free of that."
@@ -204,7 +210,7 @@ def _accuracy(row: dict[str, Any]) -> list[dict[str, str]]:
 
 def _what(row: dict[str, Any]) -> str:
     """The overlay in a few words; a list of arms by their number."""
-    return "; ".join(_flat(row["overlay"])) or "the run as it is"
+    return "; ".join(_flat(row["overlay"])) or "nothing"
 
 
 def _flat(overlay: dict[str, Any], prefix: str = "") -> Iterable[str]:
