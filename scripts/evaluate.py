@@ -46,7 +46,8 @@ def main() -> None:
         if len(questions) < settings["n_questions"]:
             raise UserError(f"evaluate.n_questions is {settings['n_questions']}, {args.questions} has {len(questions)}")
         questions = questions[: settings["n_questions"]]
-    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    with model.suspected():
+        tokenizer = AutoTokenizer.from_pretrained(model.folder)
     asks, styles = make_asks(questions, params, tokenizer)
     completions = collect(
         asks,

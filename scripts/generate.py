@@ -47,7 +47,8 @@ def main() -> None:
     print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
     print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
 
-    tokenizer = AutoTokenizer.from_pretrained(model.folder)
+    with model.suspected():
+        tokenizer = AutoTokenizer.from_pretrained(model.folder)
     asks = make_asks(questions, params, args.round, tokenizer)
     completions = collect(
         asks,

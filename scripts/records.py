@@ -218,6 +218,15 @@ class HashedFolder:
             if self._hashes[name].result() != entry["sha256"]:
                 raise UserError(f"{self.folder / name}: its bytes changed after {self.path} was written; {REBUILD}")
 
+    @contextmanager
+    def suspected(self) -> Iterator[None]:
+        """Whatever fails inside is told as changed bytes where bytes have changed: damaged files raise errors of all kinds."""
+        try:
+            yield
+        except Exception:
+            self.verify()
+            raise
+
 
 def load_manifest(path: str | Path) -> tuple[Path, dict[str, Any]]:
     """Return the folder of a manifest and its content, all verified; errors as in HashedFolder."""
