@@ -6,6 +6,7 @@ python -m scripts.config > config.schema.json       # the JSON schema (editors, 
 
 import difflib
 import json
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,6 +15,8 @@ from scripts.errors import UserError, run
 from scripts.regime_w.rewards import check_weights
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+MOST_SHARDS = 10_000  # of a round: each is a job
+SHOWN = 8  # problems that one message names
 Count = Annotated[int, Field(ge=1)]
 Shape = Literal["abel", "smollm2", "toy"]
 Method = Literal["dpo", "rejection_sampling", "rejection_sampling_then_dpo", "none"]
@@ -47,7 +50,7 @@ Mode = Literal[
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class QuestionSource(Section):
@@ -209,7 +212,7 @@ class Generate(Section):
     skip: int = Field(0, ge=0, description="training questions passed over first, say those that SFT saw")
     max_new_tokens: int = Field(512, ge=1)
     top_p: float = Field(1.0, gt=0, le=1)
-    shards: Count | Literal["auto"] = Field(
+    shards: Annotated[int, Field(ge=1, le=MOST_SHARDS)] | Literal["auto"] = Field(
         "auto", description="jobs; auto takes one a GPU as far as the work is worth it"
     )
 
@@ -404,7 +407,9 @@ class Study(Section):
     """Recipes compared on held-out training questions (`snakemake study_report`)."""
 
     recipes: dict[Annotated[str, Field(pattern=NAME)], dict[str, Any] | None] = Field(
-        min_length=1, description="name: overlay over this configuration; {} is the run as it is"
+        min_length=1,
+        description="name: overlay over this configuration; {} is the run as it is",
+        json_schema_extra={"additionalProperties": False},
     )
     baselines: list[str] = Field(
         min_length=1, description="recipes that every other one is tested against, and that are read on `eval` too"
@@ -436,7 +441,7 @@ class Config(Section):
     """A run of the pipeline."""
 
     run: str = Field("demo", pattern=NAME, description="name of the run; its outputs stand in folders of that name")
-    seed: int = Field(0, ge=0, description="base seed of everything random")
+    seed: int = Field(0, ge=0, lt=2**32, description="base seed of everything random")
     method: Method = Field(
         "dpo",
         description="how a round trains; rejection_sampling_then_dpo: the first by rejection sampling, the others by DPO",
@@ -476,6 +481,8 @@ class Config(Section):
         ):
             if unknown := sorted(set(used) - known):
                 raise ValueError(f"{where}: style {unknown[0]!r} is not under styles; known are {sorted(known)}")
+        if self.study and not self.questions.heldout_fraction:
+            raise ValueError("study: recipes are ranked on held-out questions; set questions.heldout_fraction above 0")
         if self.method == "rejection_sampling_then_dpo" and self.rounds < 2:
             raise ValueError(
                 "method rejection_sampling_then_dpo needs rounds: 2 or more, the first is rejection sampling"
@@ -494,17 +501,28 @@ def load(raw: dict[str, Any]) -> dict[str, Any]:
     """Check a raw configuration, fill its defaults in; UserError with one line a problem."""
     try:
         # Through JSON, so that 1 and 1.0 reach the rules as one value.
-        return Config.model_validate_json(json.dumps(raw), strict=False).model_dump()
+        return Config.model_validate_json(json.dumps(raw, default=_date, allow_nan=False), strict=False).model_dump()
     except ValidationError as error:
-        raise UserError("config: " + "; ".join(_sentence(e) for e in error.errors(include_url=False))) from None
+        problems = error.errors(include_url=False)
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise UserError("config: " + "; ".join(f"{_sentence(e):.400}" for e in problems[:SHOWN]) + more) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"config: holds what JSON cannot ({error}); see config.yaml for the keys") from None
 
 
 def schema() -> dict[str, Any]:
     return Config.model_json_schema()
 
 
+def _date(value: Any) -> str:
+    """YAML reads a bare 2026-01-31 as a date; here it is a text."""
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
 def _sentence(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "weights"
+    where = ".".join(f"{part:.60}" if isinstance(part, str) else str(part) for part in error["loc"]) or "the whole"
     if error["type"] == "extra_forbidden":
         return f"{where}: no such key{_nearest(error['loc'])}"
     if error["type"] == "value_error":

@@ -10,10 +10,20 @@ NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 NO_PLACE_WORDS = re.compile(
     rf"\(os error ({'|'.join(map(str, NO_PLACE))})\)|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing"
 )
+LONGEST = 2_000  # characters of a message
 
 
 class UserError(Exception):
-    """A mistake in the input or the machine that the user can mend; its text is the whole message."""
+    """A mistake in the input or the machine that the user can mend; its text is the whole message.
+
+    One line that a terminal can show as it is, whatever names and values from outside stand in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+        super().__init__("".join(letter if letter.isprintable() else "\ufffd" for letter in line))
 
 
 def run(main: Callable[[], None]) -> None:
@@ -21,14 +31,15 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(_fail(str(error)))
+        sys.exit(_fail(error))
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if not (what := _no_place(error)):
             raise
-        sys.exit(_fail(f"{what}; free space or choose a writable folder, then run again; what is finished is kept"))
+        advice = "free space or choose a writable folder, then run again; what is finished is kept"
+        sys.exit(_fail(UserError(f"{what}; {advice}")))
 
 
 def _no_place(error: Exception) -> str | None:
@@ -38,6 +49,6 @@ def _no_place(error: Exception) -> str | None:
     return f"the output could not be written ({error})" if NO_PLACE_WORDS.search(str(error)) else None
 
 
-def _fail(message: str) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+def _fail(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr, flush=True)
     return 2

@@ -2,9 +2,9 @@
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
+from scripts.config import MOST_SHARDS
 from scripts.errors import UserError
 
 # A job's start costs about as much as generating this many trajectories with a 7B model on an H100 (docs/scaling.md): with
@@ -30,7 +30,7 @@ def check_paths(config: dict[str, Any]) -> None:
         ("sft.adapter", config["sft"]["adapter"]),
     ]
     for key, path in wanted:
-        if path and not Path(path).exists():
+        if path and not os.path.exists(path):
             raise UserError(f"{key}: {path} does not exist; check the path in the config")
 
 
@@ -52,6 +52,7 @@ def auto_shards(config: dict[str, Any], gpus: int) -> list[str]:
     if wanted == "auto":
         work = config["generate"]["n_samples"] * len(config["arms"])
         wanted = shards_for(work, max(1, gpus // config["engine"]["vllm"]["tensor_parallel_size"]))
+        wanted = min(wanted, MOST_SHARDS)
     return [f"{index}-of-{wanted}" for index in range(wanted)]
 
 

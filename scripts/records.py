@@ -64,7 +64,7 @@ def scan_jsonl(
             raise UserError(f"{_at(path, start)}: a JSON object was expected, found {type(row).__name__}")
         missing = [name for name in required if name not in row]
         if missing:
-            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)!r:.200}")
+            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)}")
         yield (start, len(line)), row
 
 

@@ -28,6 +28,8 @@ from scripts.regime_w.answers import equal
 
 REASONS = ("truncated", "tie", "identical", "near_identical", "margin", "length_ratio", "over_cap", "coherence_share")
 
+MAX_COMPARED = 20_000  # characters of a text whose similarity is measured: that takes time with their square
+
 Record = Mapping[str, Any]
 
 
@@ -52,7 +54,7 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     usable = []
     for chosen, rejected, pair_type in _candidates(trajectories, params):
         sides = trajectories[chosen], trajectories[rejected]
-        similarity = fuzz.ratio(sides[0]["full_text"], sides[1]["full_text"]) / 100
+        similarity = similarity_of(sides[0]["full_text"], sides[1]["full_text"])
         if reason := _objection(*sides, similarity, params):
             dropped[reason] += 1
             continue
@@ -62,6 +64,11 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     if len(usable) > len(kept):
         dropped["over_cap"] = len(usable) - len(kept)
     return [_pair(record, candidate) for candidate in kept], dropped
+
+
+def similarity_of(text: str, other: str) -> float:
+    """How alike two texts begin (rapidfuzz ratio, 0 to 1)."""
+    return fuzz.ratio(text[:MAX_COMPARED], other[:MAX_COMPARED]) / 100
 
 
 def rank_coherence(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, int]]:

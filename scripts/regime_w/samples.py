@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from rapidfuzz import fuzz
+from scripts.regime_w.pairs import similarity_of
 
 REASONS = ("identical", "alike", "over_cap")
 
@@ -28,7 +28,7 @@ def build_samples(
     taken: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
     for trajectory in correct:
-        likeness = max((fuzz.ratio(trajectory["full_text"], other["full_text"]) / 100 for other in taken), default=0.0)
+        likeness = max((similarity_of(trajectory["full_text"], other["full_text"]) for other in taken), default=0.0)
         if any(trajectory["full_text"] == other["full_text"] for other in taken):
             dropped["identical"] += 1
         elif likeness > params["max_similarity"]:

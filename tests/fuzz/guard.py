@@ -2,11 +2,16 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
+
+from scripts.errors import UserError
+
+T = TypeVar("T")
 
 LIMIT = 1.0  # seconds of CPU an item, so that a busy machine makes no difference
 GIVE_UP = 10.0
@@ -23,6 +28,31 @@ def repeatable(examples: int) -> settings:
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
+
+
+def examples(strategy: SearchStrategy[T], count: int) -> list[T]:
+    """`count` examples of a strategy, the same in every run."""
+    made: list[T] = []
+
+    @repeatable(count)
+    @given(strategy)
+    def collect(value: T) -> None:
+        made.append(value)
+
+    collect()
+    return made[:count]
+
+
+def attempt(call: Callable[[], T]) -> tuple[T | None, str]:
+    """The call's result, or the message of its UserError, which must be one short line that a terminal can show."""
+    try:
+        return call(), ""
+    except UserError as error:
+        message = str(error)
+    assert message
+    assert message.isprintable(), message
+    assert len(message) < 2_100, message
+    return None, message
 
 
 @contextmanager
