@@ -95,15 +95,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.questions < 1 or args.shards < 1:
         raise UserError("--questions and --shards must be at least 1")
-    tasks = (
-        (args.seed, args.shards, start, min(start + CHUNK, args.questions)) for start in range(0, args.questions, CHUNK)
-    )
+    tasks = (range(start, min(start + CHUNK, args.questions)) for start in range(0, args.questions, CHUNK))
     progress = Progress(args.questions, "Made", unit="questions")
     with ExitStack() as stack:
         train = stack.enter_context(new_file(args.output / "train.jsonl"))
         names = [f"{index}-of-{args.shards}" for index in range(args.shards)]
         shards = [stack.enter_context(new_file(args.output / "completions" / f"{name}.jsonl")) for name in names]
-        for questions, blocks in in_order(make, tasks, threads()):
+        for questions, blocks in in_order(make, tasks, threads(), (args.seed, args.shards)):
             train.write(questions)
             for index, block in blocks.items():
                 shards[index].write(block)
@@ -112,12 +110,12 @@ def main() -> None:
     print(f"{args.questions} questions x {len(ARMS)} in {progress.close():.0f} s -> {args.output}")
 
 
-def make(task: tuple[int, int, int, int]) -> tuple[bytes, dict[int, bytes]]:
-    """Lines of questions start to stop, and of their completions by shard."""
-    seed, shards, start, stop = task
+def make(shared: tuple[int, int], numbers: range) -> tuple[bytes, dict[int, bytes]]:
+    """Lines of the questions of these numbers, and of their completions by shard."""
+    seed, shards = shared
     questions: list[bytes] = []
     blocks: dict[int, list[bytes]] = {}
-    for number in range(start, stop):
+    for number in numbers:
         row, completions = question(seed, number)
         questions.append(to_line(row))
         blocks.setdefault(shard_of(row["id"], shards), []).extend(map(to_line, completions))

@@ -16,11 +16,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.compute import threads
 from scripts.errors import UserError, run
-from scripts.parallel import in_order
-from scripts.progress import Progress
-from scripts.records import new_file, ranges, scan_jsonl, to_line, write_json
+from scripts.parallel import over_rollouts
+from scripts.records import new_file, scan_jsonl, to_line, write_json
 from scripts.regime_w.pairs import (
     REASONS,
     build_pairs,
@@ -31,7 +29,6 @@ from scripts.regime_w.pairs import (
 )
 from scripts.regime_w.prompts import PLAIN, render
 
-MB = 10**6
 ROW = ("id", "question", "gold_answer", "trajectories")
 
 
@@ -56,7 +53,6 @@ def main() -> None:
 class Part(NamedTuple):
     """The pairs of a part of the rollouts, and what the summary needs to know. Coherence pairs may have to go later."""
 
-    size: int  # bytes
     lines: list[bytes]
     ranked: list[tuple[int, float, int]]  # the coherence pairs among `lines`, see rank_coherence
     coherent: list[tuple[int, int, int]]  # of each of these: question, tokens of the chosen and of the rejected side
@@ -75,12 +71,9 @@ def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any
     coherent: list[tuple[int, int, int]] = []
     otherwise: dict[int, str] = {}
     unanimous: list[Any] = []
-    if not rollouts.is_file():
-        raise UserError(f"{rollouts}: no such file; run score_rollouts first")
-    progress = Progress(max(1, rollouts.stat().st_size // MB), "Paired", unit="MB")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent) as all_pairs:
-        for part in in_order(build_part, ranges(rollouts), threads(), _begin, (rollouts, params)):
+        for part in over_rollouts(build_part, rollouts, "Paired", params):
             questions, pairs = counts["questions"], counts["pairs"]
             ranked += ((rank, margin, pairs + index) for rank, margin, index in part.ranked)
             coherent += ((questions + question, chosen, rejected) for question, chosen, rejected in part.coherent)
@@ -88,8 +81,6 @@ def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any
             unanimous += part.unanimous
             counts.update(part.counts)
             all_pairs.writelines(part.lines)
-            progress.update(part.size // MB)
-        progress.close()
 
         over = over_coherence_share(ranked, counts["pairs"] - len(ranked), params["pairs"]["coherence_share"])
         only_coherent = len(otherwise)
@@ -111,17 +102,9 @@ def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any
     return report
 
 
-_state: tuple[Path, dict[str, Any]]  # of this process
-
-
-def _begin(rollouts: Path, params: dict[str, Any]) -> None:
-    global _state
-    _state = rollouts, params
-
-
-def build_part(part: tuple[int, int]) -> Part:
-    rollouts, params = _state
-    built = Part(part[1] - part[0], [], [], [], {}, Counter(), [])
+def build_part(shared: tuple[Path, dict[str, Any]], part: tuple[int, int]) -> Part:
+    rollouts, params = shared
+    built = Part([], [], [], {}, Counter(), [])
     counts = built.counts
     for question, (_, row) in enumerate(scan_jsonl(rollouts, ROW, part)):
         pairs, dropped = build_pairs(row, params["pairs"], params["seed"])

@@ -14,9 +14,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from scripts.build_preferences import prompt
+from scripts.build_preferences import ROW, prompt
 from scripts.errors import UserError, run
-from scripts.records import read_jsonl, write_json, write_jsonl
+from scripts.records import iter_jsonl, new_file, to_line, write_json
 from scripts.regime_w.pairs import unanimous_not_gold
 from scripts.regime_w.samples import REASONS, build_samples
 
@@ -29,36 +29,44 @@ def main() -> None:
     parser.add_argument("--summary", type=Path, required=True)
     args = parser.parse_args()
 
-    rows = read_jsonl(args.rollouts, required=("id", "question", "gold_answer", "trajectories"))
-    samples, report = build(rows, args.params)
-    if not samples:
-        raise UserError(
-            f"no correct trajectory in {len(rows)} questions; train SFT longer, raise generate.max_new_tokens, "
-            "or ask easier questions"
-        )
-    write_jsonl(args.output, samples)
+    report = build(args.rollouts, args.params, args.output)
     write_json(args.summary, report)
     print(f"Saved {report['kept']} of {report['correct']} correct trajectories to: {args.output}")
     print(f"Questions with a sample: {report['questions_with_samples']} of {report['questions']}")
     print("dropped: " + ", ".join(f"{name} {count}" for name, count in report["dropped"].items()))
 
 
-def build(rows: list[dict[str, Any]], params: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The samples of all questions in their order, and the counts for samples.json: correct = kept + dropped."""
-    samples: list[dict[str, Any]] = []
-    dropped: Counter[str] = Counter()
-    for row in rows:
-        found, left_out = build_samples(row, params["rejection_sampling"], params["seed"])
-        samples += ({"prompt": prompt(each, row["question"], params, "rejection_sampling"), **each} for each in found)
-        dropped += left_out
-    return samples, {
-        "questions": len(rows),
-        "questions_with_samples": len({sample["id"] for sample in samples}),
-        "correct": len(samples) + dropped.total(),
-        "kept": len(samples),
+def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Write the samples of all questions in their order; returns the counts for samples.json: correct = kept + dropped.
+
+    UserError where there is none.
+    """
+    counts, dropped = Counter[str](), Counter[str]()
+    unanimous = []
+    with new_file(output) as file:
+        for row in iter_jsonl(rollouts, ROW):
+            samples, left_out = build_samples(row, params["rejection_sampling"], params["seed"])
+            for sample in samples:
+                text = prompt(sample, row["question"], params, "rejection_sampling")
+                file.write(to_line({"prompt": text, **sample}))
+                counts["tokens"] += sample["tokens"]
+            counts.update(questions=1, kept=len(samples), with_samples=bool(samples))
+            dropped += left_out
+            if unanimous_not_gold(row):
+                unanimous.append(row["id"])
+        if not counts["kept"]:
+            raise UserError(
+                f"no correct trajectory in {counts['questions']} questions; train SFT longer, "
+                "raise generate.max_new_tokens, or ask easier questions"
+            )
+    return {
+        "questions": counts["questions"],
+        "questions_with_samples": counts["with_samples"],
+        "correct": counts["kept"] + dropped.total(),
+        "kept": counts["kept"],
         "dropped": {name: dropped[name] for name in REASONS},
-        "tokens_mean": round(sum(sample["tokens"] for sample in samples) / len(samples), 1) if samples else None,
-        "unanimous_not_gold": [row["id"] for row in rows if unanimous_not_gold(row)],
+        "tokens_mean": round(counts["tokens"] / counts["kept"], 1),
+        "unanimous_not_gold": unanimous,
     }
 
 

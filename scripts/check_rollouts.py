@@ -9,18 +9,15 @@ Output: {"checks": [{"name", "program", "passed", "found"}], "passed", "question
 
 import argparse
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jq
 
-from scripts.compute import threads
 from scripts.errors import UserError, run
-from scripts.parallel import in_order
-from scripts.progress import Progress
-from scripts.records import lines_of, ranges, write_json
-
-MB = 10**6
+from scripts.parallel import over_rollouts
+from scripts.records import lines_of, write_json
 
 ROW_CHECKS = {
     "id is text": '.id | type == "string" and length > 0',
@@ -74,16 +71,13 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
         name: program.replace("NUMBER", NUMBER).replace("TRAJECTORIES", str(trajectories))
         for name, program in ROW_CHECKS.items()
     }
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run score_rollouts first")
     # A program that stumbles (a text where a list should be) has not passed; one pass over a line runs them all.
     verdicts = ", ".join(f"(try ({program}) catch false)" for program in programs.values())
     program = f"{{id: .id?, verdicts: [{verdicts}]}}"
     bad: list[list[tuple[int, Any]]] = [[] for _ in programs]
     ids: list[Any] = []
     before = 0  # lines of the parts that are checked already
-    progress = Progress(max(1, path.stat().st_size // MB), "Checked", unit="MB")
-    for part in in_order(check_part, ranges(path), threads(), _begin, (path, program)):
+    for part in over_rollouts(check_part, path, "Checked", program):
         if part.unreadable:
             number, error = part.unreadable
             raise UserError(f"{path}:{before + number}: jq cannot read it ({error}); run score_rollouts again")
@@ -91,8 +85,6 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
             bad[check_number].append((before + number, identity))
         ids += part.ids
         before += part.lines
-        progress.update(part.size // MB)
-    progress.close()
 
     checks, failures = [], []
     for name, program in FILE_CHECKS.items():
@@ -119,23 +111,18 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
 class Part(NamedTuple):
     """What was found in a part of the file; lines are numbered from 1 in it."""
 
-    size: int  # bytes
     lines: int
     ids: list[Any]
     bad: list[tuple[int, Any, int]]  # line, id, index of the check
     unreadable: tuple[int, str] | None  # line, jq's words
 
 
-_state: tuple[Path, Any]  # of this process: the file and the compiled checks
+_compiled = cache(jq.compile)  # once a process
 
 
-def _begin(path: Path, program: str) -> None:
-    global _state
-    _state = path, jq.compile(program)
-
-
-def check_part(part: tuple[int, int]) -> Part:
-    path, compiled = _state
+def check_part(shared: tuple[Path, str], part: tuple[int, int]) -> Part:
+    path, program = shared
+    compiled = _compiled(program)
     ids: list[Any] = []
     bad: list[tuple[int, Any, int]] = []
     number = 0
@@ -145,10 +132,10 @@ def check_part(part: tuple[int, int]) -> Part:
         try:
             row = compiled.input_text(line.decode("utf-8", "replace")).first()
         except (ValueError, StopIteration) as error:
-            return Part(0, number, ids, bad, (number, str(error)))
+            return Part(number, ids, bad, (number, str(error)))
         ids.append(row["id"])
         bad += [(number, row["id"], index) for index, passed in enumerate(row["verdicts"]) if not passed]
-    return Part(part[1] - part[0], number, ids, bad, None)
+    return Part(number, ids, bad, None)
 
 
 if __name__ == "__main__":

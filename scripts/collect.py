@@ -93,9 +93,10 @@ def collect(
         f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make"
     )
     if requests:
-        made = _generate(
-            requests, model, engine, engine_name, gpus, seed, journal_folder, name, label, per_item, observe
-        )
+        with model.suspected():
+            made = _generate(
+                requests, model, engine, engine_name, gpus, seed, journal_folder, name, label, per_item, observe
+            )
         if lost := [request.key for request in requests if request.key not in made]:
             raise UserError(
                 f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them"

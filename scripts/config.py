@@ -481,6 +481,8 @@ class Config(Section):
         ):
             if unknown := sorted(set(used) - known):
                 raise ValueError(f"{where}: style {unknown[0]!r} is not under styles; known are {sorted(known)}")
+        if self.study and not self.questions.heldout_fraction:
+            raise ValueError("study: recipes are ranked on held-out questions; set questions.heldout_fraction above 0")
         if self.method == "rejection_sampling_then_dpo" and self.rounds < 2:
             raise ValueError(
                 "method rejection_sampling_then_dpo needs rounds: 2 or more, the first is rejection sampling"

@@ -47,7 +47,8 @@ def main() -> None:
         if len(questions) < settings["n_questions"]:
             raise UserError(f"evaluate.n_questions is {settings['n_questions']}, {args.questions} has {len(questions)}")
         questions = questions[: settings["n_questions"]]
-    tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
+    with model.suspected():
+        tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
     asks, styles = make_asks(questions, params, tokenizer)
     completions = collect(
         asks,

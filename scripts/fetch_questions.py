@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError, run
-from scripts.records import read_jsonl, sha256_file, write_json, write_jsonl
+from scripts.records import iter_jsonl, sha256_file, write_json, write_jsonl
 from scripts.regime_w.answers import gold_from_rationale, normalise
 from scripts.synthetic_questions import generate
 
@@ -34,7 +34,7 @@ def main() -> None:
 
     loaded = {name: load_source(name, params[name]) for name in ("train", "eval")}
     overlap = find_overlap(loaded["train"], loaded["eval"], params["overlap_ngram"])
-    dropped = sorted(i for i, entry in overlap.items() if entry["coverage"] >= params["overlap_drop"])
+    dropped = {i for i, entry in overlap.items() if entry["coverage"] >= params["overlap_drop"]}
     kept = [row for row in loaded["train"] if row["id"] not in dropped]
     heldout = [row for row in kept if in_heldout(row["id"], params["heldout_fraction"])]
     train = [row for row in kept if not in_heldout(row["id"], params["heldout_fraction"])]
@@ -42,7 +42,8 @@ def main() -> None:
     write_jsonl(args.train, train)
     write_jsonl(args.heldout, heldout)
     write_jsonl(args.eval, loaded["eval"])
-    exact = len({_words(r["question"]) for r in loaded["train"]} & {_words(r["question"]) for r in loaded["eval"]})
+    evaluated = {_words(row["question"]) for row in loaded["eval"]}
+    exact = len({words for row in loaded["train"] if (words := _words(row["question"])) in evaluated})
     summary = {
         "counts": {"train": len(train), "heldout": len(heldout), "eval": len(loaded["eval"])},
         **{name: describe(params[name]) for name in ("train", "eval")},
@@ -51,7 +52,7 @@ def main() -> None:
             "ngram": params["overlap_ngram"],
             "questions_sharing_an_ngram": len(overlap),
             "drop_threshold": params["overlap_drop"],
-            "dropped": dropped,
+            "dropped": sorted(dropped),
             "highest": sorted(overlap.values(), key=lambda entry: -entry["coverage"])[:SHOWN],
         },
     }
@@ -67,7 +68,7 @@ def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
     if source["source"] == "synthetic":
         rows: Iterable[dict[str, Any]] = generate(source["n"] or 1000, source["split"], source["seed"])
     elif source["source"] == "file":
-        rows = read_jsonl(source["path"], required=("question", "answer"))
+        rows = iter_jsonl(source["path"], required=("question", "answer"))
     else:
         rows = _from_hub(source)
     records = [_record(name, number, row, source["corrections"]) for number, row in enumerate(rows)]

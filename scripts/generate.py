@@ -48,7 +48,8 @@ def main() -> None:
     print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
     print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
 
-    tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
+    with model.suspected():
+        tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
     asks = make_asks(questions, params, args.round, tokenizer)
     completions = collect(
         asks,

@@ -44,7 +44,8 @@ def main() -> None:
     disable_progress_bar()
 
     base, adapter = HashedFolder(args.base), HashedFolder(args.adapter)
-    check_adapter(adapter.folder, base.folder)
+    with base.suspected(), adapter.suspected():
+        check_adapter(adapter.folder, base.folder)
     size = sum(entry["bytes"] for name, entry in base.manifest["files"].items() if name.endswith(".safetensors"))
     device = choose_device(args.params["device"], size, args.gpus)
     print(
@@ -54,7 +55,8 @@ def main() -> None:
 
     with new_folder(args.output.parent) as folder, ThreadPoolExecutor(1) as beside:
         try:
-            expected = merge(base.folder, adapter.folder, folder, device, args.params)
+            with base.suspected(), adapter.suspected():
+                expected = merge(base.folder, adapter.folder, folder, device, args.params)
             base.verify()
             adapter.verify()
             files = beside.submit(list_files, folder)

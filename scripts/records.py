@@ -6,6 +6,7 @@ with new_folder("checkpoints/demo/base") as folder: ...
 write_manifest(folder, {"source": "hub"})
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -103,22 +104,45 @@ def read_json(path: str | Path) -> Any:
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Yield a temporary file beside PATH; on success it is synced and renamed to PATH, on failure removed."""
+    """Yield a temporary file beside PATH; on success it is synced and renamed to PATH, on failure removed.
+
+    What a killed writer left, gigabytes perhaps, goes when the next one begins.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    prefix = f".{path.name}."
+    for entry in [entry for entry in os.scandir(path.parent) if entry.name.startswith(prefix)]:
+        _remove_if_abandoned(entry.path)
+    handle, name = _locked_temporary(path.parent, prefix)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)  # a full disk is told without a name
         raise
+
+
+def _locked_temporary(folder: Path, prefix: str) -> tuple[int, str]:
+    """Descriptor and name of a new file, locked as long as it is open: the sign that its writer lives."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=prefix)
+        with suppress(OSError):  # no locks on this file system
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:
+            return handle, name
+        os.close(handle)  # another writer took it for abandoned before it was locked
+
+
+def _remove_if_abandoned(name: str) -> None:
+    with suppress(OSError), open(name, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -241,6 +265,15 @@ class HashedFolder:
         for name, entry in self.manifest["files"].items():
             if self._hashes[name].result() != entry["sha256"]:
                 raise UserError(f"{self.folder / name}: its bytes changed after {self.path} was written; {REBUILD}")
+
+    @contextmanager
+    def suspected(self) -> Iterator[None]:
+        """Whatever fails inside is told as changed bytes where bytes have changed: damaged files raise errors of all kinds."""
+        try:
+            yield
+        except Exception:
+            self.verify()
+            raise
 
 
 def load_manifest(path: str | Path) -> tuple[Path, dict[str, Any]]:

@@ -95,7 +95,7 @@ def main() -> None:
     tasks = (asked[start : start + CHUNK] for start in range(0, len(asked), CHUNK))
     counts: Counter[str] = Counter()
     with new_file(args.output) as file:
-        for lines, found in in_order(score_rows, tasks, threads(), _begin, (places, params)):
+        for lines, found in in_order(score_rows, tasks, threads(), (places, params)):
             file.write(lines)
             counts.update(found)
             progress.update(found["questions"])
@@ -170,17 +170,9 @@ def require_complete(places: Places, asked: "array[int]") -> None:
         )
 
 
-_state: tuple[Places, dict[str, Any]]  # of this process
-
-
-def _begin(places: Places, params: dict[str, Any]) -> None:
-    global _state
-    _state = places, params
-
-
-def score_rows(rows: "array[int]") -> tuple[bytes, Counter[str]]:
+def score_rows(shared: tuple[Places, dict[str, Any]], rows: "array[int]") -> tuple[bytes, Counter[str]]:
     """Lines of the rollouts of some questions, and their counts for the summary."""
-    places, params = _state
+    places, params = shared
     lines, counts = [], Counter[str]()
     for row in rows:
         question, *completions = (places.read(row, column) for column in range(places.width))

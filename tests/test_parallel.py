@@ -17,26 +17,19 @@ from scripts.errors import UserError
 from scripts.parallel import AHEAD, in_order
 from scripts.records import lines_of, ranges, scan_jsonl
 
-_offset = 0
 
-
-def begin(offset: int) -> None:
-    global _offset
-    _offset = offset
-
-
-def late_if_even(task: int) -> int:
+def late_if_even(offset: int, task: int) -> int:
     time.sleep(0.02 * (task % 2 == 0))
-    return task + _offset
+    return task + offset
 
 
-def fail_at_five(task: int) -> int:
+def fail_at_five(_: None, task: int) -> int:
     if task == 5:
         raise UserError("five is wrong")
     return task
 
 
-def kill_itself(task: int) -> int:
+def kill_itself(_: None, task: int) -> int:
     if task == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return task
@@ -44,12 +37,12 @@ def kill_itself(task: int) -> int:
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_results_come_in_the_order_of_the_tasks(processes: int) -> None:
-    assert list(in_order(late_if_even, range(20), processes, begin, (100,))) == list(range(100, 120))
+    assert list(in_order(late_if_even, range(20), processes, 100)) == list(range(100, 120))
 
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_errors_reach_the_caller(processes: int) -> None:
-    results = in_order(fail_at_five, range(100), processes)
+    results = in_order(fail_at_five, range(100), processes, None)
     assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(UserError, match="five is wrong"):
         next(results)
@@ -57,12 +50,12 @@ def test_errors_reach_the_caller(processes: int) -> None:
 
 def test_a_killed_process_is_told() -> None:
     with pytest.raises(UserError, match="was killed"):
-        list(in_order(kill_itself, range(10), 2))
+        list(in_order(kill_itself, range(10), 2, None))
 
 
 def test_tasks_are_taken_as_results_are() -> None:
     taken = []
-    results = in_order(late_if_even, (taken.append(n) or n for n in count()), 2)
+    results = in_order(late_if_even, (taken.append(n) or n for n in count()), 2, 0)
     next(results)
     assert len(taken) <= 2 * AHEAD + 1
     results.close()

@@ -6,7 +6,16 @@ import os
 import pytest
 
 from scripts.errors import UserError
-from scripts.records import load_manifest, new_folder, read_jsonl, write_json, write_jsonl, write_manifest, write_text
+from scripts.records import (
+    load_manifest,
+    new_file,
+    new_folder,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_manifest,
+    write_text,
+)
 
 
 def test_jsonl_round_trip(tmp_path):
@@ -47,6 +56,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
         write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_a_killed_writer_left_goes_and_a_living_ones_stays(tmp_path):
+    (tmp_path / ".a.jsonl.abandoned").write_text("half a line")
+    (tmp_path / ".b.jsonl.other").write_text("another file's")
+    with new_file(tmp_path / "a.jsonl") as first:
+        first.write(b"first")
+        with new_file(tmp_path / "a.jsonl") as second:
+            second.write(b"second")
+        assert (tmp_path / "a.jsonl").read_text() == "second"
+    assert (tmp_path / "a.jsonl").read_text() == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.jsonl.other", "a.jsonl"]
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):

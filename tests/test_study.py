@@ -90,7 +90,7 @@ def toy(tmp_path_factory):
     }
     folder = clone_to(tmp_path_factory.mktemp("toy") / "clone")
     (folder / "toy.yaml").write_text(yaml.safe_dump(overlay))
-    done = snakemake(folder, "study_report", "--configfile", "toy.yaml")
+    done = snakemake(folder, "study_report", "--configfile", "toy.yaml", timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder
 
@@ -296,6 +296,12 @@ def test_a_recipe_that_says_what_the_run_says_is_the_run():
 def test_recipes_that_cannot_be_end_in_one_line(study, message):
     with pytest.raises(UserError, match=message):
         recipes_of(config(**study))
+
+
+def test_a_study_needs_held_out_questions():
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    with pytest.raises(UserError, match="heldout_fraction above 0"):
+        load(raw | {"study": DEMO_STUDY, "questions": raw["questions"] | {"heldout_fraction": 0.0}})
 
 
 def test_the_shipped_grid_is_sound_and_shares_its_rollouts():

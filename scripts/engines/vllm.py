@@ -216,14 +216,13 @@ class VllmEngines:
 
 class VllmEngine:
     def __init__(self, llm: Any, in_flight: int) -> None:
-        self.llm, self.engine, self.in_flight = llm, llm.llm_engine, in_flight
+        self.engine, self.in_flight = llm.llm_engine, in_flight
         self.tokenizer = llm.get_tokenizer()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Keep `in_flight` requests in the engine and yield completions as they finish."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
-        from vllm.v1.engine.exceptions import EngineDeadError
 
         waiting = iter(enumerate(requests))
         running: dict[str, Request] = {}
@@ -246,11 +245,9 @@ class VllmEngine:
                 )
             if not running:
                 return
-            try:
-                finished = [output for output in self.engine.step() if output.finished]
-            except EngineDeadError as error:
-                raise UserError(f"the vLLM engine died ({error}); what is finished is kept: run again") from None
-            for output in finished:
+            for output in self.engine.step():
+                if not output.finished:
+                    continue
                 request = running.pop(output.request_id)
                 result = output.outputs[0]
                 yield Completion(

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from scripts import collect
 from scripts.engines.interface import Completion, Request
 from scripts.errors import UserError, run
+from scripts.records import HashedFolder, write_manifest
 
 ENGINE = {"name": "auto", "stall_timeout": 1, "random_lengths": None}
 SAMPLING = {"top_p": 1.0, "max_new_tokens": 8, "stop": []}
@@ -62,8 +63,7 @@ def completions(journal: Path, made: Path, n: int = 20, version: str = "1", **se
             collect.Ask(f"{asked['prompt']} {number}", (1, number), asked["temperature"], asked["seed"] + number)
             for number in range(n)
         ],
-        model=Path("model"),
-        model_fingerprint=asked["model"],
+        model=model_of(journal.parent / asked["model"]),
         sampling=SAMPLING | {"max_new_tokens": asked["max_new_tokens"], "top_p": asked["top_p"]},
         engine=ENGINE,
         gpus=0,
@@ -73,6 +73,15 @@ def completions(journal: Path, made: Path, n: int = 20, version: str = "1", **se
         label="Collected",
         per_item=1,
     )
+
+
+def model_of(folder: Path) -> HashedFolder:
+    """A model folder that holds its own name."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / "weights").write_text(folder.name)
+        write_manifest(folder, {})
+    return HashedFolder(folder / "manifest.json")
 
 
 ASKED: dict[str, Any] = {

@@ -13,31 +13,38 @@ from scripts.errors import UserError
 from scripts.models import check_adapters_tokenizer, check_tokenizer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-USES_A_MODEL = {"train_sft": "base", "merge_lora": "base", "generate": "sft_merged", "train_dpo": "sft_merged"}
+# A rule, the model it reads, and a byte that is changed: at the end its values, at the start what describes them.
+READS = [
+    ("train_sft", "base/model.safetensors", -1),
+    ("merge_lora", "base/model.safetensors", -1),
+    ("merge_lora", "base/model.safetensors", 8),
+    ("generate", "sft_merged/model.safetensors", -1),
+    ("generate", "sft_merged/model.safetensors", 8),
+    ("generate", "sft_merged/tokenizer.json", 0),
+    ("train_dpo", "sft_merged/model.safetensors", -1),
+    ("evaluate", "base/tokenizer.json", 0),
+]
 
 
-@pytest.fixture
-def damaged(whole: Path, tmp_path: Path) -> Path:
-    """A copy of the run in which one byte of every model's weights has changed."""
+@pytest.mark.parametrize(("rule", "name", "position"), READS)
+def test_a_model_whose_bytes_changed_is_refused(
+    whole: Path, jobs: list[tiny.Job], tmp_path: Path, rule: str, name: str, position: int
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
-    for path in folder.glob("checkpoints/tiny/*/model.safetensors"):
-        content = bytearray(path.read_bytes())
-        content[-1] ^= 1
-        path.write_bytes(content)
-    return folder
-
-
-@pytest.mark.parametrize("rule", USES_A_MODEL)
-def test_a_model_whose_bytes_changed_is_refused(damaged: Path, jobs: list[tiny.Job], rule: str) -> None:
+    path = folder / "checkpoints" / tiny.RUN / name
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
     job = next(job for job in jobs if job.rule == rule)
-    tiny.remove(damaged, *tiny.leftovers(job))
-    assert tiny.start(job, damaged).wait() != 0
-    said = (damaged / job.log).read_text()
+    tiny.remove(folder, *tiny.leftovers(job))
+    assert tiny.start(job, folder).wait() != 0
+    said = (folder / job.log).read_text()
     assert said.count("error: ") == 1
-    assert f"{USES_A_MODEL[rule]}/model.safetensors: its bytes changed after" in said
+    assert f"{name}: its bytes changed after" in said
     assert "Traceback" not in said
-    assert not (damaged / job.outputs[0]).exists()
+    assert not (folder / job.outputs[0]).exists()
+    assert set(tiny.journalled(folder)) <= set(tiny.journalled(whole))
 
 
 def base_model(folder: Path, source: Path) -> Any:

@@ -1,9 +1,7 @@
 """Engines that die, hang or fall short, processes killed while they collect, journals of other runs."""
 
 import json
-import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +14,6 @@ import pytest
 from helpers import ROOT
 
 from scripts import collect
-from scripts.errors import UserError
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 KILLS = 25
@@ -124,11 +121,3 @@ def test_a_record_that_an_evaluation_lacks_is_made(tmp_path: Path) -> None:
     path.write_text("".join(lines[:4] + lines[5:]))
     assert pretended_engine.completions(journal, tmp_path / "made") == wanted
     assert sorted(made(tmp_path).values()) == [1] * 19 + [2]
-
-
-def test_an_error_of_the_engine_passes_through(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the engine died"):
-        pretended_engine.completions(tmp_path / "journal", tmp_path / "made", fault="die", after=3)
-    shutil.rmtree(tmp_path / "journal")
-    os.unlink(tmp_path / "made")
-    assert len(pretended_engine.completions(tmp_path / "journal", tmp_path / "made")) == 20

@@ -53,8 +53,7 @@ def told(whole: Path, jobs: list[tiny.Job], tmp_path_factory: pytest.TempPathFac
 def test_a_stage_without_room_ends_in_one_line(told: dict[str, Any], rule: str, fault: str) -> None:
     seen = told[rule][fault]
     assert seen["status"] != 0
-    assert seen["said"].count("error: ") == 1, seen["said"]
-    assert "free space or choose a writable folder" in seen["said"]
+    assert seen["said"].count("free space or choose a writable folder") == 1, seen["said"]
     assert "Traceback" not in seen["said"]
     assert seen["torn"] == seen["lost"] == []
 
