@@ -11,8 +11,7 @@ rule base_model:
         code=code(
             "base_model", skip=[] if CONFIG["base_model"]["source"] == "tiny" else ["tiny_model"]
         ),
-        # From a function, since braces in a path are no wildcards.
-        model=lambda wildcards: (
+        model=(
             [CONFIG["base_model"]["path"]]
             if CONFIG["base_model"]["path"] and Path(CONFIG["base_model"]["path"]).is_file()
             else []

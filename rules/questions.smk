@@ -9,8 +9,7 @@ NEEDS    CPU; network for `source: hub`
 rule fetch_questions:
     input:
         code=code("fetch_questions", skip=[] if "synthetic" in SOURCES else ["synthetic_questions"]),
-        # From a function, since braces in a path are no wildcards.
-        files=lambda wildcards: [
+        files=[
             CONFIG["questions"][name]["path"]
             for name in ("train", "eval")
             if CONFIG["questions"][name]["source"] == "file"

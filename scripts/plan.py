@@ -23,13 +23,15 @@ def planned_gpus(here: int, main_process: bool) -> int:
 
 
 def check_paths(config: dict[str, Any]) -> None:
-    """UserError for a local file or folder of the config that is not there."""
+    """UserError for a local file or folder of the config that is not there, or that no rule can name."""
     wanted = [
         *((f"questions.{name}.path", config["questions"][name]["path"]) for name in ("train", "eval")),
         ("base_model.path", config["base_model"]["path"]),
         ("sft.adapter", config["sft"]["adapter"]),
     ]
     for key, path in wanted:
+        if path and {"{", "}"} & set(path):
+            raise UserError(f"{key}: {path} has braces, which Snakemake takes for wildcards; rename it")
         if path and not os.path.exists(path):
             raise UserError(f"{key}: {path} does not exist; check the path in the config")
 

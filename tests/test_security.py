@@ -299,7 +299,7 @@ def test_a_runs_name_cannot_be_a_command(run: str) -> None:
 def test_values_of_a_config_are_words_not_commands(tmp_path: Path) -> None:
     """Paths, prompts and styles that a shell would act on reach the stage as they are; so does the work folder's name."""
     clone = clone_to(tmp_path / 'it\'s $(touch pwned1) "here"; touch pwned2')
-    questions = tmp_path / "a b'c\"d;$(touch pwned3)`touch pwned4`&{run}|*?~#.jsonl"
+    questions = tmp_path / "a b'c\"d;$(touch pwned3)`touch pwned4`&|*?~#.jsonl"
     questions.write_text(
         "".join(json.dumps({"question": f"{n} + 1?", "answer": f"#### {n + 1}"}) + "\n" for n in range(40))
     )

@@ -2,13 +2,15 @@
 
 import json
 import re
+import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers import clone_to, snakemake
+
+from scripts.records import expand
 
 STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"}
 
@@ -178,9 +180,9 @@ def test_commands_of_many_shards_fit_the_shell(clone):
     assert len(commands) > 2000
     assert max(map(len, commands)) < 2**17 / 4
     score = next(command for command in commands if "scripts.score_rollouts" in command)
-    pattern = re.search(r"--completions (\S+)", score)[1]
-    files = subprocess.run(["bash", "-c", f"echo {pattern}"], capture_output=True, text=True).stdout.split()
-    assert files == [f"data/demo/round1/completions/{shard}-of-1000.jsonl" for shard in range(1000)]
+    words = shlex.split(score)
+    files = expand([Path(words[words.index("--completions") + 1])])
+    assert files == [Path(f"data/demo/round1/completions/{shard}-of-1000.jsonl") for shard in range(1000)]
 
 
 BAD = [
@@ -191,6 +193,10 @@ BAD = [
     ({"coherence__s_end": 0.9}, "s_end + s_path + s_cf must be 1"),
     ({"questions__train__source": "file", "questions__train__path": "none.jsonl"}, "none.jsonl does not exist"),
     ({"base_model__source": "local", "base_model__path": "no/model"}, "no/model does not exist"),
+    (
+        {"base_model__source": "local", "base_model__path": "{run}/model"},
+        "has braces, which Snakemake takes for wildcards",
+    ),
     ({"engine__vllm__tensor_parallel_size": 64}, "tensor_parallel_size is 64 but"),
     ({"arms": [{"name": "a", "style": "wolfram", "temperature": 0.2}] * 2}, "the name 'a' stands twice"),
     ({"arms": [{"name": n, "style": "none", "temperature": 0.2} for n in "ab"]}, "style 'none' is not under styles"),
