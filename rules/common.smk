@@ -31,6 +31,8 @@ except UserError as error:
 
 RUN = CONFIG["run"]
 NODE_GPUS = 8
+# Without GPUs jobs ask for none themselves: Snakemake would lower what they ask for, but not on a cluster's node.
+ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
 SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
 ROUNDS = [f"round{number}" for number in range(1, CONFIG["rounds"] + 1)]
 MODELS = ["base", "sft", *ROUNDS]
@@ -61,11 +63,8 @@ def part(**sections):
 
 def training_gpus(section):
     """GPUs of a training job: what the config says; for auto all of them, within one machine."""
-    return (
-        min(max(GPUS, 1), NODE_GPUS)
-        if CONFIG[section]["gpus"] == "auto"
-        else CONFIG[section]["gpus"]
-    )
+    wanted = CONFIG[section]["gpus"]
+    return min(NODE_GPUS if wanted == "auto" else wanted, GPUS)
 
 
 def threads_for(gpu, cpu):
