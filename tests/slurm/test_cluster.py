@@ -188,8 +188,8 @@ def demo(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 
 
 @pytest.fixture(scope="module")
-def local(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
-    """The same demo on this machine without SLURM and GPUs, in a clone of its own, going on beside the first tests;
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+    """The same demo on this machine without SLURM and GPUs, in a clone of its own, going on beside the first test;
     yields a function that waits for it and returns the clone."""
     folder = new_clone(tmp_path_factory.mktemp("local") / "clone")
     options = "--cores 2 --resources gpu=0 --configfile small.yaml -- eval_report"
@@ -209,7 +209,9 @@ def local(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
 
 
 @pytest.fixture
-def running(local: Callable[[], Path], tmp_path: Path) -> Iterator[tuple[Clone, "subprocess.Popen[bytes]"]]:
+def running(
+    cluster: Any, local: Callable[[], Path], tmp_path: Path
+) -> Iterator[tuple[Clone, "subprocess.Popen[bytes]"]]:
     """A clone of the finished local run in which two shards of rollouts are being made again, each held in the midst of
     its work; yields it and the controlling process."""
     clone = Clone(Path(shutil.copytree(local(), tmp_path / "clone", symlinks=True)))
@@ -353,9 +355,8 @@ def test_the_report_is_that_of_a_local_run(demo: tuple[Clone, "Future[list[int]]
     clone, statuses = demo
     statuses.result(timeout=1800)
     here = local()
-    made = sorted(
-        path.relative_to(here) for path in (here / "data/demo").rglob("*.jsonl") if "journal" not in path.parts
-    )
+    made = [path.relative_to(here) for path in (here / "data/demo").rglob("*.jsonl")]
+    made = sorted(path for path in made if "journal" not in path.parent.name)
     assert len(made) == 3 + 8 + 2 + 3
     for name in made:
         assert (clone.folder / name).read_bytes() == (here / name).read_bytes(), name
