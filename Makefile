@@ -1,7 +1,9 @@
 # make eval_report   sets up an environment and runs the demo (CONFIG=configs/abel.yaml runs another config)
-# make test          sets up and runs all tests but those that need vLLM or SLURM
+# make test          sets up and runs all tests but those of the targets below
 # make check         formatting, lint, types
 # make test_vllm     the vLLM engine on a CPU, in an environment of its own
+# make test_faults   kills, full disks, damaged files
+# make test_fuzz     100,000 hostile lines and more
 # make test_slurm    a real SLURM on this machine (Debian packages slurmctld slurmd slurm-client munge)
 
 SHELL := bash
@@ -17,7 +19,7 @@ CORES ?= all
 SNAKEMAKE = PATH="$(abspath $(VENV))/bin:$$PATH" snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 PIP = pip install --quiet --disable-pip-version-check
 
-.PHONY: eval_report test test_vllm test_slurm check format setup
+.PHONY: eval_report test test_vllm test_slurm test_faults test_fuzz check format setup
 
 eval_report: $(VENV)/.$(KIND)
 	$(SNAKEMAKE) eval_report
@@ -25,7 +27,10 @@ eval_report: $(VENV)/.$(KIND)
 setup: $(VENV)/.$(KIND)
 
 test: $(VENV)/.dev
-	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -m "not vllm and not slurm" $(PYTEST)
+	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -m "not vllm and not slurm and not faults and not fuzz" $(PYTEST)
+
+test_faults test_fuzz: test_%: $(VENV)/.dev
+	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -m $* tests/$* $(PYTEST)
 
 test_slurm: $(VENV)/.dev
 	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -m slurm tests/slurm $(PYTEST)

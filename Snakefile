@@ -2,6 +2,7 @@
 
 snakemake --cores all eval_report                                  # the embedded demo
 snakemake --cores all eval_report --configfile configs/abel.yaml   # another run
+snakemake --cores all study_report --configfile configs/smollm2.yaml
 snakemake --cores all benchmark_report --configfile configs/benchmark.yaml
 """
 
@@ -25,6 +26,11 @@ include: "rules/evaluation.smk"
 if CONFIG["benchmark"]:
 
     include: "rules/benchmark.smk"
+
+
+if CONFIG["study"]:
+
+    include: "rules/study.smk"
 
 
 localrules:

@@ -14,6 +14,7 @@ from scripts.config import load
 from scripts.errors import UserError
 from scripts.gpu import visible_gpus
 from scripts.plan import auto_shards, check_gpus, check_paths, planned_gpus
+from scripts.recipes import READS, number_of, recipes_of
 
 try:
     CONFIG = load(config)
@@ -24,8 +25,10 @@ try:
     if CONFIG["benchmark"] and not GPUS:
         update_config(config, CONFIG["benchmark"]["without_gpu"])
         CONFIG = load(config)
-    check_paths(CONFIG)
-    check_gpus(CONFIG, GPUS)
+    OWN, RECIPES = recipes_of(CONFIG)
+    for each in (OWN, *RECIPES.values()):
+        check_paths(each.config)
+        check_gpus(each.config, GPUS)
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -34,14 +37,24 @@ NODE_GPUS = 8
 # Without GPUs jobs ask for none themselves: Snakemake would lower what they ask for, but not on a cluster's node.
 ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
 SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
-ROUNDS = [f"round{number}" for number in range(1, CONFIG["rounds"] + 1)]
-MODELS = ["base", "sft", *ROUNDS]
+NUMBERS = OWN.numbers
+ROUNDS = OWN.models[1:]
+MODELS = ["base", *OWN.models]
 SHARDS = auto_shards(CONFIG, GPUS)
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
+BASE = f"checkpoints/{RUN}/base/manifest.json"
+# The recipe that a stage in a study's folder belongs to: any of those that share it.
+PLACES = {
+    (stage, number, place): recipe
+    for recipe in RECIPES.values()
+    for (stage, number), place in recipe.places.items()
+    if place != RUN
+}
 
 
 wildcard_constraints:
-    run=re.escape(RUN),
+    # The run's own name, or a folder of stages in which its study's recipes differ from it (scripts/recipes.py).
+    run=rf"{re.escape(RUN)}(/study/[0-9a-f]+)?",
     round=r"[1-9][0-9]*",
     shard=r"[0-9]+-of-[0-9]+",
     policy=r"sft_merged|round[1-9][0-9]*/merged",
@@ -61,10 +74,34 @@ def part(**sections):
     return lambda wildcards: json.dumps(sections, sort_keys=True)
 
 
-def training_gpus(section):
-    """GPUs of a training job: what the config says; for auto all of them, within one machine."""
-    wanted = CONFIG[section]["gpus"]
-    return min(NODE_GPUS if wanted == "auto" else wanted, GPUS)
+def recipe_of(stage, wildcards):
+    """The recipe whose stage a rule's wildcards name, and its round (0 is SFT)."""
+    model = wildcards.get("policy") or wildcards.get("model")
+    number = number_of(model) if model else int(wildcards.get("round", 0))
+    if wildcards.run == RUN:
+        return OWN, number
+    if (stage, number, wildcards.run) not in PLACES:
+        raise WorkflowError(
+            f"{stage} in {wildcards.run}: no recipe of the config's study makes this"
+        )
+    return PLACES[stage, number, wildcards.run], number
+
+
+def reads(stage):
+    """What a stage reads of its recipe's config (READS in scripts/recipes.py) as one JSON parameter."""
+    return lambda wildcards: json.dumps(
+        READS[stage](recipe_of(stage, wildcards)[0].config), sort_keys=True
+    )
+
+
+def training_gpus(stage, section):
+    """GPUs of a training job: what its recipe says; for auto all of them, within one machine."""
+
+    def gpus(wildcards):
+        wanted = recipe_of(stage, wildcards)[0].config[section]["gpus"]
+        return min(NODE_GPUS if wanted == "auto" else wanted, GPUS)
+
+    return gpus
 
 
 def threads_for(gpu, cpu):
@@ -77,52 +114,82 @@ def threads_for(gpu, cpu):
     return 1 if CONFIG["base_model"]["source"] == "tiny" else cpu
 
 
-def manifest_of(model):
-    """The manifest of an evaluated model, or of the policy that a round samples from."""
-    folder = {"base": "base", "sft": "sft_merged"}.get(model, f"{model}/merged")
-    return f"checkpoints/{{run}}/{folder}/manifest.json"
+def policy_of(stage):
+    """The policy that a round samples from and trains: the SFT model, later that of the round before."""
+
+    def manifest(wildcards):
+        recipe, number = recipe_of(stage, wildcards)
+        return recipe.model(number - 1)
+
+    return manifest
 
 
-def policy_before(number):
-    """The policy that round `number` starts from: the SFT model, later the round before's."""
-    return manifest_of("sft" if number == 1 else f"round{number - 1}")
+def made_in_round(stage, what):
+    """A file of the round that a stage belongs to, say its rollouts."""
+
+    def file(wildcards):
+        recipe, number = recipe_of(stage, wildcards)
+        return getattr(recipe, what)(number)
+
+    return file
 
 
-def policy_of(wildcards):
-    """The policy that a round samples from and trains."""
-    return policy_before(int(wildcards.round))
+def shards_of(recipe, short):
+    """The shards of a recipe; `short` as one word that the shell expands to them.
+
+    A command holds 128 KB, in which the names of thousands of files do not fit.
+    """
+    shards = auto_shards(recipe.config, GPUS)
+    return [f"{{0..{len(shards) - 1}}}-of-{len(shards)}"] if short else shards
+
+
+def completions(wildcards, short=False):
+    recipe, number = recipe_of("score_rollouts", wildcards)
+    return recipe.completions(number, shards_of(recipe, short))
 
 
 def merge_base(wildcards):
     """The model that a merge's adapter was trained on."""
-    if wildcards.policy == "sft_merged":
-        return manifest_of("base")
-    return policy_before(int(re.match(r"round(\d+)", wildcards.policy)[1]))
+    recipe, number = recipe_of("merge_lora", wildcards)
+    return recipe.model(number - 1) if number else BASE
 
 
-def merge_adapter(wildcards):
-    folder = (
-        "sft_lora"
-        if wildcards.policy == "sft_merged"
-        else wildcards.policy.replace("merged", "dpo_lora")
-    )
-    return f"checkpoints/{{run}}/{folder}/manifest.json"
+def evaluated(stage):
+    """The manifest of the model that is evaluated."""
+
+    def manifest(wildcards):
+        if wildcards.model == "base":
+            return BASE
+        recipe, number = recipe_of(stage, wildcards)
+        return recipe.model(number)
+
+    return manifest
 
 
-def usages():
-    """The usage records of every stage that the report counts."""
-    folder = f"benchmarks/{RUN}"
-    once = ["fetch_questions", "base_model", "train_sft", "merge_lora/sft_merged"]
-    each_round = [
-        *(f"generate/{shard}" for shard in SHARDS),
-        *("score_rollouts", "check_rollouts", "build_preferences", "train_dpo"),
-    ]
+def usages(recipe, part="eval", short=False):
+    """The usage records of every stage that makes a recipe's models and evaluates them on this part."""
+    once = ["fetch_questions", "base_model", *(["evaluate/base"] if part == "eval" else [])]
     return [
-        *(f"{folder}/{stage}.usage.json" for stage in once),
-        *(f"{folder}/{name}/{stage}.usage.json" for name in ROUNDS for stage in each_round),
-        *(f"{folder}/merge_lora/{name}/merged.usage.json" for name in ROUNDS),
-        *(f"{folder}/evaluate/{model}.usage.json" for model in MODELS),
+        *(f"benchmarks/{RUN}/{stage}.usage.json" for stage in once),
+        *recipe.usage(shards_of(recipe, short), part),
     ]
+
+
+def rounds_by(method):
+    """The run's own rounds that train in this way."""
+    return [number for number in NUMBERS if OWN.method(number) == method]
+
+
+def training_records(names, adapters):
+    """NAME=FILE arguments of what the adapters' trainings recorded."""
+    return named(names, [str(Path(file).with_name("training.json")) for file in adapters])
+
+
+def read_on_eval():
+    """The study's recipes that are read on the evaluation questions: the baselines and, once it is known, the chosen one."""
+    choice = json.loads(Path(checkpoints.choose_recipe.get().output.choice).read_text())
+    names = dict.fromkeys([*CONFIG["study"]["baselines"], choice["chosen"]])
+    return {name: RECIPES[name].evaluation(RECIPES[name].rounds) for name in names}
 
 
 def named(names, files):

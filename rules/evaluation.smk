@@ -9,8 +9,8 @@ NEEDS    evaluate: a GPU where there is one; eval_report: CPU
 rule evaluate:
     input:
         code=code("evaluate"),
-        model=lambda wildcards: manifest_of(wildcards.model),
-        questions="data/{run}/eval.jsonl",
+        model=evaluated("evaluate"),
+        questions=f"data/{RUN}/eval.jsonl",
     output:
         records="data/{run}/eval/{model}.jsonl",
         usage="benchmarks/{run}/evaluate/{model}.usage.json",
@@ -24,14 +24,7 @@ rule evaluate:
     resources:
         gpu=ENGINE_GPUS,
     params:
-        config=part(
-            evaluate=CONFIG["evaluate"],
-            engine=CONFIG["engine"],
-            styles=CONFIG["styles"],
-            template=CONFIG["prompt"]["template"],
-            stop=CONFIG["prompt"]["stop"],
-            seed=CONFIG["seed"],
-        ),
+        config=reads("evaluate"),
         journal="data/{run}/eval/{model}.journal",
     shell:
         "python -m scripts.job --stage evaluate --gpus {resources.gpu} --lock {output.records:q}"
@@ -52,13 +45,11 @@ rule eval_report:
         evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in MODELS],
         rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
         checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUNDS],
-        preferences=[f"data/{RUN}/{name}/preferences.json" for name in ROUNDS],
-        adapters=[
-            f"checkpoints/{RUN}/sft_lora/manifest.json",
-            *(f"checkpoints/{RUN}/{name}/dpo_lora/manifest.json" for name in ROUNDS),
-        ],
-        models=[manifest_of(model).format(run=RUN) for model in MODELS],
-        usage=usages(),
+        preferences=[OWN.summary(number) for number in rounds_by("dpo")],
+        samples=[OWN.summary(number) for number in rounds_by("rejection_sampling")],
+        adapters=[OWN.adapter(number) for number in (0, *NUMBERS)],
+        models=[BASE, *(OWN.model(number) for number in (0, *NUMBERS))],
+        usage=usages(OWN),
     output:
         html=report(
             f"results/{RUN}/eval_report.html",
@@ -85,19 +76,23 @@ rule eval_report:
             k=CONFIG["evaluate"]["k"],
             temperature=CONFIG["evaluate"]["temperature"],
         ),
-        merged_config=lambda wildcards: json.dumps(CONFIG),
+        # Of no use to the run itself: another recipe in a study makes no new report.
+        merged_config=lambda wildcards: json.dumps(CONFIG | {"study": None}),
         evaluations=lambda wildcards, input: named(MODELS, input.evaluations),
         rollouts=lambda wildcards, input: named(ROUNDS, input.rollouts),
-        preferences=lambda wildcards, input: named(ROUNDS, input.preferences),
-        training=lambda wildcards, input: named(
-            ["sft", *ROUNDS],
-            [str(Path(file).with_name("training.json")) for file in input.adapters],
+        preferences=lambda wildcards, input: named(
+            [f"round{number}" for number in rounds_by("dpo")], input.preferences
         ),
+        samples=lambda wildcards, input: named(
+            [f"round{number}" for number in rounds_by("rejection_sampling")], input.samples
+        ),
+        training=lambda wildcards, input: training_records(OWN.models, input.adapters),
         manifests=lambda wildcards, input: named(MODELS, input.models),
+        usage=lambda wildcards: usages(OWN, short=True),
     shell:
         "python -m scripts.eval_report --params {params.config:q} --config {params.merged_config:q}"
         " --questions {input.questions:q} --evaluations {params.evaluations:q}"
         " --rollouts {params.rollouts:q} --preferences {params.preferences:q}"
-        " --training {params.training:q} --manifests {params.manifests:q} --usage {input.usage:q}"
+        " --samples {params.samples:q} --training {params.training:q} --manifests {params.manifests:q} --usage {params.usage}"
         " --html {output.html:q} --md {output.md:q} --json {output.json:q}"
         " --config-output {output.config:q} 2>&1 | tee -i {log:q}"

@@ -23,6 +23,8 @@ rule base_model:
         "logs/{run}/base_model.log",
     benchmark:
         "benchmarks/{run}/base_model.tsv"
+    wildcard_constraints:
+        run=re.escape(RUN),
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=4)
@@ -37,8 +39,8 @@ rule base_model:
 rule train_sft:
     input:
         code=code("train_sft"),
-        base="checkpoints/{run}/base/manifest.json",
-        questions="data/{run}/train.jsonl",
+        base=BASE,
+        questions=f"data/{RUN}/train.jsonl",
     output:
         manifest="checkpoints/{run}/sft_lora/manifest.json",
         usage="benchmarks/{run}/train_sft.usage.json",
@@ -50,14 +52,9 @@ rule train_sft:
         ENV
     threads: threads_for(gpu=8, cpu=4)
     resources:
-        gpu=training_gpus("sft"),
+        gpu=training_gpus("train_sft", "sft"),
     params:
-        config=part(
-            sft=CONFIG["sft"],
-            template=CONFIG["prompt"]["template"],
-            styles=CONFIG["styles"],
-            seed=CONFIG["seed"],
-        ),
+        config=reads("train_sft"),
         work=subpath(output.manifest, parent=True),
     shell:
         "python -m scripts.job --stage train_sft --gpus {resources.gpu} --lock {output.manifest:q}"
@@ -71,7 +68,7 @@ rule merge_lora:
     input:
         code=code("merge_lora"),
         base=merge_base,
-        adapter=merge_adapter,
+        adapter=made_in_round("merge_lora", "adapter"),
     output:
         manifest="checkpoints/{run}/{policy}/manifest.json",
         usage="benchmarks/{run}/merge_lora/{policy}.usage.json",
@@ -85,7 +82,7 @@ rule merge_lora:
     resources:
         gpu=0 if CONFIG["merge"]["device"] == "cpu" else min(1, GPUS),
     params:
-        config=part(**CONFIG["merge"]),
+        config=reads("merge_lora"),
     shell:
         "python -m scripts.job --stage merge_lora --gpus {resources.gpu} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"

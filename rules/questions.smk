@@ -24,6 +24,8 @@ rule fetch_questions:
         "logs/{run}/fetch_questions.log",
     benchmark:
         "benchmarks/{run}/fetch_questions.tsv"
+    wildcard_constraints:
+        run=re.escape(RUN),
     conda:
         ENV
     params:

@@ -9,8 +9,8 @@ NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there ar
 rule generate:
     input:
         code=code("generate"),
-        model=policy_of,
-        questions="data/{run}/train.jsonl",
+        model=policy_of("generate"),
+        questions=f"data/{RUN}/train.jsonl",
     output:
         completions="data/{run}/round{round}/completions/{shard}.jsonl",
         usage="benchmarks/{run}/round{round}/generate/{shard}.usage.json",
@@ -26,14 +26,7 @@ rule generate:
     resources:
         gpu=ENGINE_GPUS,
     params:
-        config=part(
-            generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},
-            engine=CONFIG["engine"],
-            arms=CONFIG["arms"],
-            styles=CONFIG["styles"],
-            template=CONFIG["prompt"]["template"],
-            seed=CONFIG["seed"],
-        ),
+        config=reads("generate"),
         journal="data/{run}/round{round}/journal",
     shell:
         "python -m scripts.job --stage generate --gpus {resources.gpu} --lock {output.completions:q}"
@@ -47,8 +40,8 @@ rule generate:
 rule score_rollouts:
     input:
         code=code("score_rollouts"),
-        completions=expand("data/{{run}}/round{{round}}/completions/{shard}.jsonl", shard=SHARDS),
-        questions="data/{run}/train.jsonl",
+        completions=completions,
+        questions=f"data/{RUN}/train.jsonl",
     output:
         rollouts="data/{run}/round{round}/rollouts.jsonl",
         usage="benchmarks/{run}/round{round}/score_rollouts.usage.json",
@@ -59,18 +52,19 @@ rule score_rollouts:
     conda:
         ENV
     params:
-        config=part(arms=CONFIG["arms"], coherence=CONFIG["coherence"], reward=CONFIG["reward"]),
+        config=reads("score_rollouts"),
+        completions=lambda wildcards: completions(wildcards, short=True),
     shell:
         "python -m scripts.job --stage score_rollouts --lock {output.rollouts:q} --usage {output.usage:q} --"
         " python -m scripts.score_rollouts --params {params.config:q}"
-        " --completions {input.completions:q} --questions {input.questions:q}"
+        " --completions {params.completions} --questions {input.questions:q}"
         " --output {output.rollouts:q} 2>&1 | tee -i {log:q}"
 
 
 rule check_rollouts:
     input:
         code=code("check_rollouts"),
-        rollouts="data/{run}/round{round}/rollouts.jsonl",
+        rollouts=made_in_round("check_rollouts", "rollouts"),
     output:
         check="results/{run}/round{round}/rollouts_check.json",
         usage="benchmarks/{run}/round{round}/check_rollouts.usage.json",
@@ -80,8 +74,9 @@ rule check_rollouts:
         "benchmarks/{run}/round{round}/check_rollouts.tsv"
     conda:
         ENV
+    threads: 2
     params:
-        config=part(trajectories=len(CONFIG["arms"]), n_questions=CONFIG["generate"]["n_samples"]),
+        config=reads("check_rollouts"),
     shell:
         "python -m scripts.job --stage check_rollouts --lock {output.check:q} --usage {output.usage:q} --"
         " python -m scripts.check_rollouts --params {params.config:q}"

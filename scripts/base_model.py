@@ -18,7 +18,7 @@ import torch
 from scripts import tiny_model
 from scripts.compute import threads
 from scripts.errors import UserError, run
-from scripts.models import check_model
+from scripts.models import check_model, check_tokenizer
 from scripts.records import new_folder, sha256_file, write_manifest
 
 WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "README.md", "LICENSE*", "*.py")
@@ -48,6 +48,7 @@ def main() -> None:
             source = Path(params["path"]) if params["path"] else download(params)
             copy_model(source, folder, params["trust_remote_code"])
         check_model(folder)
+        check_tokenizer(folder)
         write_manifest(folder, made_from)
     print(f"Base model in {args.output.parent}")
 

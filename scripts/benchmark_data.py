@@ -13,16 +13,17 @@ replaced by random ones, half of them right, and the pipeline's own pair builder
 import argparse
 import json
 import random
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
-from scripts.build_preferences import build, prompt, summarise
+from scripts.build_preferences import ROW, build
 from scripts.collect import length_of
 from scripts.errors import UserError, run
-from scripts.records import read_jsonl, write_json, write_jsonl
+from scripts.records import iter_jsonl, read_jsonl, write_json, write_jsonl
 
 
 def main() -> None:
@@ -38,19 +39,20 @@ def main() -> None:
         for name, path in (("train", args.train), ("eval", args.eval)):
             write_jsonl(path, questions(name, params[name], params["question_tokens"], words, params["seed"]))
         return
-    rows = read_jsonl(args.rollouts, required=("id", "question", "gold_answer", "trajectories"))
-    rows = [marked(row, params, words) for row in rows]
-    start = time.monotonic()
-    pairs, dropped = build(rows, params)
-    seconds = time.monotonic() - start
+    with tempfile.TemporaryDirectory(dir=args.preferences.parent) as folder:
+        rollouts, preferences = Path(folder, "rollouts.jsonl"), Path(folder, "preferences.jsonl")
+        write_jsonl(rollouts, (marked(row, params, words) for row in iter_jsonl(args.rollouts, ROW)))
+        start = time.monotonic()
+        summary = build(rollouts, params, preferences)
+        seconds = time.monotonic() - start
+        pairs = read_jsonl(preferences)
     if len(pairs) < params["n"]:
-        raise UserError(f"benchmark.pairs is {params['n']}, {len(rows)} questions made {len(pairs)}; lower it")
-    summary = summarise(rows, pairs, dropped) | {"build_seconds": seconds, "used": params["n"], "random": True}
-    texts = {row["id"]: row["question"] for row in rows}
-    pairs = random.Random(params["seed"]).sample(pairs, params["n"])
-    write_jsonl(args.preferences, ({"prompt": prompt(pair, texts[pair["id"]], params), **pair} for pair in pairs))
-    write_json(args.summary, summary)
-    print(f"{len(pairs)} random pairs; the pair builder took {seconds:.2f} s for {len(rows)} questions")
+        raise UserError(
+            f"benchmark.pairs is {params['n']}, {summary['questions']} questions made {len(pairs)}; lower it"
+        )
+    write_jsonl(args.preferences, random.Random(params["seed"]).sample(pairs, params["n"]))
+    write_json(args.summary, summary | {"build_seconds": seconds, "used": params["n"], "random": True})
+    print(f"{params['n']} random pairs; the pair builder took {seconds:.2f} s for {summary['questions']} questions")
 
 
 def words_of(model: Path) -> list[str]:

@@ -33,7 +33,7 @@ from scripts.collect import Ask, collect, length_of
 from scripts.engines.interface import Completion, Request, choose, open_engine
 from scripts.engines.vllm import engines_per_gpu
 from scripts.errors import UserError, run
-from scripts.generate import make_asks, of_shard, select
+from scripts.generate import make_asks, select
 from scripts.gpu import UsageSampler, visible_gpus
 from scripts.records import HashedFolder, fingerprint, read_json, write_json
 
@@ -119,10 +119,8 @@ def main() -> None:
     cold = not any(Path(os.environ.get("VLLM_CACHE_ROOT", ".cache/vllm")).glob("torch_compile_cache/*"))
 
     model = HashedFolder(args.model)
-    questions = select(args.questions, params["generate"])
-    asks = make_asks(
-        of_shard(questions, shard) if shard else questions, params, 1, AutoTokenizer.from_pretrained(model.folder)
-    )
+    questions = select(args.questions, params["generate"], shard or "0-of-1")
+    asks = make_asks(questions, params, 1, AutoTokenizer.from_pretrained(model.folder))
     if mode in CALLS:
         found = measure_calls(mode, asks, params, model.folder, args.gpus)
     else:

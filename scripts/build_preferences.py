@@ -11,15 +11,28 @@ Record: {"prompt", "chosen", "rejected", "id", "pair_type", "chosen_reward", "re
 
 import argparse
 import json
+import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from scripts.compute import threads
 from scripts.errors import UserError, run
+from scripts.parallel import in_order
 from scripts.progress import Progress
-from scripts.records import read_jsonl, write_json, write_jsonl
-from scripts.regime_w.pairs import REASONS, build_pairs, cap_coherence_share, no_pair_reason, unanimous_not_gold
-from scripts.regime_w.prompts import render
+from scripts.records import new_file, ranges, scan_jsonl, to_line, write_json
+from scripts.regime_w.pairs import (
+    REASONS,
+    build_pairs,
+    no_pair_reason,
+    over_coherence_share,
+    rank_coherence,
+    unanimous_not_gold,
+)
+from scripts.regime_w.prompts import PLAIN, render
+
+MB = 10**6
+ROW = ("id", "question", "gold_answer", "trajectories")
 
 
 def main() -> None:
@@ -30,13 +43,7 @@ def main() -> None:
     parser.add_argument("--summary", type=Path, required=True)
     args = parser.parse_args()
 
-    rows = read_jsonl(args.rollouts, required=("id", "question", "gold_answer", "trajectories"))
-    pairs, dropped = build(rows, args.params)
-    report = summarise(rows, pairs, dropped)
-    if not pairs:
-        raise UserError(no_pairs(report))
-    by_id = {row["id"]: row["question"] for row in rows}
-    write_jsonl(args.output, ({"prompt": prompt(pair, by_id[pair["id"]], args.params), **pair} for pair in pairs))
+    report = build(args.rollouts, args.params, args.output)
     write_json(args.summary, report)
     print(f"Saved {report['kept']} of {report['candidates']} candidate pairs to: {args.output}")
     print(f"Questions with pairs: {report['questions_with_pairs']} of {report['questions']}")
@@ -46,53 +53,125 @@ def main() -> None:
     print(f"All arms agree on another answer than gold: {len(report['unanimous_not_gold'])} questions")
 
 
-def build(rows: list[dict[str, Any]], params: dict[str, Any]) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """The pairs of all questions in their order, coherence pairs capped, and the dropped candidates by reason."""
-    pairs: list[dict[str, Any]] = []
-    dropped: Counter[str] = Counter()
-    progress = Progress(len(rows), "Paired", unit="questions")
-    for row in rows:
-        found, objections = build_pairs(row, params["pairs"], params["seed"])
-        pairs += found
-        dropped += objections
-        progress.update()
-    progress.close()
-    pairs, over = cap_coherence_share(pairs, params["pairs"]["coherence_share"])
-    dropped["coherence_share"] += over
-    return pairs, dropped
+class Part(NamedTuple):
+    """The pairs of a part of the rollouts, and what the summary needs to know. Coherence pairs may have to go later."""
+
+    size: int  # bytes
+    lines: list[bytes]
+    ranked: list[tuple[int, float, int]]  # the coherence pairs among `lines`, see rank_coherence
+    coherent: list[tuple[int, int, int]]  # of each of these: question, tokens of the chosen and of the rejected side
+    otherwise: dict[int, str]  # why a question has no pair, should all its coherence pairs go and it have no other
+    counts: Counter[str]
+    unanimous: list[Any]
 
 
-def prompt(pair: dict[str, Any], question: str, params: dict[str, Any]) -> str:
-    if params["pairs"]["train_prompt"] == "canonical":
-        return render(params["template"], question, None)
-    if pair["style"] not in params["styles"]:
+def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Write the pairs of all questions in their order, coherence pairs capped; returns the counts for preferences.json.
+
+    candidates = kept + dropped, questions = those with pairs + no_pair_reasons. UserError where there is no pair.
+    """
+    counts = Counter[str]()
+    ranked: list[tuple[int, float, int]] = []
+    coherent: list[tuple[int, int, int]] = []
+    otherwise: dict[int, str] = {}
+    unanimous: list[Any] = []
+    if not rollouts.is_file():
+        raise UserError(f"{rollouts}: no such file; run score_rollouts first")
+    progress = Progress(max(1, rollouts.stat().st_size // MB), "Paired", unit="MB")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output.parent) as all_pairs:
+        for part in in_order(build_part, ranges(rollouts), threads(), _begin, (rollouts, params)):
+            questions, pairs = counts["questions"], counts["pairs"]
+            ranked += ((rank, margin, pairs + index) for rank, margin, index in part.ranked)
+            coherent += ((questions + question, chosen, rejected) for question, chosen, rejected in part.coherent)
+            otherwise |= {questions + question: reason for question, reason in part.otherwise.items()}
+            unanimous += part.unanimous
+            counts.update(part.counts)
+            all_pairs.writelines(part.lines)
+            progress.update(part.size // MB)
+        progress.close()
+
+        over = over_coherence_share(ranked, counts["pairs"] - len(ranked), params["pairs"]["coherence_share"])
+        only_coherent = len(otherwise)
+        for (*_, index), (question, chosen, rejected) in zip(ranked, coherent, strict=True):
+            if index in over:
+                counts["chosen_tokens"] -= chosen
+                counts["rejected_tokens"] -= rejected
+            else:
+                otherwise.pop(question, None)
+        counts["with pairs"] += only_coherent - len(otherwise)
+        counts.update(f"without: {reason}" for reason in otherwise.values())
+        counts["dropped: coherence_share"] = len(over)
+        report = summarise(counts, len(ranked) - len(over), unanimous)
+        if not report["kept"]:
+            raise UserError(no_pairs(report))
+        all_pairs.seek(0)
+        with new_file(output) as file:
+            file.writelines(line for index, line in enumerate(all_pairs) if index not in over)
+    return report
+
+
+_state: tuple[Path, dict[str, Any]]  # of this process
+
+
+def _begin(rollouts: Path, params: dict[str, Any]) -> None:
+    global _state
+    _state = rollouts, params
+
+
+def build_part(part: tuple[int, int]) -> Part:
+    rollouts, params = _state
+    built = Part(part[1] - part[0], [], [], [], {}, Counter(), [])
+    counts = built.counts
+    for question, (_, row) in enumerate(scan_jsonl(rollouts, ROW, part)):
+        pairs, dropped = build_pairs(row, params["pairs"], params["seed"])
+        ranked = rank_coherence(pairs)
+        built.ranked.extend((rank, margin, len(built.lines) + index) for rank, margin, index in ranked)
+        for *_, index in ranked:
+            built.coherent.append((question, pairs[index]["chosen_tokens"], pairs[index]["rejected_tokens"]))
+        if not pairs:
+            counts[f"without: {no_pair_reason(row)}"] += 1
+        elif len(ranked) == len(pairs):
+            built.otherwise[question] = no_pair_reason(row)
+        else:
+            counts["with pairs"] += 1
+        counts["questions"] += 1
+        counts["pairs"] += len(pairs)
+        counts.update({f"dropped: {reason}": count for reason, count in dropped.items()})
+        for side in ("chosen_tokens", "rejected_tokens"):
+            counts[side] += sum(pair[side] for pair in pairs)
+        built.lines.extend(to_line({"prompt": prompt(pair, row["question"], params), **pair}) for pair in pairs)
+        if unanimous_not_gold(row):
+            built.unanimous.append(row["id"])
+    return built
+
+
+def prompt(example: dict[str, Any], question: str, params: dict[str, Any], section: str = "pairs") -> str:
+    """The prompt that a pair or sample is trained with, as `train_prompt` of its config section says."""
+    style = PLAIN if params[section]["train_prompt"] == "canonical" else example["style"]
+    if style not in (PLAIN, *params["styles"]):
         raise UserError(
-            f"question {pair['id']}: style {pair['style']!r} is not under styles; known are {sorted(params['styles'])}"
+            f"question {example['id']}: style {style!r} is not under styles; known are {sorted(params['styles'])}"
         )
-    return render(params["template"], question, params["styles"][pair["style"]])
+    return render(params["template"], question, params["styles"].get(style))
 
 
-def summarise(rows: list[dict[str, Any]], pairs: list[dict[str, Any]], dropped: Counter[str]) -> dict[str, Any]:
-    """Counts for preferences.json; candidates = kept + dropped, questions = those with pairs + no_pair_reasons."""
-    with_pairs = {pair["id"] for pair in pairs}
-    types = Counter(pair["pair_type"] for pair in pairs)
-    reasons = Counter(no_pair_reason(row) for row in rows if row["id"] not in with_pairs)
+def summarise(counts: Counter[str], coherent: int, unanimous: list[Any]) -> dict[str, Any]:
+    """The content of preferences.json, `coherent` of whose kept pairs are coherence pairs."""
+    dropped = {name: counts[f"dropped: {name}"] for name in REASONS}
+    kept = counts["pairs"] - dropped["coherence_share"]
     return {
-        "questions": len(rows),
-        "questions_with_pairs": len(with_pairs),
-        "candidates": len(pairs) + dropped.total(),
-        "kept": len(pairs),
-        "kept_by_type": {name: types[name] for name in ("correctness", "coherence")},
-        "dropped": {name: dropped[name] for name in REASONS},
-        "no_pair_reasons": {name: reasons[name] for name in ("all_correct", "all_wrong", "filtered")},
-        "chosen_tokens_mean": mean_tokens(pairs, "chosen_tokens"),
-        "rejected_tokens_mean": mean_tokens(pairs, "rejected_tokens"),
-        "unanimous_not_gold": [row["id"] for row in rows if unanimous_not_gold(row)],
+        "questions": counts["questions"],
+        "questions_with_pairs": counts["with pairs"],
+        "candidates": kept + sum(dropped.values()),
+        "kept": kept,
+        "kept_by_type": {"correctness": kept - coherent, "coherence": coherent},
+        "dropped": dropped,
+        "no_pair_reasons": {name: counts[f"without: {name}"] for name in ("all_correct", "all_wrong", "filtered")},
+        "chosen_tokens_mean": round(counts["chosen_tokens"] / kept, 1) if kept else None,
+        "rejected_tokens_mean": round(counts["rejected_tokens"] / kept, 1) if kept else None,
+        "unanimous_not_gold": unanimous,
     }
-
-
-def mean_tokens(pairs: list[dict[str, Any]], side: str) -> float | None:
-    return round(sum(pair[side] for pair in pairs) / len(pairs), 1) if pairs else None
 
 
 def no_pairs(report: dict[str, Any]) -> str:

@@ -9,15 +9,18 @@ Output: {"checks": [{"name", "program", "passed", "found"}], "passed", "question
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jq
 
+from scripts.compute import threads
 from scripts.errors import UserError, run
+from scripts.parallel import in_order
 from scripts.progress import Progress
-from scripts.records import write_json
+from scripts.records import lines_of, ranges, write_json
+
+MB = 10**6
 
 ROW_CHECKS = {
     "id is text": '.id | type == "string" and length > 0',
@@ -57,7 +60,8 @@ def main() -> None:
     result, failures = check(args.rollouts, args.params["trajectories"], args.params.get("n_questions"))
     if failures:
         raise UserError(f"{args.rollouts}{failures[0]}; {len(failures)} checks failed; run score_rollouts again")
-    first = next(lines(args.rollouts))[1]
+    with open(args.rollouts, "rb") as file:
+        first = next(line for line in file if not line.isspace()).decode()
     print(f"Total rollouts: {result['questions']}\nTrajectories per rollout: {args.params['trajectories']}")
     print(f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts cut:")
     print(json.dumps(jq.compile(SHORTENED).input_text(first).first(), indent=2, ensure_ascii=False))
@@ -70,22 +74,24 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
         name: program.replace("NUMBER", NUMBER).replace("TRAJECTORIES", str(trajectories))
         for name, program in ROW_CHECKS.items()
     }
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run score_rollouts first")
     # A program that stumbles (a text where a list should be) has not passed; one pass over a line runs them all.
     verdicts = ", ".join(f"(try ({program}) catch false)" for program in programs.values())
-    compiled = jq.compile(f"{{id: .id?, verdicts: [{verdicts}]}}")
-    bad: dict[str, list[tuple[int, Any]]] = {name: [] for name in programs}
-    ids = []
-    progress = Progress(sum(1 for _ in lines(path)), "Checked", unit="questions")
-    for number, line in lines(path):
-        try:
-            row = compiled.input_text(line).first()
-        except (ValueError, StopIteration) as error:
-            raise UserError(f"{path}:{number}: jq cannot read it ({error}); run score_rollouts again") from None
-        ids.append(row["id"])
-        for name, passed in zip(programs, row["verdicts"], strict=True):
-            if not passed:
-                bad[name].append((number, row["id"]))
-        progress.update()
+    program = f"{{id: .id?, verdicts: [{verdicts}]}}"
+    bad: list[list[tuple[int, Any]]] = [[] for _ in programs]
+    ids: list[Any] = []
+    before = 0  # lines of the parts that are checked already
+    progress = Progress(max(1, path.stat().st_size // MB), "Checked", unit="MB")
+    for part in in_order(check_part, ranges(path), threads(), _begin, (path, program)):
+        if part.unreadable:
+            number, error = part.unreadable
+            raise UserError(f"{path}:{before + number}: jq cannot read it ({error}); run score_rollouts again")
+        for number, identity, check_number in part.bad:
+            bad[check_number].append((before + number, identity))
+        ids += part.ids
+        before += part.lines
+        progress.update(part.size // MB)
     progress.close()
 
     checks, failures = [], []
@@ -96,8 +102,7 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
         checks.append({"name": name, "program": program, "passed": passed, "found": found})
         if not passed:
             failures.append(f": {name}: {program} is false, found {found}")
-    for name, program in programs.items():
-        lines_found = bad[name]
+    for (name, program), lines_found in zip(programs.items(), bad, strict=True):
         found = f"{len(ids) - len(lines_found)} of {len(ids)} lines"
         checks.append({"name": name, "program": program, "passed": not lines_found, "found": found})
         if lines_found:
@@ -111,12 +116,39 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
     }, failures
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run score_rollouts first")
-    with open(path, encoding="utf-8", errors="replace") as file:
-        yield from ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
+class Part(NamedTuple):
+    """What was found in a part of the file; lines are numbered from 1 in it."""
+
+    size: int  # bytes
+    lines: int
+    ids: list[Any]
+    bad: list[tuple[int, Any, int]]  # line, id, index of the check
+    unreadable: tuple[int, str] | None  # line, jq's words
+
+
+_state: tuple[Path, Any]  # of this process: the file and the compiled checks
+
+
+def _begin(path: Path, program: str) -> None:
+    global _state
+    _state = path, jq.compile(program)
+
+
+def check_part(part: tuple[int, int]) -> Part:
+    path, compiled = _state
+    ids: list[Any] = []
+    bad: list[tuple[int, Any, int]] = []
+    number = 0
+    for number, (_, line) in enumerate(lines_of(path, part), 1):
+        if line.isspace():
+            continue
+        try:
+            row = compiled.input_text(line.decode("utf-8", "replace")).first()
+        except (ValueError, StopIteration) as error:
+            return Part(0, number, ids, bad, (number, str(error)))
+        ids.append(row["id"])
+        bad += [(number, row["id"], index) for index, passed in enumerate(row["verdicts"]) if not passed]
+    return Part(part[1] - part[0], number, ids, bad, None)
 
 
 if __name__ == "__main__":

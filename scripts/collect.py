@@ -73,7 +73,7 @@ def collect(
     keys = [
         fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks
     ]
-    done = journal.load(journal_folder, keys)
+    done = journal.load(journal_folder, keys, name)
     requests = list(
         {
             key: Request(
@@ -124,13 +124,14 @@ def _generate(
     made: dict[str, dict[str, Any]] = {}
     print(f"Initializing {engine_name} engine ({gpus or 'no'} GPU) with {model.folder} ...", flush=True)
     with (
+        _Watchdog(engine["stall_timeout"]) as watchdog,  # the first: engines also hang while they start or end
         open_engine(engine_name, model.folder, engine, gpus, seed, longest) as opened,
         journal.Writer(journal_folder, name) as writer,
-        _Watchdog(engine["stall_timeout"]) as watchdog,
     ):
         model.verify()
         ready = time.monotonic() - start
         print(f"{engine_name} engine ready after {ready:.1f} s", flush=True)
+        watchdog.feed()
         observe(None)
         progress = Progress(len(requests), label, log_every=20 * per_item)
         for completion in opened.generate(requests):

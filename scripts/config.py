@@ -6,6 +6,7 @@ python -m scripts.config > config.schema.json       # the JSON schema (editors, 
 
 import difflib
 import json
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,8 +15,27 @@ from scripts.errors import UserError, run
 from scripts.regime_w.rewards import check_weights
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+MOST_SHARDS = 10_000  # of a round: each is a job
+SHOWN = 8  # problems that one message names
 Count = Annotated[int, Field(ge=1)]
 Shape = Literal["abel", "smollm2", "toy"]
+Method = Literal["dpo", "rejection_sampling", "rejection_sampling_then_dpo", "none"]
+# Those of TRL's losses that need no further setting (trl/trainer/dpo_config.py).
+Loss = Literal[
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "nca_pair",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+    "sft",
+]
 Mode = Literal[
     "one_at_a_time",
     "one_question",
@@ -30,7 +50,7 @@ Mode = Literal[
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class QuestionSource(Section):
@@ -48,7 +68,7 @@ class QuestionSource(Section):
     seed: int = Field(0, ge=0, description="seed of the generator")
     licence: str | None = Field(None, description="licence, carried into questions.json")
     corrections: dict[str, str] = Field(
-        default_factory=dict, description="right answers by question id, for labels known to be wrong"
+        default_factory=dict, description="right answers by question id, for labels known to be wrong: IS, or WAS -> IS"
     )
 
     @model_validator(mode="after")
@@ -192,7 +212,7 @@ class Generate(Section):
     skip: int = Field(0, ge=0, description="training questions passed over first, say those that SFT saw")
     max_new_tokens: int = Field(512, ge=1)
     top_p: float = Field(1.0, gt=0, le=1)
-    shards: Count | Literal["auto"] = Field(
+    shards: Annotated[int, Field(ge=1, le=MOST_SHARDS)] | Literal["auto"] = Field(
         "auto", description="jobs; auto takes one a GPU as far as the work is worth it"
     )
 
@@ -301,12 +321,20 @@ class Pairs(Section):
     same_style: bool = Field(True, description="both sides from the same style")
 
 
+class RejectionSampling(Training):
+    """Rejection-sampling fine-tuning: SFT goes on with the policy's own correct trajectories."""
+
+    per_question: int = Field(4, ge=1, description="trajectories a question at most")
+    max_similarity: float = Field(0.95, gt=0, le=1, description="leave out texts more alike than this to one taken")
+    train_prompt: Literal["arm", "canonical"] = Field(
+        "arm", description="prompt of the trajectory's style, or without instruction"
+    )
+
+
 class Dpo(Training):
     """Direct preference optimisation with LoRA on the merged policy."""
 
-    loss_type: list[str] = Field(
-        default_factory=lambda: ["sigmoid", "sft"], min_length=1, description="as TRL names them"
-    )
+    loss_type: list[Loss] = Field(["sigmoid", "sft"], min_length=1, description="as TRL names them")
     loss_weights: list[float] = Field(default_factory=lambda: [1.0, 1.0], min_length=1)
     beta: float = Field(0.1, gt=0)
     alarm_logps_drop: float = Field(
@@ -368,13 +396,58 @@ class Benchmark(Section):
     )
 
 
+class StudyEvaluation(Section):
+    """Evaluation of recipes on the held-out questions, where it differs from `evaluate`."""
+
+    k: int = Field(8, ge=1, description="samples a question")
+    n_questions: int | None = Field(None, ge=1, description="the first n held-out questions; null takes all")
+
+
+class Study(Section):
+    """Recipes compared on held-out training questions (`snakemake study_report`)."""
+
+    recipes: dict[Annotated[str, Field(pattern=NAME)], dict[str, Any] | None] = Field(
+        min_length=1,
+        description="name: overlay over this configuration; {} is the run as it is",
+        json_schema_extra={"additionalProperties": False},
+    )
+    baselines: list[str] = Field(
+        min_length=1, description="recipes that every other one is tested against, and that are read on `eval` too"
+    )
+    reference: str = Field(description="the recipe that the others vary in one thing each")
+    only: list[str] | None = Field(None, description="these recipes, baselines and reference alone; null takes all")
+    chosen: str | None = Field(
+        None, description="recipe to read on `eval`; null takes the best one on the held-out questions"
+    )
+    evaluate: StudyEvaluation = Field(default_factory=lambda: StudyEvaluation())
+    n_boot: int = Field(
+        100_000,
+        ge=100,
+        description="bootstrap resamples; p values below 2 / n_boot times the comparisons cannot be seen",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> "Study":
+        named = {"baselines": self.baselines, "reference": [self.reference], "only": self.only or []}
+        for where, names in (named | {"chosen": [self.chosen] if self.chosen else []}).items():
+            if unknown := sorted(set(names) - set(self.recipes)):
+                raise ValueError(f"{where}: {unknown[0]!r} is not under recipes; known are {sorted(self.recipes)}")
+        if self.chosen and self.only is not None and self.chosen not in {*self.only, *self.baselines, self.reference}:
+            raise ValueError(f"chosen: {self.chosen!r} is not among `only`")
+        return self
+
+
 class Config(Section):
     """A run of the pipeline."""
 
     run: str = Field("demo", pattern=NAME, description="name of the run; its outputs stand in folders of that name")
-    seed: int = Field(0, ge=0, description="base seed of everything random")
+    seed: int = Field(0, ge=0, lt=2**32, description="base seed of everything random")
+    method: Method = Field(
+        "dpo",
+        description="how a round trains; rejection_sampling_then_dpo: the first by rejection sampling, the others by DPO",
+    )
     rounds: int = Field(
-        1, ge=1, le=99, description="rounds of rollouts and DPO; round r+1 samples from round r's model"
+        1, ge=1, le=99, description="rounds of rollouts and training; round r+1 samples from round r's model"
     )
     questions: Questions = Field(default_factory=lambda: Questions())
     base_model: BaseModelSource = Field(default_factory=lambda: BaseModelSource())
@@ -388,10 +461,12 @@ class Config(Section):
     coherence: Coherence = Field(default_factory=lambda: Coherence())
     reward: Reward = Field(default_factory=lambda: Reward())
     pairs: Pairs = Field(default_factory=lambda: Pairs())
+    rejection_sampling: RejectionSampling = Field(default_factory=lambda: RejectionSampling())
     dpo: Dpo = Field(default_factory=lambda: Dpo())
     evaluate: Evaluate = Field(default_factory=lambda: Evaluate())
     report: Report = Field(default_factory=lambda: Report())
     benchmark: Benchmark | None = Field(None, description="the benchmark's own settings; null for any other run")
+    study: Study | None = Field(None, description="recipes to compare; null where there is nothing to compare")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
@@ -406,6 +481,12 @@ class Config(Section):
         ):
             if unknown := sorted(set(used) - known):
                 raise ValueError(f"{where}: style {unknown[0]!r} is not under styles; known are {sorted(known)}")
+        if self.study and not self.questions.heldout_fraction:
+            raise ValueError("study: recipes are ranked on held-out questions; set questions.heldout_fraction above 0")
+        if self.method == "rejection_sampling_then_dpo" and self.rounds < 2:
+            raise ValueError(
+                "method rejection_sampling_then_dpo needs rounds: 2 or more, the first is rejection sampling"
+            )
         check_weights(
             alpha=self.reward.alpha,
             beta=self.reward.beta,
@@ -420,17 +501,28 @@ def load(raw: dict[str, Any]) -> dict[str, Any]:
     """Check a raw configuration, fill its defaults in; UserError with one line a problem."""
     try:
         # Through JSON, so that 1 and 1.0 reach the rules as one value.
-        return Config.model_validate_json(json.dumps(raw), strict=False).model_dump()
+        return Config.model_validate_json(json.dumps(raw, default=_date, allow_nan=False), strict=False).model_dump()
     except ValidationError as error:
-        raise UserError("config: " + "; ".join(_sentence(e) for e in error.errors(include_url=False))) from None
+        problems = error.errors(include_url=False)
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise UserError("config: " + "; ".join(f"{_sentence(e):.400}" for e in problems[:SHOWN]) + more) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"config: holds what JSON cannot ({error}); see config.yaml for the keys") from None
 
 
 def schema() -> dict[str, Any]:
     return Config.model_json_schema()
 
 
+def _date(value: Any) -> str:
+    """YAML reads a bare 2026-01-31 as a date; here it is a text."""
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
 def _sentence(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "weights"
+    where = ".".join(f"{part:.60}" if isinstance(part, str) else str(part) for part in error["loc"]) or "the whole"
     if error["type"] == "extra_forbidden":
         return f"{where}: no such key{_nearest(error['loc'])}"
     if error["type"] == "value_error":

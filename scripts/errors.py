@@ -1,12 +1,29 @@
 """User errors: one line that says what is wrong and what to do, exit status 2, no traceback."""
 
 import errno
+import re
 import sys
 from collections.abc import Callable
 
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+# Libraries in Rust (safetensors, tokenizers) and torch.save tell of it in words alone.
+NO_PLACE_WORDS = re.compile(
+    rf"\(os error ({'|'.join(map(str, NO_PLACE))})\)|unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing"
+)
+LONGEST = 2_000  # characters of a message
+
 
 class UserError(Exception):
-    """A mistake in the input or the machine that the user can mend; its text is the whole message."""
+    """A mistake in the input or the machine that the user can mend; its text is the whole message.
+
+    One line that a terminal can show as it is, whatever names and values from outside stand in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+        super().__init__("".join(letter if letter.isprintable() else "\ufffd" for letter in line))
 
 
 def run(main: Callable[[], None]) -> None:
@@ -14,20 +31,24 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(_fail(str(error)))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        sys.exit(
-            _fail(
-                f"{error.filename or 'output'}: {error.strerror}; free space or choose a writable folder, then run again"
-            )
-        )
+        sys.exit(_fail(error))
     except KeyboardInterrupt:
         print("interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if not (what := _no_place(error)):
+            raise
+        advice = "free space or choose a writable folder, then run again; what is finished is kept"
+        sys.exit(_fail(UserError(f"{what}; {advice}")))
 
 
-def _fail(message: str) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+def _no_place(error: Exception) -> str | None:
+    """What could not be written and why, where the disk is full or closed to us."""
+    if isinstance(error, OSError) and error.errno in NO_PLACE:
+        return f"{error.filename or 'the output'}: {error.strerror}"
+    return f"the output could not be written ({error})" if NO_PLACE_WORDS.search(str(error)) else None
+
+
+def _fail(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr, flush=True)
     return 2

@@ -37,13 +37,14 @@ def main() -> None:
     named = {
         "evaluations": "evaluation records of each model, in order, the base first",
         "rollouts": "rollouts.jsonl of each round",
-        "preferences": "preferences.json of each round",
+        "preferences": "preferences.json of each round of DPO",
+        "samples": "samples.json of each round of rejection sampling",
         "training": "training.json of SFT and each round",
         "manifests": "manifest.json of each model",
     }
     for option, text in named.items():
         parser.add_argument(
-            f"--{option}", nargs="+", action="extend", default=[], metavar="NAME=FILE", help=text,
+            f"--{option}", nargs="*", action="extend", default=[], metavar="NAME=FILE", help=text,
             required=option == "evaluations",
         )  # fmt: skip
     parser.add_argument(
@@ -62,6 +63,7 @@ def main() -> None:
         questions=args.questions,
         rollouts_=files["rollouts"],
         preferences=files["preferences"],
+        samples=files["samples"],
         trainings=files["training"],
         manifests=files["manifests"],
         usage=args.usage,

@@ -10,12 +10,13 @@ import argparse
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError, run
-from scripts.records import read_jsonl, sha256_file, write_json, write_jsonl
+from scripts.records import iter_jsonl, sha256_file, write_json, write_jsonl
 from scripts.regime_w.answers import gold_from_rationale, normalise
 from scripts.synthetic_questions import generate
 
@@ -33,7 +34,7 @@ def main() -> None:
 
     loaded = {name: load_source(name, params[name]) for name in ("train", "eval")}
     overlap = find_overlap(loaded["train"], loaded["eval"], params["overlap_ngram"])
-    dropped = sorted(i for i, entry in overlap.items() if entry["coverage"] >= params["overlap_drop"])
+    dropped = {i for i, entry in overlap.items() if entry["coverage"] >= params["overlap_drop"]}
     kept = [row for row in loaded["train"] if row["id"] not in dropped]
     heldout = [row for row in kept if in_heldout(row["id"], params["heldout_fraction"])]
     train = [row for row in kept if not in_heldout(row["id"], params["heldout_fraction"])]
@@ -41,7 +42,8 @@ def main() -> None:
     write_jsonl(args.train, train)
     write_jsonl(args.heldout, heldout)
     write_jsonl(args.eval, loaded["eval"])
-    exact = len({_words(r["question"]) for r in loaded["train"]} & {_words(r["question"]) for r in loaded["eval"]})
+    evaluated = {_words(row["question"]) for row in loaded["eval"]}
+    exact = len({words for row in loaded["train"] if (words := _words(row["question"])) in evaluated})
     summary = {
         "counts": {"train": len(train), "heldout": len(heldout), "eval": len(loaded["eval"])},
         **{name: describe(params[name]) for name in ("train", "eval")},
@@ -50,7 +52,7 @@ def main() -> None:
             "ngram": params["overlap_ngram"],
             "questions_sharing_an_ngram": len(overlap),
             "drop_threshold": params["overlap_drop"],
-            "dropped": dropped,
+            "dropped": sorted(dropped),
             "highest": sorted(overlap.values(), key=lambda entry: -entry["coverage"])[:SHOWN],
         },
     }
@@ -66,7 +68,7 @@ def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
     if source["source"] == "synthetic":
         rows: Iterable[dict[str, Any]] = generate(source["n"] or 1000, source["split"], source["seed"])
     elif source["source"] == "file":
-        rows = read_jsonl(source["path"], required=("question", "answer"))
+        rows = iter_jsonl(source["path"], required=("question", "answer"))
     else:
         rows = _from_hub(source)
     records = [_record(name, number, row, source["corrections"]) for number, row in enumerate(rows)]
@@ -76,6 +78,9 @@ def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
         if len(records) < source["n"]:
             raise UserError(f"questions.{name}.n asks for {source['n']} questions, the source has {len(records)}")
         records = records[: source["n"]]
+    counted = Counter(record["id"] for record in records)
+    if twice := [identity for identity, count in counted.items() if count > 1]:
+        raise UserError(f"questions.{name}: the id {twice[0]!r:.80} stands {counted[twice[0]]} times; ids must differ")
     unknown = set(source["corrections"]) - {record["id"] for record in records}
     if unknown and not source["n"]:
         raise UserError(f"questions.{name}.corrections names {sorted(unknown)[0]!r}, which is no question's id")
@@ -101,19 +106,31 @@ def _record(name: str, number: int, row: dict[str, Any], corrections: dict[str, 
     # Calculator annotations teach a model a notation that its own format does not have.
     answer = ANNOTATION.sub("", str(row["answer"])).strip()
     if identity in corrections:
-        answer = f"{answer.rsplit('####', 1)[0].rstrip()}\n#### {corrections[identity]}"
+        answer = _corrected(identity, answer, corrections[identity])
     gold = gold_from_rationale(answer)
+    where = f"question {identity!r:.80} (number {number + 1} of questions.{name})"
     if normalise(gold) is None:
-        raise UserError(f"question {identity}: no number after #### in its answer ({answer[-40:]!r})")
-    record: dict[str, Any] = {
-        "id": identity,
-        "question": str(row["question"]).strip(),
-        "answer": answer,
-        "gold_answer": gold,
-    }
+        raise UserError(f"{where}: no number after #### in its answer ({answer[-40:]!r})")
+    question, rationales = str(row["question"]).strip(), row.get("rationales") or {}
+    if not (identity and question):
+        raise UserError(f"{where}: id and question must not be empty")
+    if not (isinstance(rationales, dict) and all(isinstance(text, str) for text in rationales.values())):
+        raise UserError(f"{where}: rationales must be texts by style")
+    record: dict[str, Any] = {"id": identity, "question": question, "answer": answer, "gold_answer": gold}
     if identity in corrections:
         record["corrected"] = True
-    return record | ({"rationales": row["rationales"]} if "rationales" in row else {})
+    return record | ({"rationales": rationales} if rationales else {})
+
+
+def _corrected(identity: str, answer: str, correction: str) -> str:
+    """The answer with its label replaced; `WAS -> IS` only where the label is WAS, so that no other question's is."""
+    rationale, _, label = answer.rpartition("####")
+    was, arrow, right = (part.strip() for part in correction.rpartition("->"))
+    if arrow and normalise(label) != normalise(was):
+        raise UserError(
+            f"question {identity}: its label is {label.strip()!r}, corrections expects {was!r}; is this another data set?"
+        )
+    return f"{rationale.rstrip()}\n#### {right}"
 
 
 def in_heldout(identity: str, fraction: float) -> bool:

@@ -9,7 +9,6 @@ Record: {"key": "...", "id": "train-00017", "arm": "wolfram_t02", "style": "wolf
 """
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from transformers import AutoTokenizer
 
 from scripts.collect import Ask, collect, seed_of
 from scripts.errors import UserError, run
-from scripts.records import HashedFolder, read_jsonl, write_jsonl
+from scripts.records import HashedFolder, iter_jsonl, shard_of, write_jsonl
 from scripts.regime_w.prompts import encode_prompt, render
 
 RULE = "=" * 80
@@ -42,7 +41,7 @@ def main() -> None:
     params, arms = args.params, args.params["arms"]
 
     model = HashedFolder(args.model)
-    questions = of_shard(select(args.questions, params["generate"]), args.shard)
+    questions = select(args.questions, params["generate"], args.shard)
     print(f"{RULE}\nRegime W rollouts, round {args.round}, shard {args.shard}\n{RULE}\n\nConfiguration:")
     print(f"  Merged model: {model.folder}\n  Data path: {args.questions}\n  Output path: {args.output}")
     print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
@@ -89,22 +88,22 @@ def main() -> None:
     print(f"Total rollouts: {len(questions)}\nTrajectories per rollout: {len(arms)}\n{RULE}")
 
 
-def select(path: Path, generate: dict[str, Any]) -> list[dict[str, Any]]:
-    """The questions that are asked: `n_samples` after the first `skip`; UserError where there are too few."""
-    rows = read_jsonl(path, required=("id", "question"))
-    chosen = rows[generate["skip"] : generate["skip"] + generate["n_samples"]]
-    if len(chosen) < generate["n_samples"]:
-        raise UserError(
-            f"generate.n_samples asks for {generate['n_samples']} questions after skip {generate['skip']}, "
-            f"{path} has {len(rows)}; lower one of them"
-        )
-    return chosen
+def select(path: Path, generate: dict[str, Any], shard: str) -> list[dict[str, Any]]:
+    """The shard's share of the questions that are asked, `n_samples` after the first `skip`.
 
-
-def of_shard(rows: list[dict[str, Any]], shard: str) -> list[dict[str, Any]]:
-    """The questions of shard I-of-N, by hash of the id: adding questions moves none between shards."""
+    UserError where there are too few.
+    """
     index, count = (int(part) for part in shard.split("-of-"))
-    return [row for row in rows if int(hashlib.sha256(row["id"].encode()).hexdigest()[:8], 16) % count == index]
+    first, wanted = generate["skip"], generate["n_samples"]
+    chosen, there = [], 0
+    for there, row in enumerate(iter_jsonl(path, required=("id", "question")), 1):
+        if there > first and shard_of(row["id"], count) == index:
+            chosen.append(row)
+        if there == first + wanted:
+            return chosen
+    raise UserError(
+        f"generate.n_samples asks for {wanted} questions after skip {first}, {path} has {there}; lower one of them"
+    )
 
 
 def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], round_number: int, tokenizer: Any) -> list[Ask]:

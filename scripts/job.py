@@ -17,7 +17,6 @@ USAGE.json, written only if the stage succeeds (times in seconds, memory in MiB)
 """
 
 import argparse
-import ctypes
 import errno
 import fcntl
 import json
@@ -40,6 +39,7 @@ import psutil
 
 from scripts.errors import UserError, run
 from scripts.gpu import UsageSampler, lease
+from scripts.processes import adopt_orphans, die_with_parent
 from scripts.records import write_json
 
 LOCKS = Path("logs/.locks")
@@ -48,7 +48,6 @@ LEFTOVER_SECONDS = 5.0
 MEMORY_SECONDS = 2.0
 HEARTBEAT_SECONDS = 5.0
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> None:
@@ -65,7 +64,7 @@ def main() -> None:
         parser.error("no command after --")
     _handle(_leave)
     with only_copy(args.lock) as beat, lease(args.gpus) as gpus:
-        _prctl(PR_SET_CHILD_SUBREAPER, 1)
+        adopt_orphans()
         outer = os.getpid()
         # Python 3.12 warns of threads that libraries started at import; the child uses none of them.
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
@@ -81,8 +80,9 @@ def only_copy(output: Path | None) -> Iterator[Callable[[], None]]:
     """Hold the lock of an output's making; yields a function to call every few seconds.
 
     The lock is a `flock` on a file in logs/.locks, which is where all copies of a workflow meet. Not every shared file
-    system passes locks on between machines, so the holder also writes who it is, and keeps writing.
-    UserError where another copy holds it.
+    system passes locks on between machines, so the holder also writes who it is, and keeps writing; of two that start
+    at once there, the one whose record is overwritten ends at its next call.
+    UserError where another copy holds it, from the yielded function too.
     """
     if output is None:
         yield lambda: None
@@ -99,19 +99,28 @@ def only_copy(output: Path | None) -> Iterator[Callable[[], None]]:
                 raise _copy_runs(output, _record(path)) from None
             locked = False  # no locks on this file system: the record alone decides
         _refuse_if_alive(output, path, locked)
-        pid = os.getpid()
+        own = {"pid": os.getpid(), "host": platform.node()}
 
-        def beat() -> None:
-            text = json.dumps({"pid": pid, "host": platform.node(), "beat": time.time()})
+        def write() -> None:
+            text = json.dumps(own | {"beat": time.time()})
             with suppress(OSError):  # a full disk must not end the job
                 os.pwrite(fd, text.encode().ljust(256), 0)
                 os.fsync(fd)
 
-        beat()
+        def ours() -> bool:
+            record = _record(path)
+            return not record or own.items() <= record.items()
+
+        def beat() -> None:
+            if not ours():
+                raise _copy_runs(output, _record(path))
+            write()
+
+        write()
         try:
             yield beat
         finally:
-            if os.getpid() == pid:
+            if os.getpid() == own["pid"] and ours():
                 os.ftruncate(fd, 0)
     finally:
         os.close(fd)
@@ -121,11 +130,9 @@ def _refuse_if_alive(output: Path, path: Path, locked: bool) -> None:
     record = _record(path)
     if not record:
         return  # free, or given back in order
-    if record["host"] == platform.node():
-        if not locked and psutil.pid_exists(record["pid"]) and record["pid"] != os.getpid():
-            raise _copy_runs(output, record)
-        return
-    # Another machine's: is it still writing? Only a change counts, since clocks may differ.
+    if locked and record["host"] == platform.node():
+        return  # one machine's locks are always passed on: its holder is gone
+    # Is it still writing? Only a change counts, since clocks may differ.
     end = time.monotonic() + 3 * HEARTBEAT_SECONDS
     while time.monotonic() < end:
         time.sleep(0.5)
@@ -169,7 +176,7 @@ def _watch(inner: int, beat: Callable[[], None]) -> int:
 def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer: int) -> int:
     """The inner process: run the stage, end its tree, write its usage; returns the exit status."""
     os.setsid()  # Ctrl-C reaches us through the outer process, once
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     child: subprocess.Popen[bytes] | None = None
     received: list[int] = []
 
@@ -179,7 +186,7 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
             child.send_signal(signal.SIGKILL if len(received) > 1 or os.getppid() != outer else signum)
 
     _handle(forward)
-    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     if os.getppid() != outer:
         return 128 + signal.SIGKILL
     # Indices in CUDA_VISIBLE_DEVICES are then NVML's, those that nvidia-smi shows.
@@ -291,23 +298,9 @@ def _guarded(function: Callable[[], int]) -> int:
     return status
 
 
-def die_with_parent() -> None:
-    """Make the kernel kill this process when the thread that started it ends (Linux)."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _prctl(option: int, value: int) -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(option, value, 0, 0, 0)
-
-
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     cut = argv.index("--") if "--" in argv else len(argv)
     return argv[:cut], argv[cut + 1 :]
-
-
-# Loaded before any fork. Elsewhere than on Linux a killed job may leave processes behind.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 if __name__ == "__main__":

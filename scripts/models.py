@@ -1,4 +1,4 @@
-"""Model folders and LoRA adapters in Hugging Face form: what must be in them, read from headers alone."""
+"""Model folders and LoRA adapters in Hugging Face form: what must be in them, read without loading any weights."""
 
 import json
 import struct
@@ -84,3 +84,45 @@ def check_adapter(adapter: Path, base: Path) -> dict[str, Any]:
                     "it was made for another base"
                 )
     return config
+
+
+def check_tokenizer(model: Path) -> None:
+    """UserError where the tokenizer makes ids that the model has no embedding for.
+
+    Added tokens may lie beyond it, as some models' do, unless they are the BOS, EOS or padding token.
+    """
+    config = json.loads((model / "config.json").read_text())
+    rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    if rows is None:
+        return
+    tokenizer, own = _vocabulary(model)
+    used = own | {tokenizer.bos_token: tokenizer.bos_token_id, tokenizer.eos_token: tokenizer.eos_token_id}
+    used |= {tokenizer.pad_token: tokenizer.pad_token_id}
+    token = max(used, key=lambda token: used[token] or 0)
+    if (used[token] or 0) >= rows:
+        raise UserError(
+            f"{model}: its tokenizer has {token!r} as id {used[token]} and the model embeds {rows} tokens; "
+            "they do not match: save the model's own tokenizer beside it"
+        )
+
+
+def check_adapters_tokenizer(adapter: Path, base: Path) -> None:
+    """UserError where a tokenizer that came with the adapter gives a token of the base's another id."""
+    if not any((adapter / name).is_file() for name in TOKENIZER_FILES):
+        return
+    theirs = _vocabulary(adapter)[0].get_vocab()
+    for token, number in _vocabulary(base)[1].items():
+        if theirs.get(token) != number:
+            raise UserError(
+                f"{adapter}: its tokenizer has {token!r} as {theirs.get(token, 'no token')}, that of {base} as {number}; "
+                "the adapter was made for another base"
+            )
+
+
+def _vocabulary(folder: Path) -> tuple[Any, dict[str, int]]:
+    """The tokenizer and its tokens by id, without those that were added to it."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    added = tokenizer.get_added_vocab()
+    return tokenizer, {token: number for token, number in tokenizer.get_vocab().items() if token not in added}

@@ -2,14 +2,16 @@
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
+from scripts.config import MOST_SHARDS
 from scripts.errors import UserError
 
-# An engine start costs about as much as generating this many trajectories with a 7B model on an H100
-# (docs/RESULTS.md): more shards than that would mostly start engines.
-TRAJECTORIES_A_START = 4000
+# A job's start costs about as much as generating this many trajectories with a 7B model on an H100 (docs/scaling.md): with
+# fewer a shard, GPUs would mostly start engines.
+TRAJECTORIES_A_START = 8_000
+# With more a shard, a slow GPU or a preemption holds the others up, and a job outgrows SLURM's time limit.
+TRAJECTORIES_A_SHARD = 400_000
 
 
 def planned_gpus(here: int, main_process: bool) -> int:
@@ -28,7 +30,7 @@ def check_paths(config: dict[str, Any]) -> None:
         ("sft.adapter", config["sft"]["adapter"]),
     ]
     for key, path in wanted:
-        if path and not Path(path).exists():
+        if path and not os.path.exists(path):
             raise UserError(f"{key}: {path} does not exist; check the path in the config")
 
 
@@ -37,6 +39,7 @@ def check_gpus(config: dict[str, Any], gpus: int) -> None:
     for key, wanted in (
         ("engine.vllm.tensor_parallel_size", config["engine"]["vllm"]["tensor_parallel_size"]),
         ("sft.gpus", config["sft"]["gpus"]),
+        ("rejection_sampling.gpus", config["rejection_sampling"]["gpus"]),
         ("dpo.gpus", config["dpo"]["gpus"]),
     ):
         if wanted not in ("auto", 0, 1) and wanted > gpus:
@@ -44,10 +47,16 @@ def check_gpus(config: dict[str, Any], gpus: int) -> None:
 
 
 def auto_shards(config: dict[str, Any], gpus: int) -> list[str]:
-    """Names of the generate jobs, `I-of-N`: as configured, or one a GPU as far as the work outweighs engine starts."""
-    count = config["generate"]["shards"]
-    if count == "auto":
+    """Names of the generate jobs, `I-of-N`: as configured, or as many as `shards_for` says."""
+    wanted = config["generate"]["shards"]
+    if wanted == "auto":
         work = config["generate"]["n_samples"] * len(config["arms"])
-        engines = max(1, gpus // config["engine"]["vllm"]["tensor_parallel_size"])
-        count = max(1, min(engines, math.ceil(work / TRAJECTORIES_A_START)))
-    return [f"{index}-of-{count}" for index in range(count)]
+        wanted = shards_for(work, max(1, gpus // config["engine"]["vllm"]["tensor_parallel_size"]))
+        wanted = min(wanted, MOST_SHARDS)
+    return [f"{index}-of-{wanted}" for index in range(wanted)]
+
+
+def shards_for(trajectories: int, engines: int) -> int:
+    """One shard an engine as far as the work outweighs the starts; several, where one would be very large."""
+    busy = min(engines, math.ceil(trajectories / TRAJECTORIES_A_START))
+    return busy * math.ceil(trajectories / (busy * TRAJECTORIES_A_SHARD))

@@ -13,9 +13,9 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from scripts.errors import UserError
 
@@ -39,26 +39,56 @@ def read_jsonl(path: str | Path, required: Iterable[str] = ()) -> list[dict[str,
 
 
 def iter_jsonl(path: str | Path, required: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+    return (row for _, row in scan_jsonl(path, required))
+
+
+def scan_jsonl(
+    path: str | Path, required: Iterable[str] = (), part: tuple[int, int] | None = None
+) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Each record of a file, or of one of its `ranges`, with its place: (first byte, number of bytes)."""
     required = tuple(required)
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; check the path in the config")
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        for number, line in enumerate(file, 1):
-            if line.isspace():
-                continue
-            try:
-                line.encode("utf-8")
-                row = json.loads(line)
-            except UnicodeEncodeError:
-                raise UserError(f"{path}:{number}: not UTF-8; save the file as UTF-8") from None
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}: not JSON ({error}); mend or remove the line") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}:{number}: a JSON object was expected, found {type(row).__name__}")
-            missing = [name for name in required if name not in row]
-            if missing:
-                raise UserError(f"{path}:{number}: field {missing[0]!r} is missing; found {sorted(row)}")
-            yield row
+    for start, line in lines_of(path, part):
+        if line.isspace():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+            if b"\\u" in line:  # an escape may name half a character, which no stage could write again
+                json.dumps(row, ensure_ascii=False).encode("utf-8")
+        except UnicodeError:
+            raise UserError(f"{_at(path, start)}: not UTF-8; save the file as UTF-8") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{_at(path, start)}: not JSON ({error}); mend or remove the line") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{_at(path, start)}: a JSON object was expected, found {type(row).__name__}")
+        missing = [name for name in required if name not in row]
+        if missing:
+            raise UserError(f"{_at(path, start)}: field {missing[0]!r} is missing; found {sorted(row)}")
+        yield (start, len(line)), row
+
+
+def ranges(path: str | Path, size: int = 2_000_000) -> Iterator[tuple[int, int]]:
+    """A file in parts of `size` bytes, (first byte, end): one part's lines are those that begin in it."""
+    end = os.path.getsize(path)
+    return ((start, min(start + size, end)) for start in range(0, end, size))
+
+
+def lines_of(path: str | Path, part: tuple[int, int] | None = None) -> Iterator[tuple[int, bytes]]:
+    """First byte and text of the lines that begin in a part of a file, or of all."""
+    start, end = part or (0, os.path.getsize(path))
+    with open(path, "rb") as file:
+        if start:
+            file.seek(start - 1)
+            start += len(file.readline()) - 1  # the rest of a line that begins before, or the last byte of one
+        while start < end and (line := file.readline()):
+            yield start, line
+            start += len(line)
+
+
+def _at(path: str | Path, start: int) -> str:
+    """File and number of the line that begins at a byte."""
+    return f"{path}:{1 + sum(1 for _ in lines_of(path, (0, start)))}"
 
 
 def read_json(path: str | Path) -> Any:
@@ -70,22 +100,30 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not JSON ({error}); remove it and rerun the rule that makes it") from None
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file through a temporary one beside it, fsync and rename."""
+@contextmanager
+def new_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file beside PATH; on success it is synced and renamed to PATH, on failure removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        # Lone surrogates, which JSON can carry and UTF-8 cannot, become question marks.
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk is told without a name
         raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file through a temporary one beside it, fsync and rename."""
+    with new_file(path) as file:
+        file.write(text.encode("utf-8", "replace"))
 
 
 def write_json(path: str | Path, obj: Any) -> None:
@@ -93,20 +131,37 @@ def write_json(path: str | Path, obj: Any) -> None:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    with new_file(path) as file:
+        file.writelines(map(to_line, rows))
+
+
+def to_line(row: dict[str, Any]) -> bytes:
+    """A record as a line of JSONL. Lone surrogates, which JSON can carry and UTF-8 cannot, become question marks."""
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def shard_of(identity: str, count: int) -> int:
+    """The shard of a question, by hash of its id: adding questions moves none between shards."""
+    return int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16) % count
 
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed."""
+    """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed.
+
+    A kill at any moment leaves PATH whole or absent: the old folder is moved aside before it is removed.
+    """
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (path.with_name(path.name + ending) for ending in (".partial", ".old"))
+    for folder in (partial, old):
+        shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            os.replace(path, old)
         os.replace(partial, path)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

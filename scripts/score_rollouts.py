@@ -12,21 +12,67 @@ A trajectory has `"disagreement": true` where math-verify reads its answer other
 
 import argparse
 import json
+import os
+from array import array
 from collections import Counter
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from scripts.compute import threads
 from scripts.errors import UserError, run
+from scripts.parallel import in_order
 from scripts.progress import Progress
-from scripts.records import iter_jsonl, read_jsonl, write_jsonl
-from scripts.regime_w.answers import Extraction, cut, equal, extract, math_verify_agrees, normalise, reasoning_part
+from scripts.records import new_file, scan_jsonl, to_line
+from scripts.regime_w.answers import Extraction, answer_and_reasoning, cut, equal, math_verify_agrees, normalise
 from scripts.regime_w.coherence import Coherence, coherence, mean
 from scripts.regime_w.rewards import reward
 
 COMPLETION = ("id", "arm", "style", "temperature", "seed", "text", "num_tokens", "finish_reason")
 DIGITS = 6  # of scores and rewards in the records
+CHUNK = 64  # questions a task
+OPEN_FILES = 256
+
+
+class Places:
+    """Where each record stands: row q has the question and then its trajectories in the order of the arms.
+
+    14 bytes each, so that a million questions fit in memory; their texts are read when they are scored.
+    """
+
+    def __init__(self, arms: list[str]) -> None:
+        self.arms = arms
+        self.width = 1 + len(arms)
+        self.paths: list[Path] = []
+        self.file, self.start, self.size = array("H"), array("q"), array("i")
+
+    def __len__(self) -> int:
+        return len(self.size) // self.width
+
+    def add_row(self) -> None:
+        self.file.extend([0] * self.width)
+        self.start.extend([0] * self.width)
+        self.size.extend([0] * self.width)  # 0 bytes: there is no such record
+
+    def put(self, row: int, column: int, place: tuple[int, int]) -> None:
+        """A record of the last of `paths`."""
+        slot = row * self.width + column
+        self.file[slot] = len(self.paths) - 1
+        self.start[slot], self.size[slot] = place
+
+    def has(self, row: int, column: int) -> bool:
+        return self.size[row * self.width + column] > 0
+
+    def read(self, row: int, column: int) -> dict[str, Any]:
+        slot = row * self.width + column
+        file = _opened(self.paths[self.file[slot]])
+        return json.loads(os.pread(file.fileno(), self.size[slot], self.start[slot]))
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _opened(path: Path) -> BinaryIO:
+    return open(path, "rb")
 
 
 def main() -> None:
@@ -37,65 +83,117 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     params = args.params
-    if params["reward"].get("math_verify") and not find_spec("math_verify"):
-        raise UserError(
-            "reward.math_verify needs the package math-verify; install it or set reward.math_verify to false"
-        )
-
-    questions = read_jsonl(args.questions, required=("id", "question", "gold_answer"))
-    arms = [arm["name"] for arm in params["arms"]]
-    completions = read_completions(args.completions, {question["id"] for question in questions}, set(arms))
-    asked = [question for question in questions if question["id"] in completions]
-    require_complete(asked, completions, arms)
-    progress = Progress(len(asked), "Scored", unit="questions")
-    rows = []
-    for question in asked:
-        of_arm = completions.pop(question["id"])
-        rows.append(score(question, [of_arm[arm] for arm in arms], params))
-        progress.update()
-    seconds = progress.close()
-    write_jsonl(args.output, rows)
-    print(f"Scored in {seconds:.1f} s, saved to: {args.output}")
-    print(summary(rows))
     if params["reward"].get("math_verify"):
-        print(
-            f"math-verify disagrees on: {sum('disagreement' in item for row in rows for item in row['trajectories'])}"
-        )
+        if not find_spec("math_verify"):
+            raise UserError(
+                "reward.math_verify needs the package math-verify; install it or set reward.math_verify to false"
+            )
+        math_verify_agrees("0", "0")  # imports it once, before the processes start
+
+    places, asked = locate(args.completions, args.questions, [arm["name"] for arm in params["arms"]])
+    progress = Progress(len(asked), "Scored", unit="questions")
+    tasks = (asked[start : start + CHUNK] for start in range(0, len(asked), CHUNK))
+    counts: Counter[str] = Counter()
+    with new_file(args.output) as file:
+        for lines, found in in_order(score_rows, tasks, threads(), _begin, (places, params)):
+            file.write(lines)
+            counts.update(found)
+            progress.update(found["questions"])
+    seconds = progress.close()
+    print(f"Scored in {seconds:.1f} s, saved to: {args.output}")
+    print(summary(counts))
+    if params["reward"].get("math_verify"):
+        print(f"math-verify disagrees on: {counts['disagreement']}")
 
 
-def read_completions(paths: list[Path], ids: set[str], arms: set[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Completions by question id and arm; UserError for a trajectory given twice or that nobody asked for."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    twice, unknown = [], []
-    for path in paths:
-        for row in iter_jsonl(path, required=COMPLETION):
-            name = f"question {row['id']}, arm {row['arm']} in {path}"
-            if row["id"] not in ids or row["arm"] not in arms:
-                unknown.append(name)
-            elif row["arm"] in found.setdefault(row["id"], {}):
-                twice.append(name)
+def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[Places, array[int]]":
+    """The places of all records, and the rows of the questions that have trajectories.
+
+    UserError for a trajectory that is given twice, that nobody asked for, or that is missing beside others.
+    """
+    places, rows = Places(arms), dict[str, int]()
+    places.paths.append(questions)
+    for place, question in scan_jsonl(questions, required=("id", "question", "gold_answer")):
+        if question["id"] in rows:
+            raise UserError(f"{questions}: the id {question['id']!r} stands twice; give each question an id of its own")
+        rows[question["id"]] = len(rows)
+        places.add_row()
+        places.put(rows[question["id"]], 0, place)
+    columns = {arm: column for column, arm in enumerate(arms, 1)}
+    twice, unknown = _Told(), _Told()
+    for path in completions:
+        places.paths.append(path)
+        for place, completion in scan_jsonl(path, required=COMPLETION):
+            row, column = rows.get(completion["id"]), columns.get(completion["arm"])
+            if row is None or column is None:
+                unknown.add(completion, path)
+            elif places.has(row, column):
+                twice.add(completion, path)
             else:
-                found[row["id"]][row["arm"]] = row
-    if unknown:
+                places.put(row, column, place)
+    if unknown.count:
         raise UserError(
-            f"{len(unknown)} trajectories of a question or arm that is not asked for, first: {unknown[0]}; "
+            f"{unknown.count} trajectories of a question or arm that is not asked for, first: {unknown.first}; "
             "remove the completions folder and run generate again"
         )
-    if twice:
-        raise UserError(f"{len(twice)} trajectories twice, first: {twice[0]}; give each shard's file once")
-    if not found:
-        raise UserError(f"no completion in {len(paths)} files, first: {paths[0]}; run generate again")
-    return found
+    if twice.count:
+        raise UserError(f"{twice.count} trajectories twice, first: {twice.first}; give each shard's file once")
+    asked = array(
+        "i", (row for row in range(len(places)) if any(places.has(row, column) for column in columns.values()))
+    )
+    if not asked:
+        raise UserError(f"no completion in {len(completions)} files, first: {completions[0]}; run generate again")
+    require_complete(places, asked)
+    return places, asked
 
 
-def require_complete(asked: list[dict[str, Any]], completions: dict[str, dict[str, Any]], arms: list[str]) -> None:
+class _Told:
+    """How many trajectories are wrong in the same way, and which is the first."""
+
+    def __init__(self) -> None:
+        self.count, self.first = 0, ""
+
+    def add(self, completion: dict[str, Any], path: Path) -> None:
+        self.count += 1
+        self.first = self.first or f"question {completion['id']}, arm {completion['arm']} in {path}"
+
+
+def require_complete(places: Places, asked: "array[int]") -> None:
     """UserError where a question that has a trajectory lacks one of another arm."""
-    missing = [(question["id"], arm) for question in asked for arm in arms if arm not in completions[question["id"]]]
+    columns = range(1, places.width)
+    missing = [(row, column) for row in asked for column in columns if not places.has(row, column)]
     if missing:
+        row, column = missing[0]
         raise UserError(
-            f"{len(missing)} of {len(asked) * len(arms)} trajectories are missing, first: question {missing[0][0]}, "
-            f"arm {missing[0][1]}; run generate again, it makes just those"
+            f"{len(missing)} of {len(asked) * len(places.arms)} trajectories are missing, first: question "
+            f"{places.read(row, 0)['id']}, arm {places.arms[column - 1]}; run generate again, it makes just those"
         )
+
+
+_state: tuple[Places, dict[str, Any]]  # of this process
+
+
+def _begin(places: Places, params: dict[str, Any]) -> None:
+    global _state
+    _state = places, params
+
+
+def score_rows(rows: "array[int]") -> tuple[bytes, Counter[str]]:
+    """Lines of the rollouts of some questions, and their counts for the summary."""
+    places, params = _state
+    lines, counts = [], Counter[str]()
+    for row in rows:
+        question, *completions = (places.read(row, column) for column in range(places.width))
+        scored = score(question, completions, params)
+        lines.append(to_line(scored))
+        counts["questions"] += 1
+        for trajectory in scored["trajectories"]:
+            counts["trajectories"] += 1
+            counts["correct"] += trajectory["correct"]
+            counts["truncated"] += trajectory["finish_reason"] == "length"
+            counts["disagreement"] += "disagreement" in trajectory
+            counts[f"by {trajectory['extraction']}"] += 1
+    return b"".join(lines), counts
 
 
 def score(question: dict[str, Any], completions: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +203,9 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
         raise UserError(
             f"question {question['id']}: gold answer {question['gold_answer']!r} is not a number; mend or remove it"
         )
-    extractions = [extract(completion["text"]) for completion in completions]
-    reasonings = [reasoning_part(completion["text"]) for completion in completions]
+    texts = [cut(completion["text"]) for completion in completions]
+    found = [answer_and_reasoning(text) for text in texts]
+    extractions, reasonings = [extraction for extraction, _ in found], [reasoning for _, reasoning in found]
     each = coherence(
         [extraction.answer for extraction in extractions],
         reasonings,
@@ -116,8 +215,11 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
     )
     whole = mean(each)
     trajectories = []
-    for completion, extraction, reasoning, own in zip(completions, extractions, reasonings, each, strict=True):
-        correct = is_correct(extraction, gold, completion)
+    for completion, text, extraction, reasoning, own in zip(
+        completions, texts, extractions, reasonings, each, strict=True
+    ):
+        ended = completion["finish_reason"] == "stop" and len(text) == len(completion["text"])
+        correct = ended and is_correct(extraction, gold)
         s_wm = whole.s_wm if params["reward"]["coherence_level"] == "question" else own.s_wm
         trajectory = {
             "full_text": completion["text"],
@@ -142,11 +244,9 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
     }
 
 
-def is_correct(extraction: Extraction, gold: str, completion: dict[str, Any]) -> bool:
-    """Whether a trajectory may be learnt from: the right answer, marked, in a text that ended and did not run on."""
-    text = completion["text"]
-    ended = completion["finish_reason"] == "stop" and len(cut(text)) == len(text)
-    return ended and extraction.method not in ("fallback", "none") and equal(extraction.answer, gold)
+def is_correct(extraction: Extraction, gold: str) -> bool:
+    """Whether the answer is right and marked. To learn from, its text must also have ended and not run on."""
+    return extraction.method not in ("fallback", "none") and equal(extraction.answer, gold)
 
 
 def reward_of(correct: bool, s_wm: float, num_tokens: int, settings: dict[str, Any]) -> float:
@@ -171,17 +271,15 @@ def rounded(values: Coherence) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in values._asdict().items()}
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    trajectories = [trajectory for row in rows for trajectory in row["trajectories"]]
-    count = len(trajectories)
-    by_method = Counter(trajectory["extraction"] for trajectory in trajectories)
-    methods = ", ".join(f"{name} {number}" for name, number in by_method.most_common())
+def summary(counts: Counter[str]) -> str:
+    trajectories = counts["trajectories"]
+    methods = ", ".join(f"{name[3:]} {number}" for name, number in counts.most_common() if name.startswith("by "))
     return "\n".join(
         [
-            f"Total rollouts: {len(rows)}",
-            f"Trajectories per rollout: {count // len(rows)}",
-            f"Correct: {sum(trajectory['correct'] for trajectory in trajectories) / count:.1%}",
-            f"Truncated: {sum(trajectory['finish_reason'] == 'length' for trajectory in trajectories) / count:.1%}",
+            f"Total rollouts: {counts['questions']}",
+            f"Trajectories per rollout: {trajectories // counts['questions']}",
+            f"Correct: {counts['correct'] / trajectories:.1%}",
+            f"Truncated: {counts['truncated'] / trajectories:.1%}",
             f"Answers found by: {methods}",
         ]
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError, run
-from scripts.models import check_adapter
+from scripts.models import check_adapter, check_adapters_tokenizer
 from scripts.records import fingerprint, load_manifest, new_folder, read_jsonl, write_json, write_manifest
 from scripts.regime_w.prompts import encode, render
 
@@ -39,6 +39,7 @@ def take_over(adapter: Path, base_manifest: Path, output: Path) -> None:
     """Copy an existing adapter after checking that it fits the base."""
     base, manifest = load_manifest(base_manifest)
     check_adapter(adapter, base)
+    check_adapters_tokenizer(adapter, base)
     with new_folder(output.parent) as folder:
         for path in adapter.iterdir():
             if path.is_file() and path.suffix in (".json", ".safetensors", ".md") and path.name != "manifest.json":
@@ -49,22 +50,29 @@ def take_over(adapter: Path, base_manifest: Path, output: Path) -> None:
 
 
 def examples(rows: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> list[dict[str, list[int]]]:
-    """Token ids and labels (-100 on the prompt), one example a question, the styles in turn."""
+    """Token ids and labels, one example a question, the styles in turn.
+
+    A question whose wrong label was corrected is left out: its rationale still leads to the wrong answer.
+    """
     styles, instructions = params["sft"]["styles"], params["styles"]
     made = []
     for number, row in enumerate(rows):
+        if row.get("corrected"):
+            continue
         style = styles[number % len(styles)]
         prompt = render(params["template"], row["question"], instructions.get(style))
-        target = row.get("rationales", {}).get(style, row["answer"])
-        prompt_ids, completion_ids = encode(tokenizer, prompt, target)
-        made.append({"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids})
+        made.append(example(tokenizer, prompt, row.get("rationales", {}).get(style, row["answer"])))
     return made
 
 
+def example(tokenizer: Any, prompt: str, completion: str) -> dict[str, list[int]]:
+    """Token ids of prompt and completion; the labels are -100 on the prompt."""
+    prompt_ids, completion_ids = encode(tokenizer, prompt, completion)
+    return {"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids}
+
+
 def fine_tune(args: argparse.Namespace) -> None:
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-    from trl import SFTConfig, SFTTrainer
+    from transformers import AutoTokenizer
 
     from scripts import training
 
@@ -78,31 +86,49 @@ def fine_tune(args: argparse.Namespace) -> None:
         rows = rows[: sft["n_examples"]]
     tokenizer = AutoTokenizer.from_pretrained(base)
     data = examples(rows, params, tokenizer)
-    max_length = training.longest([len(row["input_ids"]) for row in data], sft["max_length"], "SFT examples")
     made_from = {"base": manifest["fingerprint"], "data": fingerprint(data), "params": params}
+    train(args, "SFT", sft, base, tokenizer, data, made_from)
+
+
+def train(
+    args: argparse.Namespace,
+    label: str,
+    settings: dict[str, Any],
+    model: Path,
+    tokenizer: Any,
+    data: list[dict[str, list[int]]],
+    made_from: dict[str, Any],
+) -> None:
+    """Train a LoRA adapter of `model` on the examples; `settings` is the config section, `args` has work, output, gpus."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    from scripts import training
+
+    seed = args.params["seed"]
+    max_length = training.longest([len(row["input_ids"]) for row in data], settings["max_length"], f"{label} examples")
     training.open_work(args.work, made_from)
-    set_seed(params["seed"])
-    watch = training.Watch("SFT")
+    set_seed(seed)
+    watch = training.Watch(label)
     if training.is_main():
-        first = data[0]
-        print(
-            f"SFT: {len(data)} examples, longest {max_length} tokens\nFirst example: {tokenizer.decode(first['input_ids'])!r}"
-        )
+        print(f"{label}: {len(data)} examples, longest {max_length} tokens")
+        print(f"First example: {tokenizer.decode(data[0]['input_ids'])!r}")
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(base, dtype=training.dtype(args.gpus)),
+        model=AutoModelForCausalLM.from_pretrained(model, dtype=training.dtype(args.gpus)),
         args=SFTConfig(
-            **training.arguments(sft, args.work, args.gpus, params["seed"], len(data), max_length),
+            **training.arguments(settings, args.work, args.gpus, seed, len(data), max_length),
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
-        peft_config=training.lora_config(sft["lora"]),
+        peft_config=training.lora_config(settings["lora"]),
         callbacks=[watch],
     )
     seconds = training.train(trainer, args.work)
-    tokens = int(sum(len(row["input_ids"]) for row in data) * sft["epochs"])
+    tokens = int(sum(len(row["input_ids"]) for row in data) * settings["epochs"])
     record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "alarm": watch.alarm}
-    training.save_adapter(trainer, args.output, str(base), record, made_from)
+    training.save_adapter(trainer, args.output, str(model), record, made_from)
 
 
 if __name__ == "__main__":

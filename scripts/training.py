@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def arguments(
     params: dict[str, Any], work: Path, gpus: int, seed: int, examples: int, max_length: int
 ) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share. `max_length` in tokens."""
-    world = max(gpus, 1)
+    world = int(os.environ.get("WORLD_SIZE", max(gpus, 1)))
     micro = min(params["per_device_batch_size"], math.ceil(params["batch_size"] / world))
     if params["batch_size"] % (micro * world):
         raise UserError(
@@ -106,7 +107,6 @@ class Watch(TrainerCallback):
     def __init__(self, label: str, alarm_logps_drop: float | None = None) -> None:
         self.label, self.alarm_logps_drop = label, alarm_logps_drop
         self.progress: Progress | None = None
-        self.first_logps: float | None = None
         self.alarm: str | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -133,31 +133,46 @@ class Watch(TrainerCallback):
             raise UserError(
                 f"{self.label}: loss is {loss} at step {state.global_step}; lower learning_rate in the config"
             )
-        chosen = logs.get("logps/chosen")
-        if chosen is None or self.alarm_logps_drop is None:
-            return
-        if self.first_logps is None:
-            self.first_logps = float(chosen)
-        if self.alarm is None and self.first_logps - float(chosen) > self.alarm_logps_drop:
-            self.alarm = (
-                f"the chosen log-probability fell from {self.first_logps:.1f} to {float(chosen):.1f} nats by step "
-                f"{state.global_step} (alarm_logps_drop {self.alarm_logps_drop:g})"
+        if self.alarm is None and self.alarm_logps_drop is not None:
+            # The history, since it comes back with a checkpoint: a resumed training has the same alarm.
+            self.alarm = alarm_in(state.log_history, self.alarm_logps_drop)
+            if self.alarm:
+                print(f"ALARM: {self.alarm}", flush=True)
+
+
+def alarm_in(history: list[dict[str, Any]], most: float) -> str | None:
+    """The first fall of the chosen log-probability by more than `most` nats below its first value."""
+    chosen = [(entry["step"], float(entry["logps/chosen"])) for entry in history if "logps/chosen" in entry]
+    for step, value in chosen:
+        if chosen[0][1] - value > most:
+            return (
+                f"the chosen log-probability fell from {chosen[0][1]:.1f} to {value:.1f} nats by step {step} "
+                f"(alarm_logps_drop {most:g})"
             )
-            print(f"ALARM: {self.alarm}", flush=True)
+    return None
 
 
 def train(trainer: Any, work: Path) -> float:
     """Train, from the newest complete checkpoint in `work` where there is one; returns seconds."""
     start = time.monotonic()
     trainer.remove_callback(PrinterCallback)  # Watch prints what matters
-    checkpoints = sorted(work.glob("checkpoint-*/trainer_state.json"), key=lambda p: int(p.parent.name.split("-")[1]))
-    if checkpoints and is_main():
-        print(f"Resuming from {checkpoints[-1].parent}", flush=True)
+    checkpoint = newest_checkpoint(work)
+    if checkpoint and is_main():
+        print(f"Resuming from {checkpoint}", flush=True)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoints[-1].parent) if checkpoints else None)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error, "per_device_batch_size (or set gradient_checkpointing: true)") from None
     return time.monotonic() - start
+
+
+def newest_checkpoint(work: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; the Trainer writes trainer_state.json last, and not at once."""
+    complete = []
+    for path in work.glob("checkpoint-*/trainer_state.json"):
+        with suppress(ValueError):
+            complete.append((int(json.loads(path.read_text())["global_step"]), path.parent))
+    return max(complete)[1] if complete else None
 
 
 def open_work(work: Path, identity: dict[str, Any]) -> None:
@@ -176,11 +191,16 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
         return
     with new_folder(output.parent) as folder:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
-        config = folder / "adapter_config.json"
-        config.write_text(
-            json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": base}, indent=2) + "\n"
-        )
-        history = [{k: v for k, v in entry.items() if _finite(v)} for entry in trainer.state.log_history]
+        config = json.loads((folder / "adapter_config.json").read_text())
+        if isinstance(config["target_modules"], list):
+            config["target_modules"].sort()  # PEFT writes a set: the same training gives the same file
+        write_json(folder / "adapter_config.json", config | {"base_model_name_or_path": base})
+        # Without the Trainer's own counts, which start anew when it resumes: the record is the same after a kill.
+        history = [
+            {k: v for k, v in sorted(entry.items()) if _finite(v) and k != "num_tokens"}
+            for entry in trainer.state.log_history
+            if "train_runtime" not in entry
+        ]
         write_json(
             folder / "training.json",
             {"log_history": history, "steps": trainer.state.global_step, "versions": versions(), **record},

@@ -13,6 +13,7 @@ from scripts.regime_w.answers import (
     gold_from_rationale,
     math_verify_agrees,
     normalise,
+    number_of_digits,
     reasoning_part,
 )
 
@@ -135,6 +136,15 @@ def test_gold_from_rationale() -> None:
     assert gold_from_rationale("... = <<9*2=18>>1,080\n#### 1,080") == "1080"
     assert gold_from_rationale("first #### 1\n#### blue") == "blue"
     assert gold_from_rationale("no mark 5") == ""
+
+
+@pytest.mark.parametrize(
+    "digits", ["0", "7", "1234567890123456789012", "0.5", "12.00", "3.14159265358979323846264338", "-5", "1e5"]
+)
+def test_quick_numbers_are_sympys(digits: str) -> None:
+    import sympy
+
+    assert sympy.srepr(number_of_digits(digits)) == sympy.srepr(sympy.Number(digits))
 
 
 def test_math_verify_is_asked_with_care() -> None:

@@ -16,7 +16,7 @@ from scripts.benchmark_report import comparison, cost, dpo_flops, extrapolate, j
 from scripts.collect import length_of
 from scripts.config import load
 from scripts.engines.interface import Completion
-from scripts.engines.vllm import engines_per_gpu
+from scripts.engines.vllm import engine_options, engines_per_gpu
 from scripts.errors import UserError
 
 
@@ -134,6 +134,18 @@ def test_engines_of_a_gpu(tmp_path, monkeypatch):
     with open(weights, "wb") as file:
         file.truncate(14_000_000_000)
     assert engines_per_gpu(auto, tmp_path, gpus=1) == 1
+
+
+def test_jobs_that_differ_in_length_only_share_what_is_compiled(tmp_path):
+    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]["vllm"]
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 2048}')
+    shared = engine_options(config, tmp_path, 0, 0, 300, 1)
+    assert shared == engine_options(config, tmp_path, 0, 0, 1024, 1)
+    assert shared["max_model_len"] == 1024
+    assert engine_options(config, tmp_path, 0, 0, 1025, 1)["max_model_len"] == 2048
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 1000}')
+    assert engine_options(config, tmp_path, 0, 0, 900, 1)["max_model_len"] == 900
+    assert engine_options(config | {"max_model_len": 640}, tmp_path, 0, 0, 900, 1)["max_model_len"] == 640
 
 
 def test_engines_a_gpu_and_gpus_an_engine_exclude_each_other():

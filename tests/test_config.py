@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from scripts.config import Config, load, schema
 from scripts.errors import UserError
-from scripts.plan import auto_shards, check_gpus
+from scripts.plan import auto_shards, check_gpus, shards_for
 
 
 def config(**changes):
@@ -38,7 +38,7 @@ def test_every_key_stands_in_the_default_config_and_has_a_place_in_the_schema():
 @pytest.mark.parametrize("name", ["abel", "smollm2"])
 def test_overlays_name_known_keys(name):
     overlay = yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())
-    assert keys(overlay) <= keys(load(config()))
+    assert keys(overlay | {"study": None}) <= keys(load(config())) | {"study"}
     assert not overlay.get("base_model", {}).get("trust_remote_code", False)
 
 
@@ -68,6 +68,22 @@ def test_shards_follow_the_work_and_the_gpus():
     assert len(auto_shards(raw, 0)) == 1
     raw["engine"]["vllm"]["tensor_parallel_size"] = 4
     assert len(auto_shards(raw, 8)) == 2
+
+
+@pytest.mark.parametrize(
+    ("trajectories", "engines", "shards"),
+    [
+        (1, 8, 1),
+        (8_000, 8, 1),
+        (8_001, 8, 2),
+        (59_784, 512, 8),
+        (400_001, 1, 2),
+        (8_000_000, 8, 24),
+        (8_000_000, 512, 512),
+    ],
+)
+def test_shards_are_neither_tiny_nor_huge(trajectories, engines, shards):
+    assert shards_for(trajectories, engines) == shards
 
 
 def test_more_gpus_than_there_are():

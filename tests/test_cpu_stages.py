@@ -1,6 +1,7 @@
 """score_rollouts, check_rollouts and build_preferences as users run them, on a few made-up completions."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from helpers import stage
 
 from scripts.check_rollouts import check
 from scripts.errors import UserError
+from scripts.regime_w.samples import build_samples
 from scripts.score_rollouts import score
 
 ARMS = [
@@ -161,6 +163,17 @@ def test_score_refuses_an_incomplete_set(tmp_path: Path, spoil: Any, message: st
     assert not (tmp_path / "rollouts.jsonl").exists()
 
 
+def test_score_refuses_two_questions_of_one_id(tmp_path: Path) -> None:
+    twice = write(tmp_path / "train.jsonl", 2 * [{"id": "q0", "question": "?", "gold_answer": "18"}])
+    shard = write(tmp_path / "0-of-1.jsonl", completions()[:8])
+    done = stage(
+        "score_rollouts", "--params", json.dumps(SCORE), "--completions", shard, "--questions", twice,
+        "--output", tmp_path / "rollouts.jsonl",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "the id 'q0' stands twice" in done.stderr
+
+
 def test_check(scored: Path, tmp_path: Path) -> None:
     output = tmp_path / "check.json"
     done = stage("check_rollouts", "--params", json.dumps(CHECK), "--rollouts", scored, "--output", output)
@@ -255,3 +268,71 @@ def test_preferences_without_a_pair(scored: Path, tmp_path: Path) -> None:
     assert "no preference pair from 1 questions: 0 all correct, 1 all wrong" in done.stderr
     assert "train SFT longer" in done.stderr
     assert not list(tmp_path.glob("preferences*"))
+
+
+SAMPLE = {key: PAIR[key] for key in ("styles", "template", "seed")} | {
+    "rejection_sampling": {"per_question": 2, "max_similarity": 1.0, "train_prompt": "arm"}
+}
+
+
+def run_samples(folder: Path, rollouts: Path, **changes: Any) -> Any:
+    params = SAMPLE | {"rejection_sampling": SAMPLE["rejection_sampling"] | changes}
+    return stage(
+        "build_samples", "--params", json.dumps(params), "--rollouts", rollouts, "--output", folder / "samples.jsonl",
+        "--summary", folder / "samples.json",
+    )  # fmt: skip
+
+
+def test_samples(scored: Path, tmp_path: Path) -> None:
+    done = run_samples(tmp_path, scored)
+    assert done.returncode == 0, done.stderr
+    samples, report = read(tmp_path / "samples.jsonl"), json.loads((tmp_path / "samples.json").read_text())
+    rows = read(scored)
+    correct = {row["id"]: [item for item in row["trajectories"] if item["correct"]] for row in rows}
+    assert report["correct"] == sum(map(len, correct.values())) == report["kept"] + sum(report["dropped"].values())
+    assert report["questions_with_samples"] == 2
+    assert report["unanimous_not_gold"] == ["q1"]
+    assert {sample["id"] for sample in samples} == {"q0", "q2"}
+    for sample in samples:
+        assert sample["completion"] in [item["full_text"] for item in correct[sample["id"]]]
+        assert sample["prompt"].startswith(f"{PAIR['styles'][sample['style']]}\n\nQuestion:\n")
+    assert max(Counter(sample["id"] for sample in samples).values()) == 2
+    again = tmp_path / "again"
+    again.mkdir()
+    assert run_samples(again, scored, train_prompt="canonical").returncode == 0
+    canonical = read(again / "samples.jsonl")
+    assert [sample["completion"] for sample in canonical] == [sample["completion"] for sample in samples]
+    assert all(sample["prompt"].startswith("Question:\n") for sample in canonical)
+
+
+def test_samples_without_a_correct_trajectory(scored: Path, tmp_path: Path) -> None:
+    done = run_samples(tmp_path, write(tmp_path / "rollouts.jsonl", read(scored)[1:2]))
+    assert done.returncode == 2
+    assert "no correct trajectory in 1 questions" in done.stderr
+    assert not list(tmp_path.glob("samples*"))
+
+
+def test_samples_are_unique_unlike_and_few() -> None:
+    texts = ["one two three four"] * 2 + ["one two three for"] + ["five six", "seven", "wrong"]
+    trajectories = [
+        {"full_text": text, "correct": text != "wrong", "arm": str(index), "style": "wolfram", "num_tokens": 4}
+        for index, text in enumerate(texts)
+    ]
+    record = {"id": "q", "trajectories": trajectories}
+    samples, dropped = build_samples(record, {"per_question": 8, "max_similarity": 0.9}, seed=1)
+    assert len({sample["completion"] for sample in samples}) == len(samples) == 3
+    assert not dropped["over_cap"]
+    assert dropped["identical"] + dropped["alike"] == 2
+    assert samples == build_samples(record, {"per_question": 8, "max_similarity": 0.9}, seed=1)[0]
+    some, dropped = build_samples(record, {"per_question": 1, "max_similarity": 1.0}, seed=1)
+    assert len(some) == 1
+    assert dropped["over_cap"] >= 2
+
+
+def test_an_arm_may_be_plain(scored: Path, tmp_path: Path) -> None:
+    rows = read(scored)
+    for row in rows:
+        for item in row["trajectories"]:
+            item["style"] = "plain"
+    assert run_pairs(tmp_path, write(tmp_path / "rollouts.jsonl", rows)).returncode == 0
+    assert all(pair["prompt"].startswith("Question:\n") for pair in read(tmp_path / "preferences.jsonl"))

@@ -225,6 +225,23 @@ def test_rollouts_by_hand(summary: dict[str, Any]) -> None:
     assert found["arms"]["maudlin_1"]["accuracy"]["value"] == pytest.approx(1 / 3)
 
 
+def test_the_page_of_a_large_run_shows_samples(tmp_path: Path) -> None:
+    """Every rollout a suspect label and a disagreement: numbers count them all, the page shows the first few."""
+    evaluations = {"base": save(tmp_path / "base.jsonl", base_rows())}
+    pages = []
+    for number in (20, 2000):
+        made = [rollout(1000 + index, [False] * 4, "text " * 50) for index in range(number)]
+        for row in made:
+            row["trajectories"][0]["disagreement"] = True
+        found = summarise(
+            PARAMS, evaluations=evaluations, rollouts_={"round1": save(tmp_path / "rollouts.jsonl", made)}
+        )
+        assert found["rollouts"]["round1"]["label_suspects"]["count"] == number
+        assert found["rollouts"]["round1"]["math_verify"]["disagreements"] == number
+        pages.append(len(render(found)[0]) + len(json.dumps(found)))
+    assert abs(pages[1] - pages[0]) < 2000
+
+
 def test_cost_counts_jobs_side_by_side_once(summary: dict[str, Any]) -> None:
     (stage_row,) = summary["usage"]["stages"]
     assert (stage_row["stage"], stage_row["part"], stage_row["jobs"]) == ("generate", "round1", 2)
@@ -485,3 +502,15 @@ def test_one_sample_and_no_variation(tmp_path: Path) -> None:
     assert found["comparisons"][0]["minimum_detectable_effect"] is None
     html, _ = render(found)
     assert not re.search(r"\bnan\b", html, re.IGNORECASE)
+
+
+def test_rounds_of_rejection_sampling_are_shown(tmp_path: Path) -> None:
+    given = inputs(tmp_path)
+    counts = {"questions": 3, "questions_with_samples": 2, "correct": 9, "kept": 5, "tokens_mean": 40.0}
+    given["samples"] = {"round1": save(tmp_path / "samples.json", counts | {"dropped": {"identical": 4}})}
+    del given["preferences"]
+    found = summarise(PARAMS, **given)
+    html, _ = render(found)
+    assert "samples for fine-tuning" in html
+    assert "dropped: identical" in html
+    assert found["samples"]["round1"]["kept"] == 5

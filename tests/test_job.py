@@ -226,35 +226,36 @@ def no_flock(*_: object) -> None:
     raise OSError(38, "Function not implemented")
 
 
-def test_without_file_locks_the_record_decides(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job.fcntl, "flock", no_flock)
-    record = {"pid": os.getppid(), "host": platform.node(), "beat": 0}
-    job.LOCKS.mkdir(parents=True)
-    (job.LOCKS / "out").write_text(json.dumps(record))
-    with pytest.raises(UserError, match=f"pid {os.getppid()}"), job.only_copy(Path("out")):
-        pass
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    (job.LOCKS / "out").write_text(json.dumps(record | {"pid": ended.pid}))
-    with job.only_copy(Path("out")):
-        assert json.loads((job.LOCKS / "out").read_text())["pid"] == os.getpid()
-    assert (job.LOCKS / "out").read_text() == ""
-
-
-def test_another_machines_copy_counts_while_it_writes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("host", [platform.node(), "elsewhere"])
+def test_without_shared_file_locks_a_copy_counts_while_it_writes(
+    place: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
     monkeypatch.setattr(job, "HEARTBEAT_SECONDS", 0.1)
+    if host == platform.node():
+        monkeypatch.setattr(job.fcntl, "flock", no_flock)
+    record = {"pid": 1, "host": host, "beat": 1}
     job.LOCKS.mkdir(parents=True)
     path = job.LOCKS / "out"
-    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "beat": 1}))
-    with job.only_copy(Path("out")):
-        pass  # it wrote nothing more: gone
-    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "beat": 1}))
+    path.write_text(json.dumps(record))
+    with job.only_copy(Path("out")):  # it wrote nothing more: gone
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert path.read_text() == ""
+    path.write_text(json.dumps(record))
     sleep = time.sleep
 
     def meanwhile(seconds: float) -> None:
-        path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "beat": 2}))
+        path.write_text(json.dumps(record | {"beat": 2}))
         sleep(0)
 
     monkeypatch.setattr(job.time, "sleep", meanwhile)
-    with pytest.raises(UserError, match="host elsewhere"), job.only_copy(Path("out")):
+    with pytest.raises(UserError, match=f"pid 1, host {host}"), job.only_copy(Path("out")):
         pass
+
+
+def test_a_copy_whose_record_is_overwritten_gives_way(place: Path) -> None:
+    path = job.LOCKS / "out"
+    with pytest.raises(UserError, match="pid 1, host elsewhere"), job.only_copy(Path("out")) as beat:
+        beat()
+        path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "beat": 1}))
+        beat()
+    assert json.loads(path.read_text())["pid"] == 1

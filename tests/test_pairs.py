@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.regime_w.pairs import REASONS, build_pairs, cap_coherence_share, no_pair_reason, unanimous_not_gold
+from scripts.regime_w.pairs import (
+    REASONS,
+    build_pairs,
+    no_pair_reason,
+    over_coherence_share,
+    rank_coherence,
+    unanimous_not_gold,
+)
 
 PARAMS = {
     "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
@@ -115,15 +122,18 @@ def test_the_choice_depends_on_seed_and_id_alone() -> None:
 
 
 def test_coherence_share_takes_each_questions_first_pair_first() -> None:
-    def pair(identity: str, kind: str, margin: float) -> dict[str, Any]:
-        return {"id": identity, "pair_type": kind, "chosen_reward": 1 + margin, "rejected_reward": 1}
+    def pair(kind: str, margin: float) -> dict[str, Any]:
+        return {"pair_type": kind, "chosen_reward": 1 + margin, "rejected_reward": 1}
 
-    coherent = [pair("a", "coherence", 0.3), pair("a", "coherence", 0.2), pair("b", "coherence", 0.1)]
-    correct = [pair("c", "correctness", 1)] * 6
-    assert cap_coherence_share([*coherent, *correct], 0.25) == ([coherent[0], coherent[2], *correct], 1)
-    assert cap_coherence_share([*correct, *coherent], 0.0) == (correct, 3)
-    assert cap_coherence_share(coherent, 1.0) == (coherent, 0)
-    assert cap_coherence_share(coherent, 0.5) == ([], 3)
+    first = rank_coherence([pair("correctness", 1), pair("coherence", 0.25), pair("coherence", 0.5)])
+    second = rank_coherence([pair("coherence", 0.125)])
+    assert first == [(0, -0.25, 1), (1, -0.5, 2)]
+    ranked = [*first, *((rank, margin, 3 + index) for rank, margin, index in second)]
+    assert over_coherence_share(ranked, 6, 0.25) == {2}
+    assert over_coherence_share(ranked, 3, 0.25) == {2, 3}
+    assert over_coherence_share(ranked, 6, 0.0) == {1, 2, 3}
+    assert over_coherence_share(ranked, 0, 1.0) == set()
+    assert over_coherence_share(ranked, 0, 0.5) == {1, 2, 3}
 
 
 def test_unanimous_wrong_answers_are_told() -> None:

@@ -8,22 +8,27 @@ import yaml
 from helpers import ROOT, clone_to, snakemake
 
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
-LOCAL = {"eval_report", "benchmark_report"}
+TRAINING = ("train_sft", "train_dpo", "train_rft")
 SLURM = yaml.safe_load((ROOT / "profiles/slurm/config.v9+.yaml").read_text())
-TARGETS = ("eval_report", "configs/abel.yaml"), ("benchmark_report", "configs/benchmark.yaml")
+TARGETS = {
+    "study_report": "configs/smollm2.yaml",
+    "eval_report": "configs/abel.yaml",
+    "benchmark_report": "configs/benchmark.yaml",
+}
 
 
 def rules() -> dict[str, str]:
-    """Text of each rule that is submitted, by name."""
+    """Text of each rule that is submitted, by name; a rule that is another with changes has the other's."""
     texts = "\n".join(path.read_text() for path in RULE_FILES)
-    found = dict(re.findall(r"^rule (\w+):\n((?:(?:    .*)?\n)+)", texts, re.MULTILINE))
-    return {name: text for name, text in found.items() if name not in LOCAL}
+    found = dict(re.findall(r"^(?:rule|checkpoint) (\w+):\n((?:(?:    .*)?\n)+)", texts, re.MULTILINE))
+    found |= {name: found[other] for other, name in re.findall(r"^use rule (\w+) as (\w+) with:", texts, re.MULTILINE)}
+    return {name: text for name, text in found.items() if "    localrule: True" not in text}
 
 
 def planned(folder: Path, profile: str) -> dict[str, dict[str, str]]:
-    """Resources and threads of each rule as a dry run of report and benchmark prints them."""
+    """Resources and threads of each rule as dry runs print them."""
     asked = {}
-    for target, config in TARGETS:
+    for target, config in TARGETS.items():
         options = (target, "--dry-run", "--workflow-profile", f"profiles/{profile}", "--configfile", config)
         done = snakemake(folder, *options, cores=64)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -42,14 +47,13 @@ def folder(tmp_path_factory):
 def test_slurm_gpu_rules_ask_for_gpus_of_one_node_and_cpu_rules_for_none(folder):
     asked = planned(folder, "slurm")
     on_gpu = {name for name, text in rules().items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
-    assert on_gpu >= {"train_sft", "merge_lora", "generate", "train_dpo", "evaluate"}
+    assert on_gpu >= {"train_sft", "merge_lora", "generate", "train_dpo", "evaluate", "evaluate_heldout"}
     assert rules().keys() <= asked.keys()
     for name in rules():
         resources = asked[name]
         assert resources["slurm_account"] == SLURM["default-resources"]["slurm_account"]
         if name in on_gpu:
-            training = name in ("train_sft", "train_dpo")
-            assert int(resources["gpu"]) == (8 if training else 1) or name == "benchmark_generate"
+            assert int(resources["gpu"]) == (8 if name in TRAINING else 1) or name == "benchmark_generate"
             assert (resources["slurm_partition"], resources["gpu_model"], resources["nodes"]) == ("gpu", "h100", "1")
         else:
             assert resources["slurm_partition"] == "cpu"
@@ -87,7 +91,7 @@ def test_eight_h100_fit_their_machine(folder):
     for name in ("generate", "evaluate", "merge_lora"):
         assert asked[name]["gpu"] == "1"
         assert int(asked[name]["threads"]) * 8 <= 128
-    for name in ("train_sft", "train_dpo"):
+    for name in TRAINING:
         assert asked[name]["gpu"] == "8"
         assert int(asked[name]["threads"]) <= 128
     profile = yaml.safe_load((ROOT / "profiles/h100x8/config.v9+.yaml").read_text())

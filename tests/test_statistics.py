@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from scripts.regime_w.statistics import (
     auc,
+    auc_of_groups,
+    holm,
     majority,
     mcnemar_exact,
     minimum_detectable_effect,
@@ -110,3 +113,21 @@ def test_spearman() -> None:
     assert spearman([1, 2, 3], [10, 20, 15]) == pytest.approx(0.5)
     assert spearman([1, 1], [1, 2]) is None
     assert spearman([], []) is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == []
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=6), max_size=12))
+def test_auc_of_groups_is_each_groups_auc(groups: list[list[tuple[int, bool]]]) -> None:
+    flat = [(score, label, 3 * number) for number, own in enumerate(groups) for score, label in own]
+    wanted = [auc([score for score, _ in own], [label for _, label in own]) for own in groups]
+    scores, labels, numbers = zip(*flat, strict=True) if flat else ((), (), ())
+    assert auc_of_groups(scores, labels, numbers).tolist() == [area for area in wanted if area is not None]

@@ -190,3 +190,36 @@ def test_one_token_sequence_everywhere(tmp_path, bos):
         assert pair[side][-1] == tokenizer.eos_token_id
         assert tokenizer.bos_token_id not in pair[side]
     assert tokenizer.decode(prefix, skip_special_tokens=True) == ask.prompt
+
+
+def test_every_loss_of_the_config_is_trls():
+    """Names are checked before anything runs; TRL would refuse them after an hour of rollouts."""
+    from typing import get_args
+
+    from trl import DPOConfig
+
+    from scripts.config import Loss
+
+    described = DPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
+    assert {loss for loss in get_args(Loss) if f"'{loss}'" not in described} == set()
+
+
+@pytest.mark.parametrize(("losses", "beta"), [(["sigmoid_norm"], 5.0), (["apo_zero"], 0.1)])
+def test_losses_of_the_study_train(run, losses, beta):
+    params = DPO | {"dpo": DPO["dpo"] | {"loss_type": losses, "loss_weights": [1.0], "beta": beta}}
+    done = dpo(run, params, output=f"dpo_{losses[0]}")
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / f"dpo_{losses[0]}/training.json")["steps"] == 3
+
+
+def test_the_alarm_fires_once_when_the_chosen_log_probability_has_fallen(capsys):
+    from types import SimpleNamespace
+
+    from scripts.training import Watch
+
+    watch = Watch("DPO", alarm_logps_drop=10.0)
+    for step, value in enumerate((-50.0, -45.0, -60.0, -60.1, -90.0)):
+        watch.on_log(None, SimpleNamespace(global_step=step, max_steps=4), None, {"loss": 1.0, "logps/chosen": value})
+        assert bool(watch.alarm) is (step >= 3)  # more than 10 nats below the first
+    assert "fell from -50.0 to -60.1 nats by step 3" in watch.alarm
+    assert capsys.readouterr().out.count("ALARM") == 1

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,13 @@ from helpers import clone_to, snakemake
 STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"}
 
 
-def planned(folder: Path, *arguments: str) -> dict[str, list[str]]:
+def planned(folder: Path, *arguments: str, target: str = "eval_report") -> dict[str, list[str]]:
     """Rule -> wildcards of the jobs that a dry run would start."""
-    done = snakemake(folder, "eval_report", "--dry-run", "--quiet", "host", *arguments)
+    done = snakemake(folder, target, "--dry-run", "--quiet", "host", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     text = done.stdout + done.stderr
     jobs: dict[str, list[str]] = {}
-    for block in re.findall(r"(?:local)?rule (\w+):\n((?:    .*\n)+)", text):
+    for block in re.findall(r"(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", text):
         wildcards = re.search(r"wildcards: (.*)", block[1])
         jobs.setdefault(block[0], []).append(wildcards[1] if wildcards else "")
     return jobs
@@ -45,16 +46,22 @@ def edit_config(folder: Path, **changes: object) -> None:
 def finished(tmp_path_factory):
     """A clone whose outputs all exist and are recorded as made with its config."""
     folder = clone_to(tmp_path_factory.mktemp("finished") / "clone")
-    listed = snakemake(folder, "eval_report", "--summary")
-    assert listed.returncode == 0, listed.stdout + listed.stderr
-    outputs = [line.split("\t")[0] for line in listed.stdout.splitlines()[1:]]
-    for output in (folder / name for name in [*outputs, "benchmarks/demo/eval_report.tsv"]):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(f"made: {output.name}\n")
-    touched = snakemake(folder, "eval_report", "--touch")
-    assert touched.returncode == 0, touched.stdout + touched.stderr
+    make_outputs(folder, "eval_report")
     assert planned(folder) == {}
     return folder
+
+
+def make_outputs(folder: Path, target: str) -> None:
+    """Put something in the place of every file that the target needs, recorded as made with the clone's config."""
+    listed = snakemake(folder, target, "--summary")
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    outputs = [line.split("\t")[0] for line in listed.stdout.splitlines()[1:]]
+    for output in (folder / name for name in [*outputs, f"benchmarks/demo/{target}.tsv"]):
+        if not output.exists():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(f"made: {output.name}\n")
+    touched = snakemake(folder, target, "--touch")
+    assert touched.returncode == 0, touched.stdout + touched.stderr
 
 
 @pytest.fixture
@@ -159,6 +166,21 @@ def test_the_shape_of_abels_jobs_on_eight_gpus(finished):
     assert "gpu=8" in resources["train_dpo"]
     for rule in ("generate", "evaluate", "merge_lora"):
         assert "gpu=1" in resources[rule]
+
+
+def test_commands_of_many_shards_fit_the_shell(clone):
+    """Linux hands a program at most 128 KiB in one argument, and the shell takes a command as one."""
+    edit_config(clone, generate__shards=1000, rounds=2)
+    jobs = planned(clone)
+    assert len(jobs["generate"]) == 2000
+    done = snakemake(clone, "eval_report", "--dry-run", "--forceall", "--printshellcmds")
+    commands = re.findall(r"python -m scripts\.job .*", done.stdout)
+    assert len(commands) > 2000
+    assert max(map(len, commands)) < 2**17 / 4
+    score = next(command for command in commands if "scripts.score_rollouts" in command)
+    pattern = re.search(r"--completions (\S+)", score)[1]
+    files = subprocess.run(["bash", "-c", f"echo {pattern}"], capture_output=True, text=True).stdout.split()
+    assert files == [f"data/demo/round1/completions/{shard}-of-1000.jsonl" for shard in range(1000)]
 
 
 BAD = [

@@ -3,10 +3,15 @@
 One engine a GPU; `tensor_parallel_size` above 1 only for models that do not fit one GPU, `engines_per_gpu` above 1 only
 for models so small that one engine's CPU side leaves the GPU idle. The engine neither tokenises nor detokenises (unless
 stop texts are asked for): that is CPU work which bounds small models.
+
+Each engine lives in a process of its own, vLLM's core inside it. There the model has the same name in every job, so that
+a graph compiled once serves all models of one shape: vLLM keys its cache by that name, among others.
 """
 
+import json
 import multiprocessing
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,107 +27,36 @@ SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
 ENGINES_OF_SMALL = 6
 KV_SHARE = 0.6  # of an engine's share of the GPU; the rest is for weights, activations and graphs
 LEAVE_SECONDS = 20.0
+# Lengths and sizes in vLLM's cache key are rounded, so that jobs which differ a little share what was compiled.
+LENGTH_STEP = 1024
+KV_STEP = 2**28
 
 
 @contextmanager
-def open_vllm(
-    model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int
-) -> Iterator["VllmEngine | VllmEngines"]:
+def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int) -> Iterator["VllmEngines"]:
+    """Engines in processes of their own, started together; they end when the pipes to them close, or we die."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    # Compiled graphs are kept between jobs; vLLM keys them by model and settings and writes them atomically.
+    # Compiled graphs are kept between jobs; vLLM writes them atomically.
     os.environ.setdefault("VLLM_CACHE_ROOT", str(Path(".cache/vllm").resolve()))
-    engines = engines_per_gpu(params, model, gpus)
-    opened = (
-        _one_engine(model, params, gpus, seed, max_model_len)
-        if engines == 1
-        else _several_engines(engines, model, params, gpus, seed, max_model_len)
-    )
-    with opened as engine:
-        yield engine
-
-
-def engines_per_gpu(params: dict[str, Any], model: Path, gpus: int) -> int:
-    """Engines that share the GPU: as set, or several for a small model where there are CPU threads for them."""
-    if params["engines_per_gpu"] != "auto":
-        return params["engines_per_gpu"]
-    weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
-    if not gpus or params["tensor_parallel_size"] > 1 or weights >= SMALL_BYTES:
-        return 1
-    return min(ENGINES_OF_SMALL, threads())  # each keeps a CPU core busy
-
-
-@contextmanager
-def _one_engine(
-    model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int, share: int = 1
-) -> Iterator["VllmEngine"]:
-    """An engine with one `share`-th of the GPU's memory."""
-    import torch
-    from vllm import LLM
-
-    tensor_parallel_size = params["tensor_parallel_size"]
-    if gpus and tensor_parallel_size > gpus:
+    if gpus and params["tensor_parallel_size"] > gpus:
         raise UserError(
-            f"engine.vllm.tensor_parallel_size is {tensor_parallel_size} but this job has {gpus} GPU(s); lower it or give it more"
+            f"engine.vllm.tensor_parallel_size is {params['tensor_parallel_size']} but this job has {gpus} GPU(s);"
+            " lower it or give it more"
         )
-    options: dict[str, Any] = {}
-    if params["final_only"]:
-        from scripts.engines.vllm_scheduler import FinalOnlyScheduler
-
-        options |= {"scheduler_cls": FinalOnlyScheduler, "async_scheduling": True}
-    if params["max_num_batched_tokens"]:
-        options["max_num_batched_tokens"] = params["max_num_batched_tokens"]
-    if gpus:
-        options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / share
-    if gpus and share > 1:
-        options["kv_cache_memory_bytes"] = _kv_cache_bytes(options["gpu_memory_utilization"], model)
-    try:
-        llm = LLM(
-            model=str(model),
-            tensor_parallel_size=tensor_parallel_size,
-            max_num_seqs=params["max_num_seqs"],
-            max_model_len=params["max_model_len"] or max_model_len,
-            dtype=params["dtype"],
-            enforce_eager=params["enforce_eager"],
-            load_format=params["load_format"],
-            seed=seed,
-            disable_log_stats=True,
-            **options,
-        )
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(error, "engine.vllm.gpu_memory_utilization or max_num_seqs") from None
-    except (ValueError, RuntimeError) as error:
-        if "memory" in str(error).lower():
-            raise out_of_memory(error, "engine.vllm.gpu_memory_utilization or max_num_seqs") from None
-        raise
-    try:
-        yield VllmEngine(llm, params["in_flight"])
-    finally:
-        llm.llm_engine.engine_core.shutdown()
-
-
-def _kv_cache_bytes(utilization: float, model: Path) -> int:
-    """KV cache of one of several engines, set beforehand: vLLM would measure what its neighbours allocate as its own."""
-    from vllm.platforms import current_platform
-
-    weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
-    size = int(KV_SHARE * utilization * current_platform.get_device_total_memory()) - weights
-    if size <= 0:
-        raise UserError("the GPU is too small for so many engines of this model; lower engine.vllm.engines_per_gpu")
-    return size
-
-
-@contextmanager
-def _several_engines(engines: int, model: Path, *arguments: Any) -> Iterator["VllmEngines"]:
-    """Engines in processes of their own, started together; they end when the pipes to them close, or we die."""
+    engines = engines_per_gpu(params, model, gpus)
+    if engines > 1:
+        print(f"{engines} engines share the GPU (engine.vllm.engines_per_gpu)", flush=True)
+    options = engine_options(params, model, gpus, seed, max_model_len, engines)
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
     workers: list[Any] = []
-    print(f"{engines} engines share the GPU (engine.vllm.engines_per_gpu)", flush=True)
     try:
         for _ in range(engines):
             ours, theirs = context.Pipe()
-            worker = context.Process(target=_serve, args=(theirs, engines, model, *arguments))
+            worker = context.Process(
+                target=_serve, args=(theirs, model.resolve(), options, params["in_flight"], params["final_only"])
+            )
             worker.start()
             theirs.close()  # so that the death of a worker ends its pipe
             pipes.append(ours)
@@ -140,15 +74,66 @@ def _several_engines(engines: int, model: Path, *arguments: Any) -> Iterator["Vl
                 worker.join()
 
 
-def _serve(
-    pipe: Connection, engines: int, model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int
-) -> None:
+def engines_per_gpu(params: dict[str, Any], model: Path, gpus: int) -> int:
+    """Engines that share the GPU: as set, or several for a small model where there are CPU threads for them."""
+    if params["engines_per_gpu"] != "auto":
+        return params["engines_per_gpu"]
+    if not gpus or params["tensor_parallel_size"] > 1 or _weights(model) >= SMALL_BYTES:
+        return 1
+    return min(ENGINES_OF_SMALL, threads())  # each keeps a CPU core busy
+
+
+def engine_options(
+    params: dict[str, Any], model: Path, gpus: int, seed: int, max_model_len: int, engines: int
+) -> dict[str, Any]:
+    """Arguments of each of `engines` vLLM engines on one GPU, but its model; `max_model_len` is the longest request."""
+    options: dict[str, Any] = {
+        "max_model_len": params["max_model_len"] or _rounded_length(model, max_model_len),
+        "seed": seed,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        **{
+            name: params[name]
+            for name in ("tensor_parallel_size", "max_num_seqs", "dtype", "enforce_eager", "load_format")
+        },
+    }
+    if params["max_num_batched_tokens"]:
+        options["max_num_batched_tokens"] = params["max_num_batched_tokens"]
+    if gpus:
+        options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / engines
+    if gpus and engines > 1:
+        options["kv_cache_memory_bytes"] = _kv_cache_bytes(options["gpu_memory_utilization"], model)
+    return options
+
+
+def _weights(model: Path) -> int:
+    """Bytes."""
+    return sum(path.stat().st_size for path in model.glob("*.safetensors"))
+
+
+def _rounded_length(model: Path, longest: int) -> int:
+    """Tokens; what the model has positions for bounds the rounding, and vLLM refuses what is longer still."""
+    rounded = -(-longest // LENGTH_STEP) * LENGTH_STEP
+    positions = json.loads((model / "config.json").read_text()).get("max_position_embeddings") or 0
+    return rounded if rounded <= positions else longest
+
+
+def _kv_cache_bytes(utilization: float, model: Path) -> int:
+    """KV cache of one of several engines, set beforehand: vLLM would measure what its neighbours allocate as its own."""
+    from vllm.platforms import current_platform
+
+    size = int(KV_SHARE * utilization * current_platform.get_device_total_memory()) - _weights(model)
+    if size < KV_STEP:
+        raise UserError("the GPU is too small for so many engines of this model; lower engine.vllm.engines_per_gpu")
+    return size // KV_STEP * KV_STEP
+
+
+def _serve(pipe: Connection, model: Path, options: dict[str, Any], in_flight: int, final_only: bool) -> None:
     """A worker: says None when ready, then answers each list of requests with its completions and None."""
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # this process is the engine's own already
     # KeyboardInterrupt reaches us too on a terminal; the parent tells of it.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         try:
-            with _one_engine(model, params, gpus, seed, max_model_len, share=engines) as engine:
+            with _one_engine(model, options, in_flight, final_only) as engine:
                 pipe.send(None)
                 while True:
                     for completion in engine.generate(pipe.recv()):
@@ -158,13 +143,42 @@ def _serve(
             pipe.send(error)
 
 
+@contextmanager
+def _one_engine(model: Path, options: dict[str, Any], in_flight: int, final_only: bool) -> Iterator["VllmEngine"]:
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # this process is the engine's own already
+    import torch
+    from vllm import LLM, SamplingParams
+
+    if final_only:
+        from scripts.engines.vllm_scheduler import FinalOnlyScheduler
+
+        options = options | {"scheduler_cls": FinalOnlyScheduler, "async_scheduling": True}
+    # vLLM 0.23 warms every sampling feature up, with max_num_seqs requests; we use two.
+    SamplingParams.for_sampler_warmup = staticmethod(lambda: SamplingParams(temperature=0.9, top_p=0.9, seed=0))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "model").symlink_to(model)
+        os.chdir(folder)
+        try:
+            llm = LLM(model="model", **options)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(error, "engine.vllm.gpu_memory_utilization or max_num_seqs") from None
+        except (ValueError, RuntimeError) as error:
+            if "memory" in str(error).lower():
+                raise out_of_memory(error, "engine.vllm.gpu_memory_utilization or max_num_seqs") from None
+            raise
+        try:
+            yield VllmEngine(llm, in_flight)
+        finally:
+            llm.llm_engine.engine_core.shutdown()
+
+
 def _receive(pipe: Connection) -> Completion | None:
     try:
         message = pipe.recv()
     except (EOFError, ConnectionResetError):
         raise UserError(
-            "one of the vLLM engines that share the GPU died; what is finished is kept: run again, or lower"
-            " engine.vllm.engines_per_gpu"
+            "a vLLM engine died, its last words stand above; what is finished is kept: run again, or lower"
+            " engine.vllm.engines_per_gpu or max_num_seqs"
         ) from None
     if isinstance(message, UserError):
         raise message
@@ -172,7 +186,7 @@ def _receive(pipe: Connection) -> Completion | None:
 
 
 class VllmEngines:
-    """Several engines as one: each request goes to the engine that the hash of its key names."""
+    """One engine or several as one: each request goes to the engine that the hash of its key names."""
 
     def __init__(self, pipes: list[Connection]) -> None:
         self.pipes = pipes

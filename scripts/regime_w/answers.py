@@ -15,8 +15,10 @@ All functions take any text, in time linear in its length.
 import logging
 import re
 from collections import deque
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, Literal, NamedTuple
 
 Method = Literal["hash", "answer", "boxed", "fallback", "none"]
 
@@ -49,6 +51,7 @@ CLOSING = "$*_`)]}\"'"
 GROUPED = r"[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])"
 SPACED = r"[0-9]{1,3}(?: [0-9]{3})+(?![0-9])"
 DECIMALS = r"(?:\.[0-9]+)?"
+DIGITS = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 CANONICAL = re.compile(r"-?[1-9][0-9]{0,17}|0")
 NUMBER = re.compile(
     r"(?P<sign>[-+–]?) ?(?:(?:USD|US|EUR|GBP) ?)?[$€£*_`]{0,6} ?(?P<sign2>[-+–]?)"
@@ -80,8 +83,13 @@ def extract(text: str) -> Extraction:
 
 def reasoning_part(text: str) -> str:
     """The completion up to the mark of its final answer; the whole of it where the answer has no mark."""
-    text = cut(text)
-    return text[: _find(text)[1]].rstrip(" \t\r\n*_$#")
+    return answer_and_reasoning(cut(text))[1]
+
+
+def answer_and_reasoning(text: str) -> tuple[Extraction, str]:
+    """What `extract` and `reasoning_part` find in a text that is cut already, for one search."""
+    found, start = _find(text)
+    return found, text[:start].rstrip(" \t\r\n*_$#")
 
 
 def cut(text: str) -> str:
@@ -123,25 +131,54 @@ def math_verify_agrees(span: str, gold: str) -> bool | None:
     span, gold = span.strip(), gold.strip()
     if not ASKABLE.fullmatch(span):
         return None
-    import math_verify
-
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
     try:
-        sides = [math_verify.parse(text, parsing_timeout=None) for text in (gold, span)]
-        return bool(math_verify.verify(*sides, timeout_seconds=None))
+        ours, theirs = _parsed(gold), _parsed(span)
+        if ours and theirs and _is_integer(ours[0]) and _is_integer(theirs[0]):
+            return bool(ours[0] == theirs[0])  # as verify finds after trying much else
+        return bool(_math_verify().verify(ours, theirs, timeout_seconds=None))
     except Exception:  # whatever its grammar and sympy raise on odd text, it is only a second opinion
         return None
 
 
+@lru_cache(maxsize=20_000)
+def _parsed(text: str) -> list[Any]:
+    return _math_verify().parse(text, parsing_timeout=None)
+
+
+@cache
+def _math_verify() -> Any:
+    """The package, imported once, reading plain numbers without a Python parser.
+
+    Its parser hands each number's digits to `sympy.Number`, which runs `from sympy import *` for each of them: most of the
+    time that scoring would take.
+    """
+    import math_verify
+    import math_verify.parser
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    math_verify.parser.Number = number_of_digits
+    return math_verify
+
+
+def number_of_digits(digits: str) -> Any:
+    """sympy.Number(digits), the same number of the same precision."""
+    import sympy
+
+    if not DIGITS.fullmatch(digits):
+        return sympy.Number(digits)
+    return sympy.Float(digits) if "." in digits else sympy.Integer(digits)
+
+
+def _is_integer(value: Any) -> bool:
+    import sympy
+
+    return isinstance(value, sympy.Integer)
+
+
 def _find(text: str) -> tuple[Extraction, int]:
     """The answer of a text that is cut already, and where its mark begins (the text's end for a fallback)."""
-    marked: tuple[tuple[Method, list[tuple[int, str]]], ...] = (
-        ("hash", [(match.start(), match[1]) for match in HASH.finditer(text)]),
-        ("answer", _after_answer(text)),
-        ("boxed", _last_boxed(text)),
-    )
-    for method, places in marked:
-        for start, span in reversed(places):
+    for method, places in MARKS.items():
+        for start, span in reversed(places(text)):
             answer, begins_with_number = _read(span)
             if answer is not None:
                 return Extraction(answer, method, span.strip()), start
@@ -152,6 +189,12 @@ def _find(text: str) -> tuple[Extraction, int]:
     if last is None or answer is None:
         return Extraction(None, "none", ""), len(text)
     return Extraction(answer, "fallback", last[0]), len(text)
+
+
+def _after_hash(text: str) -> list[tuple[int, str]]:
+    """Start of each `####` and what follows it on its line."""
+    first = text.find("####")
+    return [(match.start(), match[1]) for match in HASH.finditer(text, first)] if first >= 0 else []
 
 
 def _after_answer(text: str) -> list[tuple[int, str]]:
@@ -174,12 +217,21 @@ def _last_boxed(text: str) -> list[tuple[int, str]]:
     return []
 
 
+MARKS: dict[Method, Callable[[str], list[tuple[int, str]]]] = {
+    "hash": _after_hash,
+    "answer": _after_answer,
+    "boxed": _last_boxed,
+}
+
+
 def _last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
 
 def _read(raw: str) -> tuple[str | None, bool]:
     """The one number that a text states, canonical, or None; and whether the text begins with a number."""
+    if CANONICAL.fullmatch(plain := raw.strip(" ")):
+        return plain, True
     text = raw.translate(CHARACTERS)
     if "\\" in text or "{" in text:
         for pattern, replacement in LATEX:

@@ -10,7 +10,7 @@ The mean of s_end over the trajectories is the pairwise consistency rate. No ans
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -19,8 +19,13 @@ from rapidfuzz.distance import Indel
 MAX_ITEMS = 4096  # words, numbers of a reasoning that are compared; bounds the time on runaway text
 
 ENUMERATION = re.compile(r"^[ \t*]{0,8}(?:step[ \t]{0,3})?[0-9]{1,3}[.):](?=\s|$)", re.IGNORECASE | re.MULTILINE)
-CALCULATION = re.compile(r"[0-9][0-9,]*(?:\.[0-9]+)?|[+/=×÷]|(?<!\*)\*(?!\*)|(?<=[0-9] )[-−]|(?<=[0-9])[-−](?=[0-9])")
+# A number, or an operator. One set of first characters, and all conditions behind it: re skips the rest of a text at once.
+CALCULATION = re.compile(
+    r"[0-9+/=×÷*−-](?:(?<=[0-9])[0-9,]*(?:\.[0-9]+)?|(?<=[+/=×÷])|(?<=\*)(?<!\*\*)(?!\*)"
+    r"|(?<=[0-9] [-−])|(?<=[0-9][-−])(?=[0-9]))"
+)
 WORD = re.compile(r"[^\W\d_]+")
+ASCII_WORDS = bytes(code if chr(code).isalpha() else ord(" ") for code in range(128)) + bytes(128)
 SAME_SIGN = str.maketrans("×÷−", "*/-")
 
 
@@ -65,11 +70,16 @@ def mean(values: Sequence[Coherence]) -> Coherence:
 
 def calculations(reasoning: str) -> list[str]:
     """The numbers and operators of a reasoning in their order, without step numbers: the same in any style."""
-    items = CALCULATION.findall(ENUMERATION.sub("", reasoning))
-    return [_plain_number(item) if item[0].isdigit() else item.translate(SAME_SIGN) for item in items[:MAX_ITEMS]]
+    return [_plain(item) for item in _calculations(reasoning)]
+
+
+def _calculations(reasoning: str) -> list[str]:
+    return CALCULATION.findall(ENUMERATION.sub("", reasoning))[:MAX_ITEMS]
 
 
 def words(reasoning: str) -> list[str]:
+    if reasoning.isascii():  # the same, in a third of the time
+        return reasoning.lower().encode().translate(ASCII_WORDS).decode().split()[:MAX_ITEMS]
     return WORD.findall(reasoning.lower())[:MAX_ITEMS]
 
 
@@ -80,11 +90,11 @@ def _similarities(
     agreeing = [
         (i, j) for i, j in combinations(range(len(answers)), 2) if answers[i] is not None and answers[i] == answers[j]
     ]
-    numbered: dict[str, int] = {}
+    of_item, of_word = _Characters(_plain), _Characters(str)
     calculated, worded = {}, {}
     for i in {index for pair in agreeing for index in pair}:
-        calculated[i] = _as_text(calculations(reasonings[i]), numbered)
-        worded[i] = _as_text(words(reasonings[i]), numbered)
+        calculated[i] = "".join(map(of_item.__getitem__, _calculations(reasonings[i])))
+        worded[i] = "".join(map(of_word.__getitem__, words(reasonings[i])))
     return {(i, j): _mix(calculated[i], calculated[j], worded[i], worded[j], path_mix) for i, j in agreeing}
 
 
@@ -95,11 +105,26 @@ def _mix(calculated: str, other_calculated: str, worded: str, other_worded: str,
     return path_mix * Indel.normalized_similarity(calculated, other_calculated) + (1 - path_mix) * wording
 
 
-def _as_text(items: Sequence[str], numbered: dict[str, int]) -> str:
-    """One character an item, the same for equal items: rapidfuzz is many times faster on text than on lists."""
-    return "".join(chr(min(numbered.setdefault(item, len(numbered)), 0x10FFFF)) for item in items)
+class _Characters(dict[str, str]):
+    """One character an item, the same for items that `canonical` makes equal.
+
+    rapidfuzz is many times faster on text than on lists.
+    """
+
+    def __init__(self, canonical: Callable[[str], str]) -> None:
+        super().__init__()
+        self.canonical = canonical
+
+    def __missing__(self, item: str) -> str:
+        canonical = self.canonical(item)
+        character = chr(min(len(self), 0x10FFFF)) if canonical == item else self[canonical]
+        self[item] = character
+        return character
 
 
-def _plain_number(item: str) -> str:
+def _plain(item: str) -> str:
+    """A number without commas and trailing zeros after the point, an operator in ASCII."""
+    if not item[0].isdigit():
+        return item.translate(SAME_SIGN)
     item = item.replace(",", "")
     return item.rstrip("0").rstrip(".") if "." in item else item

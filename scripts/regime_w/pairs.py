@@ -9,7 +9,7 @@ A candidate is any such pair (of one style, where `same_style` holds). It is dro
     margin          rewards closer than min_margin, or the wrong way round
     length_ratio    the longer side has more than max_length_ratio times the tokens of the shorter
     over_cap        the policy takes no more pairs of this question
-    coherence_share coherence pairs beyond their share of all pairs (cap_coherence_share)
+    coherence_share coherence pairs beyond their share of all pairs (over_coherence_share)
 
 Policies: `all`; `best_worst`, the correctness pair with the largest margin (else such a coherence pair); `capped`, at
 most per_question pairs: correctness pairs first, those of one style first, each trajectory as seldom as can be, and
@@ -27,6 +27,8 @@ from rapidfuzz import fuzz
 from scripts.regime_w.answers import equal
 
 REASONS = ("truncated", "tie", "identical", "near_identical", "margin", "length_ratio", "over_cap", "coherence_share")
+
+MAX_COMPARED = 20_000  # characters of a text whose similarity is measured: that takes time with their square
 
 Record = Mapping[str, Any]
 
@@ -52,7 +54,7 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     usable = []
     for chosen, rejected, pair_type in _candidates(trajectories, params):
         sides = trajectories[chosen], trajectories[rejected]
-        similarity = fuzz.ratio(sides[0]["full_text"], sides[1]["full_text"]) / 100
+        similarity = similarity_of(sides[0]["full_text"], sides[1]["full_text"])
         if reason := _objection(*sides, similarity, params):
             dropped[reason] += 1
             continue
@@ -64,22 +66,26 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     return [_pair(record, candidate) for candidate in kept], dropped
 
 
-def cap_coherence_share(pairs: Sequence[dict[str, Any]], share: float) -> tuple[list[dict[str, Any]], int]:
-    """Keep as many coherence pairs as make at most `share` of all pairs; return the pairs in their order and the number dropped.
+def similarity_of(text: str, other: str) -> float:
+    """How alike two texts begin (rapidfuzz ratio, 0 to 1)."""
+    return fuzz.ratio(text[:MAX_COMPARED], other[:MAX_COMPARED]) / 100
+
+
+def rank_coherence(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, int]]:
+    """(rank, negative margin, index) of the coherence pairs among one question's pairs: who goes first when they are capped."""
+    coherent = [(index, pair) for index, pair in enumerate(pairs) if pair["pair_type"] == "coherence"]
+    return [
+        (rank, pair["rejected_reward"] - pair["chosen_reward"], index) for rank, (index, pair) in enumerate(coherent)
+    ]
+
+
+def over_coherence_share(ranked: Sequence[tuple[int, float, int]], others: int, share: float) -> set[int]:
+    """Indices of the coherence pairs that must go so that at most `share` of all pairs are such, beside `others` others.
 
     Every question's first coherence pair goes before any second one, larger margins first.
     """
-    coherent = [index for index, pair in enumerate(pairs) if pair["pair_type"] == "coherence"]
-    others = len(pairs) - len(coherent)
-    allowed = len(coherent) if share >= 1 else int(share * others / (1 - share) + 1e-9)
-    seen: Counter[str] = Counter()
-    ranked = []
-    for index in coherent:
-        pair = pairs[index]
-        ranked.append((seen[pair["id"]], pair["rejected_reward"] - pair["chosen_reward"], index))
-        seen[pair["id"]] += 1
-    over = {index for *_, index in sorted(ranked)[allowed:]}
-    return [pair for index, pair in enumerate(pairs) if index not in over], len(over)
+    allowed = len(ranked) if share >= 1 else int(share * others / (1 - share) + 1e-9)
+    return {index for *_, index in sorted(ranked)[allowed:]}
 
 
 def unanimous_not_gold(record: Record) -> bool:

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 from math import comb, sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 
@@ -60,6 +60,15 @@ def paired_bootstrap(
     return Difference(float(differences.mean()), float(lo), float(hi), min(1.0, 2 * (smaller + 1) / (n_boot + 1)))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted for their number (Holm 1979): rejecting those below alpha keeps the family's error below alpha."""
+    order = np.argsort(p_values)
+    steps = np.asarray(p_values, dtype=float)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return [float(p) for p in adjusted]
+
+
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Unbiased chance that one of k samples is correct, from n samples with c correct (Chen et al. 2021, section 2.1)."""
     if not (0 <= c <= n and 1 <= k <= n):
@@ -82,7 +91,7 @@ def minimum_detectable_effect(n: int, discordance: float, power: float = 0.8, le
     return float((stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)) * sqrt(discordance / n)) if n else 1.0
 
 
-def auc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
+def auc(scores: ArrayLike, labels: ArrayLike) -> float | None:
     """Chance that a positive scores above a negative, ties half (Mann-Whitney); None where either is missing."""
     positive = np.asarray(labels, dtype=bool)
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
@@ -92,8 +101,33 @@ def auc(scores: Sequence[float], labels: Sequence[bool]) -> float | None:
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def spearman(x: Sequence[Any], y: Sequence[Any]) -> float | None:
+def auc_of_groups(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike) -> NDArray[np.float64]:
+    """The `auc` of each group that has positives and negatives, in the groups' order.
+
+    `groups` are numbers that do not fall: a group's entries stand side by side.
+    """
+    score, label = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
+    _, starts, sizes = np.unique(np.asarray(groups), return_index=True, return_counts=True)
+    areas = np.full(len(starts), np.nan)
+    for size in np.unique(sizes):
+        chosen = np.flatnonzero(sizes == size)
+        # All pairs of positive and negative at once, for as many groups as fit a few dozen megabytes.
+        step = max(1, 4_000_000 // int(size) ** 2)
+        for part in (chosen[start : start + step] for start in range(0, len(chosen), step)):
+            places = starts[part][:, None] + np.arange(size)
+            own, positive = score[places], label[places]
+            pairs = positive[:, :, None] & ~positive[:, None, :]
+            higher = (pairs & (own[:, :, None] > own[:, None, :])).sum(axis=(1, 2))
+            equal = (pairs & (own[:, :, None] == own[:, None, :])).sum(axis=(1, 2))
+            number = pairs.sum(axis=(1, 2))
+            np.divide(higher + equal / 2, number, out=(found := np.full(len(part), np.nan)), where=number > 0)
+            areas[part] = found
+    return areas[~np.isnan(areas)]
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float | None:
     """Rank correlation; None for fewer than two points or a constant side."""
-    if len(set(x)) < 2 or len(set(y)) < 2:
+    sides = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if any(side.size < 2 or side.min() == side.max() for side in sides):
         return None
-    return float(stats.spearmanr(x, y).statistic)
+    return float(stats.spearmanr(*sides).statistic)

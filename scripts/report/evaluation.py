@@ -4,10 +4,11 @@ Strict: the gold answer in a marked place (`####`, `Answer:`, `\\boxed{}`) of a 
 gold answer wherever it stands, a truncated text included; a gain in strict alone is a gain in format.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from scripts.regime_w.answers import equal
 from scripts.regime_w.statistics import (
@@ -20,8 +21,10 @@ from scripts.regime_w.statistics import (
 )
 
 Row = dict[str, Any]
+Numbers = NDArray[Any]
 MARKED = ("hash", "answer", "boxed")
 POWER = 0.8
+WELL_FORMED, FALLBACK, NO_ANSWER, TRUNCATED = 1, 2, 4, 8
 
 
 class Settings:
@@ -31,7 +34,7 @@ class Settings:
         self.level, self.n_boot, self.seed = level, n_boot, seed
         self.alpha = round(1 - level, 12)
 
-    def mean(self, values: Sequence[float]) -> dict[str, float]:
+    def mean(self, values: ArrayLike) -> dict[str, float]:
         """Mean over questions: Wilson's interval for a share, the bootstrap's for anything finer."""
         array = np.asarray(values, dtype=float)
         if np.isin(array, (0.0, 1.0)).all():
@@ -61,8 +64,8 @@ def model_row(name: str, rows: list[Row], settings: Settings) -> dict[str, Any]:
         "flexible": settings.mean(_flexible(rows)),
         "flexible_mean": settings.mean(_flexible_mean(rows)),
         "format": {
-            "greedy": answer_format([row["greedy"] for row in rows]),
-            "sampled": answer_format([out for row in rows for out in row["samples"]]),
+            "greedy": format_of_all([row["greedy"] for row in rows]),
+            "sampled": format_of_all([out for row in rows for out in row["samples"]]),
         },
         "styles": {
             style: {
@@ -70,7 +73,7 @@ def model_row(name: str, rows: list[Row], settings: Settings) -> dict[str, Any]:
                 "greedy": settings.mean(_greedy(own)),
                 "mean": settings.mean(_mean(own)),
                 "flexible": settings.mean(_flexible(own)),
-                "tokens": answer_format([row["greedy"] for row in own])["tokens_mean"],
+                "tokens": format_of_all([row["greedy"] for row in own])["tokens_mean"],
             }
             for style, own in sorted(_by_style(rows).items())
         },
@@ -80,24 +83,40 @@ def model_row(name: str, rows: list[Row], settings: Settings) -> dict[str, Any]:
     }
 
 
-def answer_format(outs: list[Row]) -> dict[str, Any]:
-    """Shares of well-formed, unmarked, missing and truncated answers, and lengths in tokens."""
-    n = len(outs)
-    tokens = np.array([out["num_tokens"] for out in outs])
-    by_correct = {kind: [out["num_tokens"] for out in outs if bool(out["correct"]) is kind] for kind in (True, False)}
+def format_of(out: Row) -> int:
+    """How an answer is written, as the sum of the flags above."""
+    ended = out["finish_reason"] == "stop"
+    return (
+        WELL_FORMED * (out["extraction"] == "hash" and ended)
+        + FALLBACK * (out["extraction"] == "fallback")
+        + NO_ANSWER * (out["answer"] is None)
+        + TRUNCATED * (out["finish_reason"] == "length")
+    )
+
+
+def format_of_all(outs: Sequence[Row]) -> dict[str, Any]:
+    return answer_format(
+        np.array([format_of(out) for out in outs], dtype=np.uint8),
+        np.array([out["num_tokens"] for out in outs]),
+        np.array([bool(out["correct"]) for out in outs]),
+    )
+
+
+def answer_format(form: Numbers, tokens: Numbers, correct: Numbers) -> dict[str, Any]:
+    """Shares of well-formed, unmarked, missing and truncated answers, and lengths in tokens; an entry an answer, see
+    `format_of`."""
+    n, right = len(tokens), correct.astype(bool)
+    flags = {"well_formed": WELL_FORMED, "fallback": FALLBACK, "no_answer": NO_ANSWER, "truncated": TRUNCATED}
     return {
         "n": n,
-        "well_formed": sum(out["extraction"] == "hash" and out["finish_reason"] == "stop" for out in outs) / n,
-        "fallback": sum(out["extraction"] == "fallback" for out in outs) / n,
-        "no_answer": sum(out["answer"] is None for out in outs) / n,
-        "truncated": sum(out["finish_reason"] == "length" for out in outs) / n,
+        **{name: int(np.count_nonzero(form & flag)) / n for name, flag in flags.items()},
         "tokens_mean": float(tokens.mean()),
         "tokens_median": float(np.median(tokens)),
         "tokens_p95": float(np.quantile(tokens, 0.95)),
         "tokens_max": int(tokens.max()),
-        "tokens_correct": float(np.mean(by_correct[True])) if by_correct[True] else None,
-        "tokens_wrong": float(np.mean(by_correct[False])) if by_correct[False] else None,
-        "tokens_total": int(tokens.sum()),
+        "tokens_correct": float(tokens[right].mean()) if right.any() else None,
+        "tokens_wrong": float(tokens[~right].mean()) if not right.all() else None,
+        "tokens_total": int(tokens.sum(dtype=np.int64)),
     }
 
 
@@ -115,7 +134,7 @@ def comparisons(models: dict[str, list[Row]], settings: Settings) -> list[dict[s
 
 def compare(name: str, rows: list[Row], other: str, others: list[Row], relation: list[str], settings: Settings) -> Row:
     """Paired tests of `name` against `other`: exact McNemar on greedy answers, bootstrap over questions on mean of k."""
-    greedy = _discordant(rows, others, _greedy, settings)
+    greedy = discordant(_greedy(rows), _greedy(others), settings)
     discordance = (greedy["gained"] + greedy["lost"]) / len(rows)
     mean = settings.difference(_mean(rows), _mean(others))
     return {
@@ -125,7 +144,7 @@ def compare(name: str, rows: list[Row], other: str, others: list[Row], relation:
         "n": len(rows),
         "greedy": greedy,
         "mean": mean | {"outcome": outcome(mean, settings.alpha)},
-        "flexible": _discordant(rows, others, _flexible, settings),
+        "flexible": discordant(_flexible(rows), _flexible(others), settings),
         "discordance": discordance,
         "minimum_detectable_effect": (
             minimum_detectable_effect(len(rows), discordance, POWER, settings.level) if discordance else None
@@ -165,12 +184,22 @@ def _flip(row: Row, other: Row) -> dict[str, Any]:
     }
 
 
-def _discordant(rows: list[Row], others: list[Row], value: Callable[[list[Row]], list[int]], settings: Settings) -> Row:
-    ours, theirs = value(rows), value(others)
+def discordant(ours: Sequence[int], theirs: Sequence[int], settings: Settings) -> Row:
+    """Exact McNemar test of two models' right (1) and wrong (0) answers to the same questions."""
     gained = sum(a > b for a, b in zip(ours, theirs, strict=True))
     lost = sum(a < b for a, b in zip(ours, theirs, strict=True))
     found = settings.difference(ours, theirs) | {"gained": gained, "lost": lost, "p": mcnemar_exact(gained, lost)}
     return found | {"outcome": outcome(found, settings.alpha)}
+
+
+def scores(rows: list[Row]) -> dict[str, list[float]]:
+    """A value a question for each metric: greedy and majority right or wrong, mean of k, pass@k (any of k right)."""
+    return {
+        "greedy": [float(right) for right in _greedy(rows)],
+        "mean": _mean(rows),
+        "majority": [float(_majority_right(row)) for row in rows],
+        "pass": [float(any(out["correct"] for out in row["samples"])) for row in rows],
+    }
 
 
 def _greedy(rows: list[Row]) -> list[int]:

@@ -121,6 +121,51 @@ def differences(comparisons: list[dict[str, Any]], k: int, name: str) -> str:
         return svg(figure, name)
 
 
+def forest(tests: list[tuple[str, dict[str, Any]]], name: str) -> str:
+    """Paired differences of many recipes from one, best first; an interval across zero is no change."""
+    with canvas(0.8 + 0.26 * len(tests)) as (figure, axes):
+        for place, (_, found) in enumerate(tests):
+            colour = MUTED if found["outcome"] == "unchanged" else SERIES[0]
+            axes.errorbar(
+                100 * found["difference"],
+                place,
+                xerr=_bars(found, found["difference"], 100),
+                fmt="o",
+                color=colour,
+                markersize=5,
+                elinewidth=2,
+            )
+        axes.axvline(0, color=MUTED, linewidth=1)
+        axes.set_yticks(range(len(tests)), [short(title) for title, _ in tests])
+        axes.set_ylim(len(tests) - 0.5, -0.5)
+        axes.grid(axis="x")
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("difference, percentage points")
+        return svg(figure, name)
+
+
+def learning_curves(curves: dict[str, list[dict[str, Any]]], name: str) -> str:
+    """Mean of k after each round, a line a recipe."""
+    with canvas(3.1) as (figure, axes):
+        for index, (title, line) in enumerate(curves.items()):
+            places = [point["round"] + (index - (len(curves) - 1) / 2) * 0.03 for point in line]
+            colour, marker = SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
+            axes.plot(
+                places,
+                [p["mean"]["value"] for p in line],
+                color=colour,
+                linestyle=_dashes(index // len(SERIES)),
+                alpha=0.6,
+            )
+            _estimates(axes, places, [point["mean"] for point in line], colour, marker, short(title))
+        axes.set_xlabel("round")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PERCENT)
+        handles, titles = axes.get_legend_handles_labels()
+        figure.legend(handles, titles, loc="outside upper left", ncols=2, borderaxespad=0.2)
+        return svg(figure, name)
+
+
 def pass_at_k(models: list[dict[str, Any]], name: str) -> str:
     with canvas(2.9) as (figure, axes):
         for index, model in enumerate(models):

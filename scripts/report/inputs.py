@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError
-from scripts.records import read_json, read_jsonl
+from scripts.records import iter_jsonl, read_json
 
 ROW = ("id", "question", "gold_answer", "greedy", "samples")
 OUT = ("text", "answer", "correct", "extraction", "num_tokens", "finish_reason")
@@ -49,20 +49,24 @@ def read_evaluations(files: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _checked(path: Path) -> list[dict[str, Any]]:
-    rows, seen = read_jsonl(path, ROW), set()
-    if not rows:
-        raise UserError(f"{path}: holds no evaluated question; remove it and run evaluate again")
-    samples = len(rows[0]["samples"])
-    for row in rows:
+    rows: list[dict[str, Any]] = []
+    seen = set()
+    for row in iter_jsonl(path, ROW):
         where = f"{path}: question {row['id']}"
         if row["id"] in seen:
             raise UserError(f"{where} stands twice; remove the file and run evaluate again")
         seen.add(row["id"])
+        samples = len((rows or [row])[0]["samples"])
         if len(row["samples"]) != samples or not samples:
             raise UserError(f"{where} has {len(row['samples'])} samples, the first {samples}; run evaluate again")
         for out in (row["greedy"], *row["samples"]):
             if missing := [name for name in OUT if name not in out]:
                 raise UserError(f"{where}: an answer has no {missing[0]!r}; remove the file and run evaluate again")
+        for out in row["samples"]:
+            del out["text"]  # most of the file, and the report shows greedy texts alone
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: holds no evaluated question; remove it and run evaluate again")
     return rows
 
 

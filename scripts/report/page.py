@@ -5,7 +5,7 @@ from typing import Any
 
 from scripts.report.blocks import Block
 from scripts.report.page_models import flips, format_and_length, overview, styles, tests
-from scripts.report.page_rounds import coherence, pairs, rollouts, training
+from scripts.report.page_rounds import coherence, examples, rollouts, training
 from scripts.report.page_run import cost, data, provenance
 
 Section = dict[str, Any]
@@ -20,7 +20,7 @@ def page(summary: dict[str, Any]) -> list[Section]:
         ("styles", "Styles", styles),
         ("rollouts", "Rollouts", rollouts),
         ("coherence", "Coherence", coherence),
-        ("pairs", "Pairs", pairs),
+        ("pairs", "Pairs and samples", examples),
         ("training", "Training", training),
         ("flips", "Flips", flips),
         ("data", "Data", data),

@@ -44,10 +44,15 @@ def rollouts(summary: dict[str, Any]) -> Iterable[Block]:
             f"Labels to look at: on {suspects['count']} questions all arms agree on another answer than gold. "
             f"math-verify reads {found['math_verify']['disagreements']} answers otherwise than this pipeline."
         )
-        if suspects["shown"]:
-            yield _suspects("All arms agree, but not with gold", suspects["shown"])
+        yield from label_suspects(found)
         if found["math_verify"]["shown"]:
             yield _suspects("math-verify disagrees", found["math_verify"]["shown"])
+
+
+def label_suspects(found: dict[str, Any]) -> Iterable[Block]:
+    """The questions of a round on which all arms agree on another answer than gold."""
+    if found["label_suspects"]["shown"]:
+        yield _suspects("All arms agree, but not with gold", found["label_suspects"]["shown"])
 
 
 def _arm_table(groups: dict[str, Any], kind: str) -> Block:
@@ -121,10 +126,31 @@ def coherence(summary: dict[str, Any]) -> Iterable[Block]:
     )
 
 
-def pairs(summary: dict[str, Any]) -> Iterable[Block]:
-    found = summary["preferences"]
-    if not found:
-        return
+def examples(summary: dict[str, Any]) -> Iterable[Block]:
+    """What the rounds trained on: preference pairs, or correct trajectories."""
+    if summary["preferences"]:
+        yield from _pairs(summary["preferences"])
+    if summary["samples"]:
+        yield _samples(summary["samples"])
+
+
+def _samples(found: dict[str, dict[str, Any]]) -> Block:
+    lines = {"questions": "questions", "with a correct trajectory": "questions_with_samples"}
+    lines |= {"correct trajectories": "correct", "kept": "kept"}
+    rows = [[cell(caption), *(cell(number(own[key])) for own in found.values())] for caption, key in lines.items()]
+    reasons = dict.fromkeys(reason for own in found.values() for reason in own["dropped"])
+    rows += [
+        [
+            cell(f"dropped: {reason.replace('_', ' ')}"),
+            *(cell(number(own["dropped"][reason])) for own in found.values()),
+        ]
+        for reason in reasons
+    ]
+    rows.append([cell("mean tokens"), *(cell(number(own["tokens_mean"], 1)) for own in found.values())])
+    return table(["samples for fine-tuning", *map(label, found)], rows)
+
+
+def _pairs(found: dict[str, dict[str, Any]]) -> Iterable[Block]:
     names = list(found)
     lines: list[tuple[str, list[Any]]] = [
         (caption, [found[name].get(key) for name in names])

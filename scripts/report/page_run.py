@@ -101,7 +101,9 @@ def provenance(summary: dict[str, Any]) -> Iterable[Block]:
     yield table(
         ["fact", "value"], [[cell(key), cell(NONE if value is None else value)] for key, value in facts], left=2
     )
-    trained = {name: record["versions"] for name, record in summary["training"].items() if record.get("versions")}
+    trained = {
+        name: record["versions"] for name, record in summary.get("training", {}).items() if record.get("versions")
+    }
     packages = dict.fromkeys([*p["versions"], *(name for versions in trained.values() for name in versions)])
     rows = [
         [cell(name), cell(p["versions"].get(name, NONE)), *(cell(own.get(name, NONE)) for own in trained.values())]

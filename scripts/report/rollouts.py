@@ -1,29 +1,61 @@
 """Numbers of one round's rollouts: accuracy by arm and style, what coherence is worth, labels that look wrong."""
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scripts.regime_w.answers import equal
 from scripts.regime_w.pairs import unanimous_not_gold
-from scripts.regime_w.statistics import auc, majority, spearman
-from scripts.report.evaluation import Settings, answer_format
+from scripts.regime_w.statistics import auc, auc_of_groups, majority, spearman
+from scripts.report.evaluation import Settings, answer_format, format_of
 
 TERMS = ("s_end", "s_path", "s_cf", "s_wm")
 BINS = 10
 SHOWN = 10
 
+Numbers = NDArray[Any]
+
+
+class Trajectories:
+    """What is counted of each trajectory, 50 bytes instead of the record's thousands. Missing: NaN, or group -1."""
+
+    def __init__(self) -> None:
+        self.question, self.tokens = array("i"), array("i")
+        self.correct, self.format = array("b"), array("B")
+        self.scores = {name: array("d") for name in ("reward", *TERMS)}
+        self.groups = {name: array("i") for name in ("arm", "style")}
+        self.names: dict[str, dict[str, int]] = {name: {} for name in self.groups}
+        self.first: dict[tuple[str, int], dict[str, Any]] = {}  # style and temperature of each group's first trajectory
+
+    def add(self, question: int, item: dict[str, Any]) -> None:
+        self.question.append(question)
+        self.tokens.append(item["num_tokens"])
+        self.correct.append(bool(item["correct"]))
+        self.format.append(format_of(item))
+        for name, column in self.scores.items():
+            value = item.get(name)
+            column.append(np.nan if value is None else value)
+        for kind, groups in self.groups.items():
+            group = -1
+            if item.get(kind) is not None:
+                names = self.names[kind]
+                group = names.setdefault(str(item[kind]), len(names))
+                if (kind, group) not in self.first:
+                    self.first[kind, group] = {name: item.get(name) for name in ("style", "temperature")}
+            groups.append(group)
+
 
 def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, Any] | None:
     """All numbers of a round, None without a question. Reads each row once, so that a large file can be streamed."""
-    questions = agreed = solvable = majority_right = 0
+    questions = agreed = solvable = majority_right = suspicious = disagreeing = 0
     per_question: Counter[int] = Counter()
-    light: list[dict[str, Any]] = []
+    found = Trajectories()
     suspects: list[dict[str, Any]] = []
     disagreements: list[dict[str, Any]] = []
-    disagreeing = 0
     for row in rows:
         trajectories = row["trajectories"]
         right = sum(bool(item["correct"]) for item in trajectories)
@@ -32,34 +64,39 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
         majority_right += equal(majority([item["answer"] for item in trajectories]), row["gold_answer"])
         agreed += len({item["answer"] for item in trajectories}) == 1 and trajectories[0]["answer"] is not None
         if unanimous_not_gold(row):
-            suspects.append(_suspect(row, trajectories[0]["answer"]))
+            suspicious += 1
+            if len(suspects) < SHOWN:
+                suspects.append(_suspect(row, trajectories[0]["answer"]))
         for item in trajectories:
             if item.get("disagreement"):
                 disagreeing += 1
                 if len(disagreements) < SHOWN:
                     disagreements.append(_suspect(row, item["answer"]) | {"arm": item.get("arm")})
-            light.append(
-                {key: value for key, value in item.items() if key not in ("full_text", "reasoning")} | {"q": questions}
-            )
+            found.add(questions, item)
         questions += 1
-    if not light:
+    if not found.tokens:
         return None
-    correct = [bool(item["correct"]) for item in light]
+    question, correct, tokens, form = (
+        np.asarray(column) for column in (found.question, found.correct, found.tokens, found.format)
+    )
+    scores = {name: np.asarray(column) for name, column in found.scores.items()}
     return {
         "questions": questions,
-        "trajectories": len(light),
-        "accuracy": settings.mean(_per_question(light)),
+        "trajectories": len(correct),
+        "accuracy": settings.mean(_per_question(question, correct)),
         "majority": settings.mean([1] * majority_right + [0] * (questions - majority_right)),
         "any_correct": solvable / questions,
         "unanimous": agreed / questions,
         "correct_per_question": {str(count): per_question[count] for count in range(max(per_question) + 1)},
-        "format": answer_format(light),
-        "reward_mean": _average(light, "reward"),
-        "arms": _groups(light, "arm", settings),
-        "styles": _groups(light, "style", settings),
-        "coherence": {term: _use(light, term, correct) for term in TERMS if all(term in item for item in light)},
-        "calibration": _calibration(light),
-        "label_suspects": {"count": len(suspects), "shown": suspects[:SHOWN]},
+        "format": answer_format(form, tokens, correct),
+        "reward_mean": _average(scores["reward"]),
+        "arms": _groups(found, "arm", scores, settings),
+        "styles": _groups(found, "style", scores, settings),
+        "coherence": {
+            term: _use(scores[term], question, correct, tokens) for term in TERMS if not np.isnan(scores[term]).any()
+        },
+        "calibration": _calibration(scores["s_wm"], correct),
+        "label_suspects": {"count": suspicious, "shown": suspects},
         "math_verify": {"disagreements": disagreeing, "shown": disagreements},
     }
 
@@ -68,65 +105,62 @@ def _suspect(row: dict[str, Any], answer: str | None) -> dict[str, Any]:
     return {"id": row.get("id"), "question": row["question"], "gold_answer": row["gold_answer"], "answer": answer}
 
 
-def _groups(light: list[dict[str, Any]], key: str, settings: Settings) -> dict[str, Any]:
+def _groups(found: Trajectories, kind: str, scores: dict[str, Numbers], settings: Settings) -> dict[str, Any]:
     """Numbers by arm or style; the interval is over questions, since trajectories of one question hang together."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for item in light:
-        if item.get(key) is not None:
-            groups.setdefault(str(item[key]), []).append(item)
-    return {
-        name: {
-            "n": len(own),
-            "style": own[0].get("style"),
-            "temperature": own[0].get("temperature") if key == "arm" else None,
-            "accuracy": settings.mean(_per_question(own)),
-            "consistency": _average(own, "s_end"),
-            "reward_mean": _average(own, "reward"),
-            "format": answer_format(own),
+    groups = np.asarray(found.groups[kind])
+    summaries = {}
+    for name, group in found.names[kind].items():
+        own = groups == group
+        question, correct, tokens, form = (
+            np.asarray(column)[own] for column in (found.question, found.correct, found.tokens, found.format)
+        )
+        summaries[name] = {
+            "n": len(correct),
+            "style": found.first[kind, group]["style"],
+            "temperature": found.first[kind, group]["temperature"] if kind == "arm" else None,
+            "accuracy": settings.mean(_per_question(question, correct)),
+            "consistency": _average(scores["s_end"][own]),
+            "reward_mean": _average(scores["reward"][own]),
+            "format": answer_format(form, tokens, correct),
         }
-        for name, own in groups.items()
-    }
+    return summaries
 
 
-def _per_question(items: list[dict[str, Any]]) -> list[float]:
-    right: dict[int, list[bool]] = {}
-    for item in items:
-        right.setdefault(item["q"], []).append(bool(item["correct"]))
-    return [sum(own) / len(own) for own in right.values()]
+def _per_question(question: Numbers, correct: Numbers) -> Numbers:
+    """Share correct of each question that has a trajectory."""
+    total, right = np.bincount(question), np.bincount(question, correct)
+    return right[total > 0] / total[total > 0]
 
 
-def _use(light: list[dict[str, Any]], term: str, correct: list[bool]) -> dict[str, Any]:
+def _use(scores: Numbers, question: Numbers, correct: Numbers, tokens: Numbers) -> dict[str, Any]:
     """Whether a coherence term tells right from wrong, over all trajectories and inside questions, and follows length."""
-    scores = [item[term] for item in light]
-    inside, groups = [], dict[int, tuple[list[float], list[bool]]]()
-    for item in light:
-        own_scores, own_labels = groups.setdefault(item["q"], ([], []))
-        own_scores.append(item[term])
-        own_labels.append(bool(item["correct"]))
-    for own_scores, own_labels in groups.values():
-        if (area := auc(own_scores, own_labels)) is not None:
-            inside.append(area)
+    inside = auc_of_groups(scores, correct, question)
     return {
         "mean": float(np.mean(scores)),
         "auc": auc(scores, correct),
-        "auc_within": float(np.mean(inside)) if inside else None,
+        "auc_within": float(np.mean(inside)) if len(inside) else None,
         "mixed_questions": len(inside),
-        "length_correlation": spearman(scores, [item["num_tokens"] for item in light]),
+        "length_correlation": spearman(scores, tokens),
     }
 
 
-def _calibration(light: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _calibration(scores: Numbers, correct: Numbers) -> list[dict[str, Any]]:
     """Share correct by s_wm, in tenths."""
-    bins: dict[int, list[bool]] = {}
-    for item in light:
-        if item.get("s_wm") is not None:
-            bins.setdefault(min(int(item["s_wm"] * BINS), BINS - 1), []).append(bool(item["correct"]))
+    known = ~np.isnan(scores)
+    bins = np.minimum((scores[known] * BINS).astype(int), BINS - 1)
+    total, right = np.bincount(bins, minlength=BINS), np.bincount(bins, correct[known], minlength=BINS)
     return [
-        {"low": index / BINS, "high": (index + 1) / BINS, "n": len(own), "accuracy": sum(own) / len(own)}
-        for index, own in sorted(bins.items())
+        {
+            "low": index / BINS,
+            "high": (index + 1) / BINS,
+            "n": int(total[index]),
+            "accuracy": float(right[index] / total[index]),
+        }
+        for index in range(BINS)
+        if total[index]
     ]
 
 
-def _average(items: list[dict[str, Any]], key: str) -> float | None:
-    values = [item[key] for item in items if item.get(key) is not None]
-    return float(np.mean(values)) if values else None
+def _average(values: Numbers) -> float | None:
+    values = values[~np.isnan(values)]
+    return float(np.mean(values)) if len(values) else None

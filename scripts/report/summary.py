@@ -22,6 +22,7 @@ def summarise(
     questions: Path | None = None,
     rollouts_: Files | None = None,
     preferences: Files | None = None,
+    samples: Files | None = None,
     trainings: Files | None = None,
     manifests: Files | None = None,
     usage: list[Path] | None = None,
@@ -42,7 +43,7 @@ def summarise(
     tokens = {("evaluate", m["name"]): sum(f["tokens_total"] for f in m["format"].values()) for m in models}
     tokens |= {("generate", name): found["format"]["tokens_total"] for name, found in rounds.items()}
     tokens |= {
-        ("train_sft" if name == "sft" else "train_dpo", "" if name == "sft" else name): record["tokens"]
+        (training_stage(name, samples or {}), "" if name == "sft" else name): record["tokens"]
         for name, record in trained.items()
         if record.get("tokens")
     }
@@ -50,6 +51,7 @@ def summarise(
         "evaluation": evaluations,
         "rollouts": rollouts_ or {},
         "preferences": preferences or {},
+        "samples": samples or {},
         "training": trainings or {},
         "manifest": manifests or {},
     }
@@ -79,6 +81,7 @@ def summarise(
         ],
         "rollouts": rounds,
         "preferences": {name: read_object(path) for name, path in (preferences or {}).items()},
+        "samples": {name: read_object(path) for name, path in (samples or {}).items()},
         "training": trained,
         "questions": read_object(questions) if questions else {},
         "usage": stages.usage(
@@ -90,6 +93,11 @@ def summarise(
         "provenance": provenance(inputs, {name: read_object(path) for name, path in (manifests or {}).items()}, config),
     }
     return plain(summary)
+
+
+def training_stage(name: str, samples: Files) -> str:
+    """The rule that trained SFT or a round."""
+    return "train_sft" if name == "sft" else "train_rft" if name in samples else "train_dpo"
 
 
 def plain(value: Any) -> Any:

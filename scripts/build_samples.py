@@ -1,0 +1,74 @@
+"""Take the policy's own correct trajectories out of the rollouts, to fine-tune on, in TRL's prompt-completion format.
+
+    python -m scripts.build_samples --params '{"rejection_sampling": {...}, "styles": {...}, "template": "...", "seed": 42}' \
+        --rollouts data/demo/round1/rollouts.jsonl \
+        --output data/demo/round1/samples.jsonl --summary data/demo/round1/samples.json
+
+Record: {"prompt", "completion", "id", "arm", "style", "tokens"}. The prompt is that of the trajectory's style
+(`train_prompt: arm`) or has no instruction (`canonical`).
+"""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from scripts.build_preferences import ROW, prompt
+from scripts.errors import UserError, run
+from scripts.records import iter_jsonl, new_file, to_line, write_json
+from scripts.regime_w.pairs import unanimous_not_gold
+from scripts.regime_w.samples import REASONS, build_samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=json.loads, required=True, help="rejection_sampling, styles, template, seed")
+    parser.add_argument("--rollouts", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--summary", type=Path, required=True)
+    args = parser.parse_args()
+
+    report = build(args.rollouts, args.params, args.output)
+    write_json(args.summary, report)
+    print(f"Saved {report['kept']} of {report['correct']} correct trajectories to: {args.output}")
+    print(f"Questions with a sample: {report['questions_with_samples']} of {report['questions']}")
+    print("dropped: " + ", ".join(f"{name} {count}" for name, count in report["dropped"].items()))
+
+
+def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any]:
+    """Write the samples of all questions in their order; returns the counts for samples.json: correct = kept + dropped.
+
+    UserError where there is none.
+    """
+    counts, dropped = Counter[str](), Counter[str]()
+    unanimous = []
+    with new_file(output) as file:
+        for row in iter_jsonl(rollouts, ROW):
+            samples, left_out = build_samples(row, params["rejection_sampling"], params["seed"])
+            for sample in samples:
+                text = prompt(sample, row["question"], params, "rejection_sampling")
+                file.write(to_line({"prompt": text, **sample}))
+                counts["tokens"] += sample["tokens"]
+            counts.update(questions=1, kept=len(samples), with_samples=bool(samples))
+            dropped += left_out
+            if unanimous_not_gold(row):
+                unanimous.append(row["id"])
+        if not counts["kept"]:
+            raise UserError(
+                f"no correct trajectory in {counts['questions']} questions; train SFT longer, "
+                "raise generate.max_new_tokens, or ask easier questions"
+            )
+    return {
+        "questions": counts["questions"],
+        "questions_with_samples": counts["with_samples"],
+        "correct": counts["kept"] + dropped.total(),
+        "kept": counts["kept"],
+        "dropped": {name: dropped[name] for name in REASONS},
+        "tokens_mean": round(counts["tokens"] / counts["kept"], 1),
+        "unanimous_not_gold": unanimous,
+    }
+
+
+if __name__ == "__main__":
+    run(main)

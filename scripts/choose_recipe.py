@@ -1,0 +1,47 @@
+"""Choose the recipe that is read on the evaluation questions: the best one on the held-out questions.
+
+    python -m scripts.choose_recipe --params '{"chosen": null}' --recipes results/demo/study/*.json --output choice.json
+
+Best is the highest mean of k of the recipe's last model; among equals the one with fewer rounds. `chosen` names one
+instead. Output: {"chosen", "by", "ranking": [{"recipe", "mean", "greedy", "rounds"}, ...] from the best}.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import run
+from scripts.records import read_json, write_json
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--params", type=json.loads, required=True, help="chosen: a recipe's name, or null for the best"
+    )
+    parser.add_argument("--recipes", nargs="+", type=Path, required=True, help="what study_recipe wrote")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    choice = choose([read_json(path) for path in args.recipes], args.params["chosen"])
+    write_json(args.output, choice)
+    print(f"Chosen by {choice['by']}: {choice['chosen']}")
+
+
+def choose(recipes: list[dict[str, Any]], named: str | None) -> dict[str, Any]:
+    """The choice and the ranking that it stands on."""
+    ranking = []
+    for recipe in recipes:
+        row = recipe["models"][-1]["row"]
+        values = {name: row[name]["value"] for name in ("mean", "greedy")}
+        ranking.append({"recipe": recipe["recipe"], **values, "rounds": len(recipe["models"]) - 1})
+    ranking.sort(key=lambda entry: (-entry["mean"], entry["rounds"], entry["recipe"]))
+    return {
+        "chosen": named or ranking[0]["recipe"],
+        "by": "the config (study.chosen)" if named else "the highest mean of k on the held-out questions",
+        "ranking": ranking,
+    }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,130 @@
+"""The study's report: recipes ranked on held-out questions, the chosen one and the baselines on the evaluation questions.
+
+    python -m scripts.study_report --params '{"run": "demo", "baselines": ["sft"], "reference": "dpo", ...}' \
+        --config '{...}' --questions data/demo/questions.json --recipes results/demo/study/*.json \
+        --choice results/demo/study_choice.json \
+        --evaluations sft=data/demo/eval/sft.jsonl dpo=data/demo/eval/round1.jsonl \
+        --rollouts round1=data/demo/round1/rollouts.jsonl \
+        --html study_report.html --md study_report.md --json study_report.json
+
+--evaluations: the last model of the baselines and of the chosen recipe. --rollouts: the reference recipe's, for what
+coherence tells of correctness and for labels that look wrong.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import UserError, run
+from scripts.records import iter_jsonl, read_json, write_json, write_text
+from scripts.report import evaluation, rollouts, study
+from scripts.report.inputs import named_files, read_evaluations, read_object
+from scripts.report.page_study import page
+from scripts.report.provenance import provenance
+from scripts.report.render import clean, fill
+from scripts.report.summary import ROLLOUT, plain
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--params",
+        type=json.loads,
+        required=True,
+        help="run, baselines, reference, level, n_boot, seed, gpu_hour_usd, temperature",
+    )
+    parser.add_argument("--config", type=json.loads, required=True, help="the run's whole configuration")
+    parser.add_argument("--questions", type=Path, required=True, help="questions.json")
+    parser.add_argument("--recipes", type=Path, nargs="+", required=True, help="what study_recipe wrote")
+    parser.add_argument("--choice", type=Path, required=True, help="what choose_recipe wrote")
+    parser.add_argument("--evaluations", nargs="+", required=True, metavar="RECIPE=FILE")
+    parser.add_argument("--rollouts", nargs="*", default=[], metavar="ROUND=FILE")
+    for option in ("html", "md", "json"):
+        parser.add_argument(f"--{option}", type=Path, required=True)
+    args = parser.parse_args()
+
+    summary = summarise(
+        args.params,
+        recipes=args.recipes,
+        choice=args.choice,
+        questions=args.questions,
+        evaluations=named_files(args.evaluations, "--evaluations"),
+        rollouts_=named_files(args.rollouts, "--rollouts"),
+        config=args.config,
+    )
+    html, md = fill(summary, page(summary))
+    write_text(args.html, html)
+    write_text(args.md, md)
+    write_json(args.json, summary)
+    verdict = summary["verdict"]
+    said = [verdict["headline"], verdict["sentence"], *verdict["notes"], "", f"Report: {args.html}"]
+    print(clean("\n".join([*said, f"        {args.md}\n        {args.json}"])))
+
+
+def summarise(
+    params: dict[str, Any],
+    *,
+    recipes: list[Path],
+    choice: Path,
+    questions: Path,
+    evaluations: dict[str, Path],
+    rollouts_: dict[str, Path],
+    config: dict[str, Any],
+) -> dict[str, Any]:
+    """All numbers of the report as one plain dict."""
+    settings = evaluation.Settings(params["level"], params["n_boot"], params["seed"])
+    records = [read_object(path) for path in recipes]
+    for record, path in zip(records, recipes, strict=True):
+        if record["ids"] != records[0]["ids"]:
+            raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate_heldout again for both")
+    opponents = list(dict.fromkeys([*params["baselines"], params["reference"]]))
+    heldout = {record["recipe"]: record["models"][-1]["scores"] for record in records}
+    answered = read_evaluations(evaluations)
+    first = records[0]["models"][0]["row"]
+    inputs = {"questions": questions, "choice": choice}
+    inputs |= {f"recipe {path.stem}": path for path in recipes}
+    inputs |= {f"evaluation {name}": path for name, path in evaluations.items()}
+    inputs |= {f"rollouts {name}": path for name, path in rollouts_.items()}
+    summary: dict[str, Any] = {
+        "run": params["run"],
+        "title": "Study of training recipes",
+        "settings": {
+            "baselines": params["baselines"],
+            "reference": params["reference"],
+            "level": settings.level,
+            "alpha": settings.alpha,
+            "n_boot": settings.n_boot,
+            "seed": settings.seed,
+            "k": len(next(iter(answered.values()))[0]["samples"]),
+            "heldout_k": first["k"],
+            "heldout_questions": first["n"],
+            "temperature": params["temperature"],
+        },
+        "choice": read_json(choice),
+        "heldout": {
+            "ranking": study.ranking(records),
+            "tests": study.families(heldout, opponents, settings),
+            "curves": study.curves(records),
+        },
+        "evaluation": {
+            "rows": {name: evaluation.model_row(name, rows, settings) for name, rows in answered.items()},
+            "tests": study.families(
+                {name: evaluation.scores(rows) for name, rows in answered.items()}, params["baselines"], settings
+            ),
+        },
+        "costs": study.costs(records, params["gpu_hour_usd"]),
+        "rollouts": {
+            name: found
+            for name, path in rollouts_.items()
+            if (found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings))
+        },
+        "questions": read_object(questions),
+        "provenance": provenance(inputs, {}, config),
+    }
+    summary["verdict"] = study.verdict(summary)
+    return plain(summary)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,45 @@
+"""Rejection-sampling fine-tuning: train a LoRA adapter on the merged policy with its own correct trajectories.
+
+    python -m scripts.train_rft --params '{"rejection_sampling": {...}, "seed": 0}' \
+        --policy checkpoints/demo/sft_merged/manifest.json --samples data/demo/round1/samples.jsonl \
+        --work checkpoints/demo/round1/rft_lora.work --output checkpoints/demo/round1/rft_lora/manifest.json --gpus 0
+
+RFT of Yuan et al. 2023 (arXiv 2308.01825), from the SFT model instead of the base: the rival that preferences must beat.
+Loss and token ids are those of train_sft.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from scripts import training
+from scripts.errors import UserError, run
+from scripts.records import fingerprint, load_manifest, read_jsonl
+from scripts.train_sft import example, train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", type=json.loads, required=True, help="rejection_sampling and seed")
+    parser.add_argument("--policy", type=Path, required=True)
+    parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
+    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--gpus", type=int, default=0)
+    args = parser.parse_args()
+    training.launch(args.gpus, "scripts.train_rft")
+
+    rows = read_jsonl(args.samples, required=("prompt", "completion"))
+    if not rows:
+        raise UserError(f"{args.samples}: no correct trajectory; see samples.json for why")
+    policy, manifest = load_manifest(args.policy)
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    data = [example(tokenizer, row["prompt"], row["completion"]) for row in rows]
+    made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
+    train(args, "RFT", args.params["rejection_sampling"], policy, tokenizer, data, made_from)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,94 @@
+"""Models, adapters and tokenizers that are damaged or do not belong together: refused in one line, nothing made."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from helpers import save_random_model, stage
+
+from scripts.errors import UserError
+from scripts.models import check_adapters_tokenizer, check_tokenizer
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+USES_A_MODEL = {"train_sft": "base", "merge_lora": "base", "generate": "sft_merged", "train_dpo": "sft_merged"}
+
+
+@pytest.fixture
+def damaged(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the run in which one byte of every model's weights has changed."""
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    for path in folder.glob("checkpoints/tiny/*/model.safetensors"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("rule", USES_A_MODEL)
+def test_a_model_whose_bytes_changed_is_refused(damaged: Path, jobs: list[tiny.Job], rule: str) -> None:
+    job = next(job for job in jobs if job.rule == rule)
+    tiny.remove(damaged, *tiny.leftovers(job))
+    assert tiny.start(job, damaged).wait() != 0
+    said = (damaged / job.log).read_text()
+    assert said.count("error: ") == 1
+    assert f"{USES_A_MODEL[rule]}/model.safetensors: its bytes changed after" in said
+    assert "Traceback" not in said
+    assert not (damaged / job.outputs[0]).exists()
+
+
+def base_model(folder: Path, source: Path) -> Any:
+    params = tiny.CONFIG["base_model"] | {
+        "source": "local", "path": str(source), "hub_id": None, "revision": None, "licence": None,
+        "trust_remote_code": False, "seed": 0,
+    }  # fmt: skip
+    return stage("base_model", "--params", json.dumps(params), "--output", folder / "base/manifest.json")
+
+
+def with_tokens(model: Path, *tokens: str, **special: str) -> Path:
+    """Give the model's tokenizer tokens that the model does not know."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens(list(tokens))
+    for name, token in special.items():
+        setattr(tokenizer, name, token)
+    tokenizer.save_pretrained(model)
+    return model
+
+
+def test_a_tokenizer_of_a_larger_model_is_refused(tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    text = json.loads((model / "tokenizer.json").read_text())
+    text["model"]["vocab"]["other"] = config["vocab_size"]
+    (model / "tokenizer.json").write_text(json.dumps(text))
+    done = base_model(tmp_path, model)
+    assert done.returncode == 2
+    assert f"'other' as id {config['vocab_size']} and the model embeds {config['vocab_size']} tokens" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "base").exists()
+
+
+def test_tokens_beyond_the_model_count_where_they_are_used(tmp_path: Path) -> None:
+    check_tokenizer(with_tokens(save_random_model(tmp_path / "unused"), "<spare>"))
+    padded = with_tokens(save_random_model(tmp_path / "padded"), "<new pad>", pad_token="<new pad>")
+    with pytest.raises(UserError, match="'<new pad>' as id"):
+        check_tokenizer(padded)
+
+
+def test_an_adapter_that_came_with_another_tokenizer_is_refused(tmp_path: Path) -> None:
+    base = save_random_model(tmp_path / "base")
+    check_adapters_tokenizer(with_tokens(save_random_model(tmp_path / "padded"), "<pad>"), base)
+    other = save_random_model(tmp_path / "other")
+    text = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = text["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (other / "tokenizer.json").write_text(json.dumps(text))
+    with pytest.raises(UserError, match="was made for another base"):
+        check_adapters_tokenizer(other, base)
+    (tmp_path / "none").mkdir()
+    check_adapters_tokenizer(tmp_path / "none", base)

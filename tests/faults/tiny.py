@@ -1,0 +1,198 @@
+"""A run of all real stages that takes seconds a stage: what its config is, what it makes, the command of each job."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from helpers import clone_to, snakemake
+
+RUN = "tiny"
+TARGET = ("eval_report", "--configfile", "tiny.yaml")
+ORDER = [
+    "fetch_questions", "base_model", "train_sft", "merge_lora", "generate", "score_rollouts", "check_rollouts",
+    "build_preferences", "train_dpo", "evaluate", "eval_report",
+]  # fmt: skip
+CONFIG: dict[str, Any] = {
+    "run": RUN,
+    "questions": {
+        "train": {"source": "file", "path": "train.source.jsonl", "n": 120},
+        "eval": {"source": "file", "path": "eval.source.jsonl", "n": 16},
+    },
+    "base_model": {
+        "tiny": {
+            "vocab_size": 600, "hidden_size": 64, "num_layers": 1, "num_heads": 2, "intermediate_size": 128, "steps": 200,
+            "batch_size": 8, "sequence_length": 64,
+        }
+    },
+    "arms": [
+        {"name": f"{style}_{name}", "style": style, "temperature": temperature}
+        for style in ("wolfram", "maudlin")
+        for name, temperature in (("greedy", 0.0), ("t06", 0.6), ("t08", 0.8), ("t10", 1.0))
+    ],
+    "sft": {"n_examples": 64, "batch_size": 4, "per_device_batch_size": 4, "learning_rate": 0.02, "save_steps": 2,
+            "epochs": 2.0},
+    "generate": {"n_samples": 20, "skip": 64, "max_new_tokens": 12, "shards": 2},
+    "engine": {"name": "transformers", "transformers": {"batch_size": 16}},
+    "pairs": {"max_similarity": 1.0, "min_margin": 0.0, "same_style": False},
+    "dpo": {"batch_size": 4, "per_device_batch_size": 4, "save_steps": 2},
+    "evaluate": {"k": 2, "max_new_tokens": 12},
+    "report": {"n_boot": 1000},
+}  # fmt: skip
+
+
+def questions(split: str, n: int) -> list[dict[str, str]]:
+    """Questions whose answer nobody can know: half of a policy's answers are right, so that there are pairs."""
+    draw = random.Random(split)
+    names = [f"{draw.choice('BDFGKLMNPRST')}{draw.choice('aeiou')}{draw.choice('lmnrt')}" for _ in range(n)]
+    rows = []
+    for number, name in enumerate(names):
+        gold = draw.choice("12")
+        rows.append({"question": f"{name} of {split} {number}?", "answer": f"#### {gold}"})
+    return rows
+
+
+def new_run(folder: Path) -> Path:
+    """A clone with the run's config as its config.yaml's overlay and its questions."""
+    clone_to(folder)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
+    for split, section in CONFIG["questions"].items():
+        rows = questions(split, section["n"])
+        (folder / section["path"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+class Job(NamedTuple):
+    """A job of the run: its log's name stands for it."""
+
+    name: str
+    rule: str
+    outputs: list[str]
+    command: str
+
+    @property
+    def log(self) -> str:
+        return f"logs/{RUN}/{self.name}.log"
+
+
+def jobs(folder: Path) -> list[Job]:
+    """All jobs in an order in which they can run, with the shell commands that Snakemake would start."""
+    done = snakemake(folder, *TARGET, "--dry-run", "--forceall", "--printshellcmds", "--quiet", "host")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(
+        r"^(?:local)?rule (\w+):\n((?:    .*\n)+)Shell command: (.*)$", done.stdout + done.stderr, re.MULTILINE
+    )
+    made = []
+    for rule, block, command in found:
+        outputs, log = (re.search(rf"    {key}: (.*)", block)[1] for key in ("output", "log"))
+        name = log.removeprefix(f"logs/{RUN}/").removesuffix(".log")
+        made.append(Job(name, rule, outputs.split(", "), command))
+    # A dry run lists a target after what it needs, but not always its other needs: by depth of the pipeline instead.
+    return sorted(made, key=lambda job: ORDER.index(job.rule))
+
+
+def leftovers(job: Job) -> list[str]:
+    """What a job writes beside its declared outputs: model folders, and what it resumes from."""
+    folders = [str(Path(output).parent) for output in job.outputs if output.endswith("manifest.json")]
+    found = [path for folder in folders for path in (folder, f"{folder}.work", f"{folder}.partial")]
+    if job.rule == "generate":
+        found.append(f"data/{RUN}/round1/journal/{Path(job.name).name}.jsonl")
+    if job.rule == "evaluate":
+        found.append(f"data/{RUN}/eval/{Path(job.name).name}.journal")
+    return found
+
+
+def written(job: Job, folder: Path) -> int:
+    """Bytes of all that the job writes, its log too."""
+    paths = [folder / name for name in [*job.outputs, *leftovers(job), job.log]]
+    total = 0
+    for path in paths:
+        with suppress(OSError):  # files come and go
+            for file in path.rglob("*") if path.is_dir() else [path]:
+                total += file.stat().st_size
+    return total
+
+
+def remove(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def start(job: Job, folder: Path, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start the job's shell as Snakemake does, in a process group of its own, its declared outputs removed."""
+    remove(folder, *(name for name in [*job.outputs, job.log] if (folder / name).exists()))
+    return subprocess.Popen(
+        ["bash", "-c", f"set -euo pipefail; {job.command}"],
+        cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def results(folder: Path) -> dict[str, str]:
+    """What the run made, as SHA-256 by path: all that must not depend on what happened on the way.
+
+    Left out: records of time (usage, timing, logs), checkpoints to resume from, and the hidden temporary file that a kill
+    in the middle of a write leaves. Of manifests, training records and the report what was measured is left out.
+    """
+    found = {}
+    for top in ("data", "checkpoints", "results"):
+        for path in sorted((folder / top).rglob("*")):
+            name = path.relative_to(folder)
+            passed_over = any(part.startswith(".") or part.endswith((".work", "journal")) for part in name.parts)
+            if path.is_file() and not passed_over:
+                found[str(name)] = hashlib.sha256(_timeless(path)).hexdigest()
+    return found
+
+
+def _timeless(path: Path) -> bytes:
+    if path.name in ("manifest.json", "training.json", "eval_report.json"):
+        return json.dumps(_without_times(json.loads(path.read_text())), sort_keys=True).encode()
+    if path.name in ("eval_report.html", "eval_report.md"):
+        return b""  # drawn from the JSON, times and all
+    return path.read_bytes()
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_times(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _without_times(entry)
+        for key, entry in value.items()
+        if key not in ("seconds", "usage", "training", "provenance", "training.json", "fingerprint", "adapter")
+    }
+
+
+def torn(job: Job, folder: Path, expected: dict[str, str]) -> list[str]:
+    """Outputs of the job that are there but not as expected."""
+    found = results(folder)
+    return [name for name in job.outputs if name in found and found[name] != expected[name]]
+
+
+def journalled(folder: Path) -> Counter[str]:
+    """How often each trajectory stands in the run's journals, torn last lines left out."""
+    keys: Counter[str] = Counter()
+    for path in (folder / "data").rglob("*journal/*.jsonl"):
+        keys.update(json.loads(line)["key"] for line in path.read_bytes().splitlines(True) if line.endswith(b"\n"))
+    return keys
