@@ -68,7 +68,7 @@ rule benchmark_model:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=1,
+        gpu=min(1, GPUS),
     params:
         config=lambda wildcards: json.dumps(
             {
@@ -99,7 +99,7 @@ rule benchmark_adapter:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=1,
+        gpu=min(1, GPUS),
     params:
         config=part(lora=CONFIG["sft"]["lora"], seed=CONFIG["seed"]),
     shell:
@@ -165,7 +165,7 @@ rule benchmark_pairs:
             most=CONFIG["generate"]["max_new_tokens"],
         ),
     shell:
-        "python -m scripts.job --stage benchmark_pairs --usage {output.usage:q} --"
+        "python -m scripts.job --stage benchmark_pairs --lock {output.preferences:q} --usage {output.usage:q} --"
         " python -m scripts.benchmark_data --params {params.config:q} --model {input.model:q}"
         " --rollouts {input.rollouts:q} --preferences {output.preferences:q}"
         " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
@@ -195,7 +195,9 @@ rule benchmark_generate:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=lambda wildcards: TENSOR_PARALLEL if wildcards.mode == "tensor_parallel" else 1,
+        gpu=lambda wildcards: (
+            TENSOR_PARALLEL if wildcards.mode == "tensor_parallel" else min(1, GPUS)
+        ),
     params:
         config=part(
             generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},

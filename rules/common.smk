@@ -34,6 +34,8 @@ except UserError as error:
 
 RUN = CONFIG["run"]
 NODE_GPUS = 8
+# Without GPUs jobs ask for none themselves: Snakemake would lower what they ask for, but not on a cluster's node.
+ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
 SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
 NUMBERS = OWN.numbers
 ROUNDS = OWN.models[1:]
@@ -97,7 +99,7 @@ def training_gpus(stage, section):
 
     def gpus(wildcards):
         wanted = recipe_of(stage, wildcards)[0].config[section]["gpus"]
-        return min(max(GPUS, 1), NODE_GPUS) if wanted == "auto" else wanted
+        return min(NODE_GPUS if wanted == "auto" else wanted, GPUS)
 
     return gpus
 

@@ -22,7 +22,7 @@ rule evaluate:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=CONFIG["engine"]["vllm"]["tensor_parallel_size"],
+        gpu=ENGINE_GPUS,
     params:
         config=reads("evaluate"),
         journal="data/{run}/eval/{model}.journal",

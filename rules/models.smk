@@ -80,7 +80,7 @@ rule merge_lora:
         ENV
     threads: threads_for(gpu=8, cpu=2)
     resources:
-        gpu=0 if CONFIG["merge"]["device"] == "cpu" else 1,
+        gpu=0 if CONFIG["merge"]["device"] == "cpu" else min(1, GPUS),
     params:
         config=reads("merge_lora"),
     shell:

@@ -26,7 +26,8 @@ rule build_preferences:
     params:
         config=reads("build_preferences"),
     shell:
-        "python -m scripts.job --stage build_preferences --usage {output.usage:q} --"
+        "python -m scripts.job --stage build_preferences --lock {output.preferences:q}"
+        " --usage {output.usage:q} --"
         " python -m scripts.build_preferences --params {params.config:q}"
         " --rollouts {input.rollouts:q} --output {output.preferences:q}"
         " --summary {output.summary:q} 2>&1 | tee -i {log:q}"

@@ -31,7 +31,7 @@ rule fetch_questions:
     params:
         config=part(**CONFIG["questions"]),
     shell:
-        "python -m scripts.job --stage fetch_questions --usage {output.usage:q} --"
+        "python -m scripts.job --stage fetch_questions --lock {output.train:q} --usage {output.usage:q} --"
         " python -m scripts.fetch_questions --params {params.config:q}"
         " --train {output.train:q} --heldout {output.heldout:q} --eval {output.eval:q}"
         " --summary {output.summary:q} 2>&1 | tee -i {log:q}"

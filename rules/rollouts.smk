@@ -18,11 +18,13 @@ rule generate:
         "logs/{run}/round{round}/generate/{shard}.log",
     benchmark:
         "benchmarks/{run}/round{round}/generate/{shard}.tsv"
+    # Evaluations can wait; the round cannot go on without this.
+    priority: 5
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=CONFIG["engine"]["vllm"]["tensor_parallel_size"],
+        gpu=ENGINE_GPUS,
     params:
         config=reads("generate"),
         journal="data/{run}/round{round}/journal",
@@ -49,12 +51,11 @@ rule score_rollouts:
         "benchmarks/{run}/round{round}/score_rollouts.tsv"
     conda:
         ENV
-    threads: 2
     params:
         config=reads("score_rollouts"),
         completions=lambda wildcards: completions(wildcards, short=True),
     shell:
-        "python -m scripts.job --stage score_rollouts --usage {output.usage:q} --"
+        "python -m scripts.job --stage score_rollouts --lock {output.rollouts:q} --usage {output.usage:q} --"
         " python -m scripts.score_rollouts --params {params.config:q}"
         " --completions {params.completions:q} --questions {input.questions:q}"
         " --output {output.rollouts:q} 2>&1 | tee -i {log:q}"
@@ -77,6 +78,6 @@ rule check_rollouts:
     params:
         config=reads("check_rollouts"),
     shell:
-        "python -m scripts.job --stage check_rollouts --usage {output.usage:q} --"
+        "python -m scripts.job --stage check_rollouts --lock {output.check:q} --usage {output.usage:q} --"
         " python -m scripts.check_rollouts --params {params.config:q}"
         " --rollouts {input.rollouts:q} --output {output.check:q} 2>&1 | tee -i {log:q}"

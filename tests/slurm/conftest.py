@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -33,7 +34,8 @@ SlurmdPort={slurmd_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/munge.socket
+# jobs that were put back into the queue wait for as long as a credential is valid
+AuthInfo=socket={folder}/munge/munge.socket,cred_expire=5
 CredType=cred/munge
 CryptoType=crypto/munge
 StateSaveLocation={folder}/state
@@ -66,8 +68,12 @@ SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
 NodeName=gpu01 NodeHostname={host} NodeAddr=127.0.0.1 CPUs=64 Sockets=2 CoresPerSocket=32 ThreadsPerCore=1 \
 RealMemory=2048000 Gres=gpu:h100:8 State=UNKNOWN
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=gpu Nodes=gpu01 Default=YES MaxTime=7-0 State=UP
 PartitionName=cpu Nodes=gpu01 MaxTime=7-0 State=UP
+# takes the GPUs of jobs in the others
+PartitionName=urgent Nodes=gpu01 PriorityTier=2 MaxTime=7-0 State=UP
 """
 GRES_CONF = """
 AutoDetect=off
@@ -75,9 +81,64 @@ NodeName=gpu01 Name=gpu Type=h100 File={folder}/dev/nvidia[0-7]
 """
 
 
+class Cluster:
+    """The daemons of one machine, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *command: str) -> None:
+        # Jobs inherit slurmd's environment in part: the tests' Python first.
+        env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        with open(self.folder / f"{command[0]}.out", "ab") as out:
+            self.daemons[command[0]] = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=env,
+                preexec_fn=die_with_parent,
+            )
+
+    def wait_for(self, true: Callable[[], bool]) -> None:
+        end = time.monotonic() + 300
+        while not true():
+            if time.monotonic() > end or any(daemon.poll() is not None for daemon in self.daemons.values()):
+                tails = {path.name: path.read_text(errors="replace")[-1500:] for path in self.folder.glob("*.out")}
+                pytest.fail(f"SLURM does not do what was waited for: {tails}")
+            time.sleep(0.3)
+
+    def wait_until_idle(self) -> None:
+        self.wait_for(lambda: _output("sinfo", "-h", "-p", "gpu", "-o", "%T").startswith("idle"))
+
+    def start_node(self, *options: str) -> None:
+        self.start("slurmd", "-D", "-N", "gpu01", *options)
+
+    def reboot_node(self) -> None:
+        """Kill all processes of the node's jobs and its daemon at once, then start that as a reboot does."""
+        jobs = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "slurmstepd"]
+        jobs += [child for process in jobs for child in process.children(recursive=True)]
+        self.daemons["slurmd"].kill()
+        for process in jobs:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.daemons["slurmd"].wait()
+        self.start_node("-b")
+
+    def stop(self) -> None:
+        for daemon in reversed(self.daemons.values()):
+            daemon.terminate()
+            try:
+                daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Path]:
-    """Start munged, slurmctld and slurmd; yields their folder once the node is idle."""
+def cluster() -> Iterator[Cluster]:
+    """munged, slurmctld and slurmd, with an idle node."""
     missing = [name for name in TOOLS if not shutil.which(name)]
     if missing:
         pytest.skip(f"SLURM is not installed (no {missing[0]}): apt-get install slurmctld slurmd slurm-client munge")
@@ -91,7 +152,7 @@ def cluster() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     folder.chmod(0o755)  # munge clients must reach the socket
     (folder / "owner").write_text(str(os.getpid()))
-    daemons: list[subprocess.Popen[bytes]] = []
+    cluster = Cluster(folder)
     linked: list[Path] = []
     try:
         _render(folder)
@@ -107,23 +168,16 @@ def cluster() -> Iterator[Path]:
             "log-file": "log",
             "seed-file": "seed",
         }
-        command = ["munged", "--foreground", *(f"--{key}={munge / name}" for key, name in options.items())]
-        daemons.append(_start(folder, command))
-        _wait_for(folder, daemons, lambda: (munge / "munge.socket").exists())
-        daemons.append(_start(folder, ["slurmctld", "-D"]))
-        daemons.append(_start(folder, ["slurmd", "-D", "-N", "gpu01"]))
-        _wait_for(folder, daemons, lambda: _output("sinfo", "-h", "-p", "gpu", "-o", "%T").startswith("idle"))
-        yield folder
+        cluster.start("munged", "--foreground", *(f"--{key}={munge / name}" for key, name in options.items()))
+        cluster.wait_for(lambda: (munge / "munge.socket").exists())
+        cluster.start("slurmctld", "-D")
+        cluster.start_node()
+        cluster.wait_until_idle()
+        yield cluster
         subprocess.run(["scancel", "--partition=gpu,cpu"], check=False, timeout=60)
-        _wait_for(folder, daemons, lambda: not _output("squeue", "-h"))
+        cluster.wait_for(lambda: not _output("squeue", "-h"))
     finally:
-        for daemon in reversed(daemons):
-            daemon.terminate()
-            try:
-                daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
+        cluster.stop()
         for link in linked:
             link.unlink()
         shutil.rmtree(folder, ignore_errors=True)
@@ -158,24 +212,5 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _start(folder: Path, command: list[str]) -> "subprocess.Popen[bytes]":
-    # Jobs inherit slurmd's environment in part: the tests' Python first.
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with open(folder / f"{command[0]}.out", "wb") as out:
-        return subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, preexec_fn=die_with_parent
-        )
-
-
 def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
-
-
-def _wait_for(folder: Path, daemons: "list[subprocess.Popen[bytes]]", true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 90
-    while not true():
-        ended = [daemon for daemon in daemons if daemon.poll() is not None]
-        if ended or time.monotonic() > end:
-            tails = {path.name: path.read_text(errors="replace")[-1500:] for path in folder.glob("*.out")}
-            pytest.fail(f"SLURM did not start: {tails}")
-        time.sleep(0.3)

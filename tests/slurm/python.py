@@ -4,7 +4,8 @@ The cluster's GPUs are pretended, so a stage must not use CUDA: it is the real o
 are given more CPUs than the machine has). Everything else, the job wrapper with its GPU lease too, runs unchanged.
 
 events.txt   a line a stage when it starts and when it has ended well: output, event, SLURM job, CUDA_VISIBLE_DEVICES
-hold.txt     outputs, one a line, whose stage stops after its 5th trajectory until the line is gone; first start only
+hold.txt     outputs, one a line, whose stage stops after it made 5 trajectories until the line is gone; as many of its
+             starts as there are lines
 """
 
 import os
@@ -21,20 +22,20 @@ def main(module: str, arguments: list[str]) -> None:
     from scripts import journal
 
     name = arguments[arguments.index("--output") + 1] if "--output" in arguments else module
-    first = not EVENTS.exists() or f"{name} start" not in EVENTS.read_text()
+    starts = EVENTS.read_text().count(f"{name} start ") if EVENTS.exists() else 0
     append, journalled = journal.Writer.append, 0
 
     def append_and_hold(self: journal.Writer, record: dict) -> None:
         nonlocal journalled
         append(self, record)
         journalled += 1
-        if first and journalled == 5:
+        if journalled == 5:
             self.sync()
             note(name, "held")
-            while HOLD.exists() and name in HOLD.read_text().splitlines():
+            while holds(name):
                 time.sleep(0.2)
 
-    if HOLD.exists() and name in HOLD.read_text().splitlines():
+    if holds(name) > starts:
         journal.Writer.append = append_and_hold
     if "--gpus" in arguments:
         arguments[arguments.index("--gpus") + 1] = "0"
@@ -43,6 +44,10 @@ def main(module: str, arguments: list[str]) -> None:
     note(name, "start")
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     note(name, "end")
+
+
+def holds(name: str) -> int:
+    return HOLD.read_text().splitlines().count(name) if HOLD.exists() else 0
 
 
 def note(name: str, event: str) -> None:

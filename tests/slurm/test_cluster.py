@@ -4,7 +4,6 @@ late and over-large jobs, and what each signal to Snakemake leaves behind.
 The demo is made small. Its GPUs are pretended, see python.py; nothing else is replaced.
 """
 
-import copy
 import functools
 import os
 import re
@@ -20,23 +19,26 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from helpers import clone_to
+from helpers import ROOT, clone_to
 
-from scripts.records import read_json, read_jsonl
+from scripts.records import read_json, read_jsonl, write_jsonl
 
 pytestmark = pytest.mark.slurm
+# Questions so easy that a model made in seconds is sometimes right.
 SMALL: dict[str, Any] = {
-    "questions": {"train": {"n": 400}, "eval": {"n": 40}},
-    "base_model": {"tiny": {"steps": 40}},
-    "sft": {"n_examples": 200},
-    "generate": {"n_samples": 32, "skip": 200, "shards": 8},
-    "pairs": {"coherence_share": 1.0},  # so small a model is seldom right
+    "questions": {
+        "train": {"source": "file", "path": "train_questions.jsonl", "n": None},
+        "eval": {"source": "file", "path": "eval_questions.jsonl", "n": None},
+    },
+    "base_model": {"tiny": {"steps": 80}},
+    "sft": {"n_examples": 160, "epochs": 3, "learning_rate": 0.003},
+    "generate": {"n_samples": 32, "skip": 160, "shards": 8},
     "evaluate": {"k": 2},
     "report": {"n_boot": 500},
 }
 ATTEMPTS = 2
 SHARDS = [f"data/demo/round1/completions/{shard}-of-8.jsonl" for shard in range(8)]
-CANCELLED, LATE, LARGE = SHARDS[3], "data/demo/eval/base.jsonl", "checkpoints/demo/base/manifest.json"
+CANCELLED, LATE, LARGE = SHARDS[3], "data/demo/eval/sft.jsonl", "checkpoints/demo/base/manifest.json"
 REPORT = "results/demo/eval_report.json"
 # What the signals hit, and what has to be made again for it.
 RUNNING = SHARDS[:2]
@@ -54,6 +56,7 @@ class Clone:
     """A clone of the repository with its profile filled in, and the runs of Snakemake in it."""
 
     def __init__(self, folder: Path) -> None:
+        """`folder` has the parts of the repository already (`new_clone`)."""
         self.folder, self.count = folder, 0
         self.process: subprocess.Popen[bytes] | None = None
         self.profile = folder / "profiles/slurm/config.v9+.yaml"
@@ -66,26 +69,27 @@ class Clone:
             "retries": ATTEMPTS - 1,
         }
         self.profile.write_text(yaml.safe_dump(profile))
-        (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
         python = folder / "bin/python"
         python.parent.mkdir()
         python.write_text(f"#!{sys.executable}\n" + (Path(__file__).parent / "python.py").read_text())
         python.chmod(0o755)
 
-    def start(self, *options: str) -> "subprocess.Popen[bytes]":
-        self.count += 1
-        env = os.environ | {
-            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+    def env(self) -> dict[str, str]:
+        return os.environ | {
+            "PATH": f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "REGIME_W_FAKE_GPUS": "8",
             "REGIME_W_LEASE_DIR": str(self.folder / "leases"),
         }
+
+    def start(self, *options: str) -> "subprocess.Popen[bytes]":
+        self.count += 1
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", *options]
         command += ["--configfile", "small.yaml"]
         # A test run in the background may have SIGINT ignored, and its children with it.
         heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         with open(self.output, "wb") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env=env, preexec_fn=heed, cwd=self.folder
+                command, stdout=out, stderr=subprocess.STDOUT, env=self.env(), preexec_fn=heed, cwd=self.folder
             )
         return self.process
 
@@ -120,12 +124,21 @@ class Clone:
             rows.append(Event(name, event, float(at), job, frozenset(gpus[0].split(",")) if gpus else frozenset()))
         return [row for row in rows if row.what == what and output in (None, row.output)]
 
-    def queued(self, run: int | None = None) -> list[str]:
-        """Ids of the jobs in SLURM's queue, of all runs of Snakemake or one, found as docs/slurm.md says."""
-        outputs = self.folder.glob(f"snakemake{run or '*'}.out")
-        said = "".join(path.read_text(errors="replace") for path in outputs)
-        names = ",".join(re.findall(r"SLURM run ID: (\S+)", said))
-        return _output("squeue", "--noheader", "--format=%i", f"--name={names}").split() if names else []
+    def queued(self) -> list[str]:
+        """Ids of the jobs in SLURM's queue, found as docs/slurm.md says."""
+        return re.findall(r"^ *(\d+) ", self.documented("names=$(", "squeue --name"), re.MULTILINE)
+
+    def documented(self, *commands: str) -> str:
+        """Output of the commands of docs/slurm.md that begin so, of the small demo instead of its example."""
+        lines = [line.strip() for line in (ROOT / "docs/slurm.md").read_text().splitlines() if line.startswith("    ")]
+        script = ["set -eu -o pipefail"]
+        for begin in commands:
+            (line,) = [line for line in lines if line.startswith(begin)]
+            script.append(line.replace("configs/abel.yaml", "small.yaml").replace("abel", "demo"))
+        command = ["bash", "-c", "\n".join(script)]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.env(), capture_output=True, text=True, check=True
+        ).stdout
 
     def kept(self, shard: str) -> tuple[int, int]:
         """Trajectories that the shard's last job took from the journal, and those that it made."""
@@ -135,21 +148,33 @@ class Clone:
         return int(found[1]), int(found[2])
 
 
+def new_clone(folder: Path) -> Path:
+    """The parts of the repository that a run needs, with the small demo's config and questions."""
+    clone_to(folder)
+    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    for name, count in (("train", 220), ("eval", 40)):
+        rows = []
+        for number in range(count):
+            a, b = 1 + number % 2, 1 + number // 2 % 2
+            question = f"Box {number} of {name} holds {a} red and {b} blue cups. How many cups?"
+            rows.append({"question": question, "answer": f"Step 1: {a} + {b} = {a + b}.\n#### {a + b}"})
+        write_jsonl(folder / f"{name}_questions.jsonl", rows)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def demo(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clone, "Future[list[int]]"]]:
+def demo(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clone, "Future[list[int]]"]]:
     """The demo going on beside the first tests: a run that cannot make pairs, and one with the mended config.
 
     Yields the clone and the future statuses of both.
     """
-    clone = Clone(clone_to(tmp_path_factory.mktemp("demo") / "clone"))
+    clone = Clone(new_clone(tmp_path_factory.mktemp("demo") / "clone"))
     profile = yaml.safe_load(clone.profile.read_text())
     profile["set-resources"]["base_model"]["mem_mb"] = "300 * attempt ** 3"
     profile["set-resources"]["evaluate"]["runtime"] = "attempt ** 4"
     clone.profile.write_text(yaml.safe_dump(profile))
-    small = copy.deepcopy(SMALL)
-    small["pairs"]["min_margin"] = 99.0
-    (clone.folder / "small.yaml").write_text(yaml.safe_dump(small))
-    clone.hold([CANCELLED, LATE])
+    (clone.folder / "small.yaml").write_text(yaml.safe_dump(SMALL | {"pairs": {"min_margin": 99.0}}))
+    clone.hold([*SHARDS, LATE])
 
     def both() -> list[int]:
         if (status := clone.finish("eval_report")) < 0:
@@ -163,11 +188,10 @@ def demo(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 
 
 @pytest.fixture(scope="module")
-def local(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
-    """The same demo on this machine without SLURM and GPUs, in a clone of its own, going on beside the first tests;
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Path]]:
+    """The same demo on this machine without SLURM and GPUs, in a clone of its own, going on beside the first test;
     yields a function that waits for it and returns the clone."""
-    folder = clone_to(tmp_path_factory.mktemp("local") / "clone")
-    (folder / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    folder = new_clone(tmp_path_factory.mktemp("local") / "clone")
     options = "--cores 2 --resources gpu=0 --configfile small.yaml -- eval_report"
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with open(folder / "out", "wb") as out:
@@ -185,7 +209,9 @@ def local(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
 
 
 @pytest.fixture
-def running(local: Callable[[], Path], tmp_path: Path) -> Iterator[tuple[Clone, "subprocess.Popen[bytes]"]]:
+def running(
+    cluster: Any, local: Callable[[], Path], tmp_path: Path
+) -> Iterator[tuple[Clone, "subprocess.Popen[bytes]"]]:
     """A clone of the finished local run in which two shards of rollouts are being made again, each held in the midst of
     its work; yields it and the controlling process."""
     clone = Clone(Path(shutil.copytree(local(), tmp_path / "clone", symlinks=True)))
@@ -203,22 +229,31 @@ def running(local: Callable[[], Path], tmp_path: Path) -> Iterator[tuple[Clone, 
         controller.wait()
 
 
-def test_a_running_shard_is_cancelled(demo: tuple[Clone, Any], local: Any) -> None:
-    """What becomes of it is seen at the end."""
+def test_eight_shards_run_at_once_each_on_its_own_gpu(demo: tuple[Clone, Any], local: Any) -> None:
+    """Then one of them is cancelled; what becomes of it is seen below."""
     clone, statuses = demo
-    _wait_for(lambda: clone.events("held", CANCELLED) or statuses.done())
-    (held,) = clone.events("held", CANCELLED)
-    subprocess.run(["scancel", held.job], check=True)
+    _wait_for(lambda: {event.output for event in clone.events("held")} >= set(SHARDS) or statuses.done())
+    held = {event.output: event for event in clone.events("held") if event.output in SHARDS}
+    assert [len(event.gpus) for event in held.values()] == [1] * 8
+    assert len(frozenset().union(*(event.gpus for event in held.values()))) == 8
+    assert not clone.events("end", CANCELLED)
+    subprocess.run(["scancel", held[CANCELLED].job], check=True)
+    clone.hold([LATE])
 
 
 def test_sigint_cancels_its_jobs(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
     clone, controller = running
     controller.send_signal(signal.SIGINT)
     assert controller.wait(timeout=120) != 0
+    # Snakemake forgets its jobs while it asks for their state: a signal at that moment cancels none.
+    if clone.queued():
+        clone.documented("names=$(", "scancel --name")
     _wait_for(lambda: not clone.queued())
     assert not clone.events("end")
     clone.release()
-    assert clone.finish(*RUNNING) == 0, clone.said
+    # The rest may as well be made without GPUs.
+    assert clone.finish(*RUNNING, "--resources", "gpu=0") == 0, clone.said
+    assert [len(event.gpus) for event in clone.events("start")] == [1, 1, 0, 0]
     _check_each_made_once(clone, local(), kept=5)
 
 
@@ -242,21 +277,23 @@ def test_after_sigkill_its_jobs_may_finish(running: tuple[Clone, Any], local: Ca
     assert "Directory cannot be locked" in clone.said
     clone.release()
     _wait_for(lambda: not clone.queued())
-    assert clone.finish("--unlock") == 0
+    clone.documented("snakemake --unlock")
     assert clone.finish(*RUNNING) == 0, clone.said
     assert "Nothing to be done" in clone.said
     assert len(clone.events("start")) == len(clone.events("end")) == 2
     _check_each_made_once(clone, local(), kept=0)
 
 
-def test_after_sigkill_its_jobs_may_be_cancelled(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
+def test_after_a_lost_terminal_its_jobs_may_be_cancelled(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
+    """SIGHUP ends Snakemake as SIGKILL does."""
     clone, controller = running
-    controller.kill()
+    controller.send_signal(signal.SIGHUP)
     controller.wait()
-    subprocess.run(["scancel", *clone.queued()], check=True)
+    assert len(clone.queued()) == 2
+    clone.documented("names=$(", "scancel --name")
     _wait_for(lambda: not clone.queued())
     clone.release()
-    assert clone.finish("--unlock") == 0
+    clone.documented("snakemake --unlock")
     assert clone.finish(*RUNNING) == 0, clone.said
     _check_each_made_once(clone, local(), kept=5)
 
@@ -265,14 +302,15 @@ def test_failed_and_retried_jobs(demo: tuple[Clone, "Future[list[int]]"]) -> Non
     clone, statuses = demo
     assert statuses.result(timeout=1800) == [1, 0], clone.said
     said = (clone.folder / "snakemake1.out").read_text(errors="replace")
-    starts = clone.events("start")
 
-    # The failing job was tried again and is reported with its own log; jobs that do not need it went on.
-    failed = clone.events("start", "data/demo/round1/preferences.jsonl")
-    assert len(failed) == ATTEMPTS + 1  # once with the mended config
+    # The failing job was tried again and is reported with its own log; jobs that do not need it went on, so that with the
+    # mended config only what needs it was left to do.
+    assert len(clone.events("start", "data/demo/round1/preferences.jsonl")) == ATTEMPTS + 1
     assert "error: no preference pair from 32 questions" in said
     assert "logs/demo/round1/build_preferences.log" in said
-    assert {"data/demo/eval/sft.jsonl", LATE} <= {event.output for event in starts if event.job < failed[-1].job}
+    second = (clone.folder / "snakemake2.out").read_text(errors="replace")
+    left = ["build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"]
+    assert list(dict.fromkeys(re.findall(r"^(?:local)?rule (\w+):", second, re.MULTILINE))) == left
 
     # The cancelled job and the late one were tried again with more memory and time, and went on from their journals.
     assert "SLURM status is: 'CANCELLED'" in said
@@ -280,7 +318,7 @@ def test_failed_and_retried_jobs(demo: tuple[Clone, "Future[list[int]]"]) -> Non
     assert [_asked(event.job) for event in clone.events("start", CANCELLED)] == [(64000, 240), (128000, 480)]
     assert [_asked(event.job)[1] for event in clone.events("start", LATE)] == [1, 16]
     assert clone.kept(CANCELLED)[0] == 5
-    assert "5 kept from the journal" in (clone.folder / "logs/demo/evaluate/base.log").read_text()
+    assert "5 kept from the journal" in (clone.folder / "logs/demo/evaluate/sft.log").read_text()
 
     # So was the job that took too much memory.
     jobs = re.findall(r"Job \d+ has been submitted with SLURM jobid (\d+) \(log: \S*rule_base_model/", said)
@@ -289,21 +327,16 @@ def test_failed_and_retried_jobs(demo: tuple[Clone, "Future[list[int]]"]) -> Non
     assert "exceeded memory limit" in logs
 
 
-def test_jobs_have_their_own_gpus(demo: tuple[Clone, "Future[list[int]]"]) -> None:
+def test_a_job_for_all_gpus_is_alone(demo: tuple[Clone, "Future[list[int]]"]) -> None:
     clone, statuses = demo
     statuses.result(timeout=1800)
     # Every attempt is a SLURM job of its own.
-    starts = [event for event in clone.events("start") if event.output != REPORT]
+    starts = [event for event in clone.events("start") if event.job != "None"]  # the report is made here
     assert len({event.job for event in starts}) == len(starts)
     ends = {event.job: event for event in clone.events("end")}
     done = {event.output: event for event in starts if event.job in ends}
 
-    # Shards have a GPU each and were at work at once; training has all eight; CPU jobs have none.
-    shards = [done[shard] for shard in SHARDS if shard != CANCELLED]
-    assert [len(event.gpus) for event in [*shards, done[CANCELLED]]] == [1] * 8
-    assert max(event.time for event in shards) < min(ends[event.job].time for event in shards)
-    (cancelled, _) = clone.events("start", CANCELLED)
-    assert len(frozenset().union(*(event.gpus for event in shards), cancelled.gpus)) == 8
+    # Training has all eight GPUs; CPU jobs have none.
     for adapter in ("sft_lora", "round1/dpo_lora"):
         event = done[f"checkpoints/demo/{adapter}/manifest.json"]
         assert len(event.gpus) == 8
@@ -325,9 +358,8 @@ def test_the_report_is_that_of_a_local_run(demo: tuple[Clone, "Future[list[int]]
     clone, statuses = demo
     statuses.result(timeout=1800)
     here = local()
-    made = sorted(
-        path.relative_to(here) for path in (here / "data/demo").rglob("*.jsonl") if "journal" not in path.parts
-    )
+    made = [path.relative_to(here) for path in (here / "data/demo").rglob("*.jsonl")]
+    made = sorted(path for path in made if "journal" not in path.parent.name)
     assert len(made) == 3 + 8 + 2 + 3
     for name in made:
         assert (clone.folder / name).read_bytes() == (here / name).read_bytes(), name
@@ -349,7 +381,7 @@ def test_unlocked_too_early_second_copies_are_refused(running: tuple[Clone, Any]
     controller.kill()
     controller.wait()
     first = set(clone.queued())
-    assert clone.finish("--unlock") == 0
+    clone.documented("snakemake --unlock")
     second = clone.start(*RUNNING, "--retries", "0")
     _wait_for(lambda: len(clone.queued()) == 4, second)
     second.send_signal(signal.SIGSTOP)
@@ -371,6 +403,21 @@ def test_unlocked_too_early_second_copies_are_refused(running: tuple[Clone, Any]
     _check_each_made_once(clone, local())
 
 
+def test_jobs_go_on_after_preemption_and_a_node_failure(
+    running: tuple[Clone, Any], local: Callable[[], Path], cluster: Any
+) -> None:
+    clone, controller = running
+    clone.hold(RUNNING * 2)
+    _output("sbatch", "--partition=urgent", "--gpus=h100:8", "--mem=100", "--output=/dev/null", "--wrap=true")
+    _wait_for(lambda: len(clone.events("held")) == 4, controller)
+    cluster.reboot_node()
+    assert controller.wait(timeout=1800) == 0, clone.said
+    starts = clone.events("start")
+    assert len(starts) == 6
+    assert len({event.job for event in starts}) == 2  # SLURM put the same jobs back into its queue
+    _check_each_made_once(clone, local(), kept=10)
+
+
 def _check_each_made_once(clone: Clone, undisturbed: Path, kept: int | None = None) -> None:
     """The shards are what an undisturbed run makes, and no trajectory was generated twice."""
     for shard in RUNNING:
@@ -384,9 +431,11 @@ def _check_each_made_once(clone: Clone, undisturbed: Path, kept: int | None = No
 def _asked(job: str) -> tuple[int, int]:
     """Memory (MB) and time limit (minutes) of a job of less than a day."""
     shown = _output("scontrol", "show", "job", job)
-    memory, unit = re.search(r"MinMemoryNode=(\d+)([MG])", shown).groups()
-    hours, minutes, _ = re.search(r"TimeLimit=(\d+):(\d+):(\d+)", shown).groups()
-    return int(memory) * (1024 if unit == "G" else 1), 60 * int(hours) + int(minutes)
+    memory = re.search(r"MinMemoryNode=([\d.]+)([MG])", shown)
+    limit = re.search(r"TimeLimit=(\d+):(\d+):(\d+)", shown)
+    assert memory, shown
+    assert limit, shown
+    return round(float(memory[1]) * (1024 if memory[2] == "G" else 1)), 60 * int(limit[1]) + int(limit[2])
 
 
 def _wait_for(true: Callable[[], Any], process: Any = None) -> None:
