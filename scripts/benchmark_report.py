@@ -75,7 +75,7 @@ def main() -> None:
     measured = {record["mode"]: record for record in map(read_json, args.modes)}
     for mode, path in named_files(args.modes_usage, "--modes-usage").items():
         job = read_json(path)
-        measured[mode] |= {"job_seconds": job["seconds"], "peak_rss_mb": job["peak_rss_mb"]}
+        measured[mode] |= {"job_seconds": job["seconds"], "peak_memory_mb": job["peak_memory_mb"]}
     usage = {name: read_json(path) for name, path in named_files(args.usage, "--usage").items()}
     price = args.params["gpu_hour_usd"]
     modes = joined(measured)
@@ -117,7 +117,7 @@ def joined(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         if parts := whole.get("parts"):
             for key in ("made", "tokens", "requests", "gpu_count", "engines"):
                 whole[key] = sum(part[key] for part in parts)
-            for key in ("seconds", "start_seconds", "job_seconds", "peak_rss_mb"):
+            for key in ("seconds", "start_seconds", "job_seconds", "peak_memory_mb"):
                 whole[key] = max(part[key] for part in parts)
             used = [part["utilisation"] for part in parts if part["utilisation"] is not None]
             whole["utilisation"] = sum(used) / len(used) if used else None
@@ -181,7 +181,7 @@ def phases(usage: dict[str, dict[str, Any]], gpu_hour_usd: float) -> list[dict[s
                 "label": label,
                 "jobs": len(jobs),
                 "seconds": max(job["seconds"] for job in jobs),
-                "peak_rss_mb": max(job["peak_rss_mb"] for job in jobs),
+                "peak_memory_mb": max(job["peak_memory_mb"] for job in jobs),
                 "utilisation": sum(gpu["mean_utilisation"] for gpu in gpus) / len(gpus) if gpus else None,
                 "gpu_memory_mb": max((gpu["max_memory_mb"] for gpu in gpus), default=None),
                 "usd": sum(cost(job["gpu_seconds"], 1, gpu_hour_usd) for job in jobs),
@@ -364,7 +364,7 @@ def _generation(summary: dict[str, Any]) -> list[Block]:
                 ),
                 cell(duration(tail.get("seconds")), f"use {_percent(tail.get('utilisation'))}" if tail else ""),
                 cell(duration(tail.get("cost_seconds"))),
-                cell(duration(record["job_seconds"]), f"{record['peak_rss_mb'] / 1024:.1f} GiB host memory"),
+                cell(duration(record["job_seconds"]), f"{record['peak_memory_mb'] / 1024:.1f} GiB host memory"),
             ]
         )
     columns = ["mode", "trajectories", "tokens each", "engine start", "time", "tokens/s", "steady", "GPU use", "tail"]
@@ -394,7 +394,7 @@ def _phases(summary: dict[str, Any]) -> list[Block]:
         [
             cell(row["label"], f"{row['jobs']} jobs side by side" if row["jobs"] > 1 else ""),
             cell(duration(row["seconds"])),
-            cell(f"{row['peak_rss_mb'] / 1024:.1f} GiB"),
+            cell(f"{row['peak_memory_mb'] / 1024:.1f} GiB"),
             cell(_percent(row["utilisation"])),
             cell(NONE if row["gpu_memory_mb"] is None else f"{row['gpu_memory_mb'] / 1024:.1f} GiB"),
             cell(dollars(row["usd"])),

@@ -10,7 +10,7 @@ Two processes do that, the second a fork of the first that starts the stage. Eac
 so that whichever of them is killed, the other finds and ends all the rest, and holds GPUs and lock until then.
 
 USAGE.json, written only if the stage succeeds (times in seconds, memory in MiB):
-    {"stage": "generate", "seconds": 81.2, "cpu_seconds": 95.0, "peak_rss_mb": 5120,
+    {"stage": "generate", "seconds": 81.2, "cpu_seconds": 95.0, "peak_memory_mb": 5120,
      "gpus": [{"index": 0, "name": "NVIDIA H100 80GB HBM3", "mean_utilisation": 93.0, "max_memory_mb": 70321,
                "energy_wh": 12.1, "mean_power_w": 540.3}],
      "gpu_seconds": 81.2, "started": "2026-01-31T12:00:00+00:00", "host": "Linux-6.1-x86_64"}
@@ -220,7 +220,7 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
                 "stage": args.stage,
                 "seconds": round(seconds, 2),
                 "cpu_seconds": round(children.ru_utime + children.ru_stime, 2),
-                "peak_rss_mb": round(max(peak, children.ru_maxrss / unit)),
+                "peak_memory_mb": round(max(peak, children.ru_maxrss / unit)),
                 "gpus": sampler.summary(),
                 "gpu_seconds": round(seconds * len(gpus), 2),
                 "started": started.isoformat(timespec="seconds"),
@@ -247,8 +247,15 @@ def _wait(child: "subprocess.Popen[bytes]", received: list[int]) -> float:
             total = 0
             for process in _descendants():
                 with suppress(psutil.Error):
-                    total += process.memory_info().rss
+                    total += _memory(process)
             peak = max(peak, total / 2**20)
+
+
+def _memory(process: psutil.Process) -> int:
+    """Bytes, of pages shared by several processes (a model file, an engine's queue) this one's part, where Linux tells it."""
+    with suppress(psutil.AccessDenied, AttributeError):
+        return int(process.memory_full_info().pss)
+    return int(process.memory_info().rss)
 
 
 def _end_descendants(patience: float) -> None:

@@ -24,7 +24,7 @@ def measured(mode, made, tokens, seconds, gpus=1, **more):
     return {
         "mode": mode, "made": made, "requests": 4000, "tokens": tokens, "seconds": seconds, "gpu_count": gpus,
         "tokens_per_second": tokens / seconds, "tokens_mean": tokens / made, "start_seconds": 36.0, "engines": gpus,
-        "utilisation": 80.0, "steady": None, "tail": None, "job_seconds": seconds + 40, "peak_rss_mb": 1000.0, **more,
+        "utilisation": 80.0, "steady": None, "tail": None, "job_seconds": seconds + 40, "peak_memory_mb": 1000.0, **more,
     }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def inputs(folder: Path, text: str = "plain") -> dict[str, Any]:
         "stage": "generate",
         "seconds": 1800,
         "cpu_seconds": 360,
-        "peak_rss_mb": 512,
+        "peak_memory_mb": 512,
         "gpus": [gpu],
         "gpu_seconds": 1800,
     }

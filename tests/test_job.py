@@ -132,15 +132,21 @@ def test_usage_record(place: Path) -> None:
     once("--gpus", "2", "--usage", "use/u.json", code="sum(range(10**6)); bytearray(60 * 2**20)").check_returncode()
     usage = json.loads(Path("use/u.json").read_text())
     assert set(usage) == {
-        "stage", "seconds", "cpu_seconds", "peak_rss_mb", "gpus", "gpu_seconds", "started", "host"
+        "stage", "seconds", "cpu_seconds", "peak_memory_mb", "gpus", "gpu_seconds", "started", "host"
     }  # fmt: skip
     assert usage["stage"] == "test"
     assert usage["gpu_seconds"] == pytest.approx(2 * usage["seconds"], abs=0.02)
     assert usage["cpu_seconds"] > 0
-    assert usage["peak_rss_mb"] >= 60
+    assert usage["peak_memory_mb"] >= 60
     assert [row["index"] for row in usage["gpus"]] == [0, 1]
     assert platform.node() not in usage["host"]
     assert not list(Path("use").glob(".*"))
+
+
+def test_memory_that_processes_share_counts_once(place: Path) -> None:
+    code = "import os, time; held = bytearray(200 * 2**20); [os.fork() for _ in range(2)]; time.sleep(5)"
+    once("--usage", "u.json", code=code).check_returncode()
+    assert 200 <= json.loads(Path("u.json").read_text())["peak_memory_mb"] < 400
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

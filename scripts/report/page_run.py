@@ -67,7 +67,7 @@ def cost(summary: dict[str, Any]) -> Iterable[Block]:
 
 def _cost_row(name: str, row: dict[str, Any]) -> list[dict[str, str]]:
     """A stage or the total, which has no rates and peaks."""
-    used, gpu_memory, memory = (row.get(key) for key in ("gpu_utilisation", "gpu_memory_mb", "peak_rss_mb"))
+    used, gpu_memory, memory = (row.get(key) for key in ("gpu_utilisation", "gpu_memory_mb", "peak_memory_mb"))
     return [
         cell(name),
         cell(number(row["jobs"])),
