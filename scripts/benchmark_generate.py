@@ -29,7 +29,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from scripts.collect import Ask, collect, length_of
+from scripts.collect import Ask, Setup, collect, length_of
 from scripts.engines.interface import Completion, Request, choose, open_engine
 from scripts.engines.vllm import engines_per_gpu
 from scripts.errors import UserError, run
@@ -128,19 +128,18 @@ def main() -> None:
         vllm = params["engine"]["vllm"]
         engines = engines_per_gpu(vllm, model.folder, args.gpus)
         timeline = Timeline(len(asks), engines * vllm["max_num_seqs"])
-        collect(
-            asks,
+        setup = Setup(
             model=model,
             sampling=sampling(params),
             engine=params["engine"],
             gpus=args.gpus,
             seed=params["seed"],
-            journal_folder=args.work,
+            journal=args.work,
             name=args.mode,
             label="Collected",
             per_item=len(params["arms"]),
-            observe=timeline.observe,
         )
+        collect(asks, setup, timeline.observe)
         if not timeline.finished:
             shutil.rmtree(args.work)
             raise UserError(

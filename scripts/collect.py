@@ -33,6 +33,21 @@ class Ask:
     seed: int
 
 
+@dataclass(frozen=True)
+class Setup:
+    """Who answers a job's requests, how they are sampled, and where the answers are kept."""
+
+    model: HashedFolder
+    sampling: dict[str, Any]  # top_p, max_new_tokens and stop
+    engine: dict[str, Any]  # the config section
+    gpus: int
+    seed: int
+    journal: Path  # folder, which other jobs write to as well
+    name: str  # this job's file in it
+    label: str  # for the log
+    per_item: int  # completions of one question, for the log
+
+
 def seed_of(*parts: object) -> int:
     """A request's own seed: 31 bits of the SHA-256 of (base seed, question id, arm or sample, round)."""
     return int(fingerprint(list(parts))[:8], 16) & 0x7FFFFFFF
@@ -45,35 +60,21 @@ def length_of(key: str, lengths: dict[str, float], most: int) -> int:
     return min(most, max(1, round(math.exp(normal.inv_cdf(uniform)))))
 
 
-def collect(
-    asks: Sequence[Ask],
-    *,
-    model: HashedFolder,
-    sampling: dict[str, Any],
-    engine: dict[str, Any],
-    gpus: int,
-    seed: int,
-    journal_folder: Path,
-    name: str,
-    label: str,
-    per_item: int,
-    observe: Observer = lambda _: None,
-) -> list[Completion]:
+def collect(asks: Sequence[Ask], setup: Setup, observe: Observer = lambda _: None) -> list[Completion]:
     """Completions in the order of `asks`.
 
-    `sampling` holds top_p, max_new_tokens and stop; `engine` is the config section; `name` is this writer's journal
-    file; `per_item` completions make one question, for the log. `observe` is called with None once the engine is ready,
-    then with each completion made.
+    `observe` is called with None once the engine is ready, then with each completion made.
     """
-    engine_name, engine_version = choose(engine["name"], gpus)
-    identity = [model.fingerprint, sampling, engine_name, engine_version]
+    sampling, engine = setup.sampling, setup.engine
+    engine_name, engine_version = choose(engine["name"], setup.gpus)
+    identity = [setup.model.fingerprint, sampling, engine_name, engine_version]
     lengths = engine["random_lengths"]
     if lengths:
         identity.append(lengths)
     keys = [
         fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks
     ]
-    done = journal.load(journal_folder, keys, name)
+    done = journal.load(setup.journal, keys, setup.name)
     requests = list(
         {
             key: Request(
@@ -93,48 +94,35 @@ def collect(
         f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make"
     )
     if requests:
-        with model.suspected():
-            made = _generate(
-                requests, model, engine, engine_name, gpus, seed, journal_folder, name, label, per_item, observe
-            )
+        with setup.model.suspected():
+            made = _generate(requests, setup, engine_name, observe)
         if lost := [request.key for request in requests if request.key not in made]:
             raise UserError(
                 f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them"
             )
         done |= made
     else:
-        model.verify()
+        setup.model.verify()
     return [Completion(**{field: done[key][field] for field in Completion.__dataclass_fields__}) for key in keys]
 
 
-def _generate(
-    requests: list[Request],
-    model: HashedFolder,
-    engine: dict[str, Any],
-    engine_name: str,
-    gpus: int,
-    seed: int,
-    journal_folder: Path,
-    name: str,
-    label: str,
-    per_item: int,
-    observe: Observer,
-) -> dict[str, dict[str, Any]]:
+def _generate(requests: list[Request], setup: Setup, engine_name: str, observe: Observer) -> dict[str, dict[str, Any]]:
+    model, engine, gpus, label = setup.model, setup.engine, setup.gpus, setup.label
     longest = max(len(request.prompt_ids) + request.max_new_tokens for request in requests)
     start = time.monotonic()
     made: dict[str, dict[str, Any]] = {}
     print(f"Initializing {engine_name} engine ({gpus or 'no'} GPU) with {model.folder} ...", flush=True)
     with (
         _Watchdog(engine["stall_timeout"]) as watchdog,  # the first: engines also hang while they start or end
-        open_engine(engine_name, model.folder, engine, gpus, seed, longest) as opened,
-        journal.Writer(journal_folder, name) as writer,
+        open_engine(engine_name, model.folder, engine, gpus, setup.seed, longest) as opened,
+        journal.Writer(setup.journal, setup.name) as writer,
     ):
         model.verify()
         ready = time.monotonic() - start
         print(f"{engine_name} engine ready after {ready:.1f} s", flush=True)
         watchdog.feed()
         observe(None)
-        progress = Progress(len(requests), label, log_every=20 * per_item)
+        progress = Progress(len(requests), label, log_every=20 * setup.per_item)
         for completion in opened.generate(requests):
             made[completion.key] = asdict(completion)
             writer.append(made[completion.key])
@@ -144,7 +132,7 @@ def _generate(
         seconds = progress.close()
     tokens = sum(record["num_tokens"] for record in made.values())
     timing = {"engine": engine_name, "start_seconds": ready, "seconds": seconds, "made": len(made), "tokens": tokens}
-    write_json(journal_folder / f"{name}.timing.json", timing)
+    write_json(setup.journal / f"{setup.name}.timing.json", timing)
     print(
         f"{label}: {len(made)} trajectories, {tokens} tokens in {seconds:.1f} s = {tokens / max(seconds, 1e-9):,.0f} tokens/s; "
         f"engine start {ready:.1f} s",

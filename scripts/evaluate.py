@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from scripts.collect import Ask, collect, seed_of
+from scripts.collect import Ask, Setup, collect, seed_of
 from scripts.engines.interface import Completion
 from scripts.errors import UserError, run
 from scripts.models import trusted
@@ -50,18 +50,18 @@ def main() -> None:
     with model.suspected():
         tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
     asks, styles = make_asks(questions, params, tokenizer)
-    completions = collect(
-        asks,
+    setup = Setup(
         model=model,
         sampling={"top_p": settings["top_p"], "max_new_tokens": settings["max_new_tokens"], "stop": params["stop"]},
         engine=params["engine"],
         gpus=args.gpus,
         seed=params["seed"],
-        journal_folder=args.journal,
+        journal=args.journal,
         name=args.name,
         label=f"Evaluating {args.name}",
         per_item=1 + settings["k"],
     )
+    completions = collect(asks, setup)
     rows, width = [], 1 + settings["k"]
     for number, question in enumerate(questions):
         own = slice(number * width, (number + 1) * width)

@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from scripts.collect import Ask, collect, seed_of
+from scripts.collect import Ask, Setup, collect, seed_of
 from scripts.errors import UserError, run
 from scripts.models import trusted
 from scripts.records import HashedFolder, iter_jsonl, shard_of, write_jsonl
@@ -51,8 +51,7 @@ def main() -> None:
     with model.suspected():
         tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
     asks = make_asks(questions, params, args.round, tokenizer)
-    completions = collect(
-        asks,
+    setup = Setup(
         model=model,
         # A policy that was fine-tuned ends its answers itself: no stop texts, so no detokenisation in the engine.
         sampling={
@@ -63,11 +62,12 @@ def main() -> None:
         engine=params["engine"],
         gpus=args.gpus,
         seed=params["seed"],
-        journal_folder=args.journal,
+        journal=args.journal,
         name=args.shard,
         label="Collected",
         per_item=len(arms),
     )
+    completions = collect(asks, setup)
     rows = []
     for (question, arm), ask, completion in zip(
         ((q, a) for q in questions for a in arms), asks, completions, strict=True

@@ -58,21 +58,22 @@ def completions(journal: Path, made: Path, n: int = 20, version: str = "1", **se
     engine = Engine(made, **settings)
     collect.open_engine = engine.open  # type: ignore[assignment]
     collect.choose = lambda *_: (asked["engine"], version)  # type: ignore[assignment]
-    return collect.collect(
-        [
-            collect.Ask(f"{asked['prompt']} {number}", (1, number), asked["temperature"], asked["seed"] + number)
-            for number in range(n)
-        ],
+    asks = [
+        collect.Ask(f"{asked['prompt']} {number}", (1, number), asked["temperature"], asked["seed"] + number)
+        for number in range(n)
+    ]
+    setup = collect.Setup(
         model=model_of(journal.parent / asked["model"]),
         sampling=SAMPLING | {"max_new_tokens": asked["max_new_tokens"], "top_p": asked["top_p"]},
         engine=ENGINE,
         gpus=0,
         seed=0,
-        journal_folder=journal,
+        journal=journal,
         name="0-of-1",
         label="Collected",
         per_item=1,
     )
+    return collect.collect(asks, setup)
 
 
 def model_of(folder: Path) -> HashedFolder:
