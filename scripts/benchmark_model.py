@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
 
+from scripts import bpe_tokenizer
 from scripts.compute import threads
 from scripts.errors import run
 from scripts.models import ADAPTER_WEIGHTS, check_adapter, check_model, model_shapes
@@ -74,7 +75,6 @@ SHAPES: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 SPREAD = 0.02  # of the weights, as models are initialised
 SHARD_BYTES = 4e9
-BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 SYLLABLES = [c + v for c in "bcdfghjklmnprstvwz" for v in ("a", "e", "i", "o", "u")]
 MATMUL_SIZE, MATMUL_TIMES = 8192, 50
 
@@ -180,28 +180,11 @@ def noise(shape: Any, spread: float, generator: torch.Generator) -> torch.Tensor
 
 def train_tokenizer(vocab_size: int, text: str, seed: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE of exactly `vocab_size` tokens, made of random words and of `text`, the words of the prompts."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[BOS, EOS, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
     rng = random.Random(seed)
     words = [" " + "".join(rng.choices(SYLLABLES, k=rng.choice((2, 3, 4)))) for _ in range(vocab_size)]
     # A word that stands often becomes a token as a whole.
-    tokenizer.train_from_iterator(["".join(words), *[text] * 100], trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 0)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    texts = ["".join(words), *[text] * 100]
+    return bpe_tokenizer.train(texts, pre_tokenizers.ByteLevel(add_prefix_space=False), vocab_size)
 
 
 def matmul_tflops() -> float:

@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, pre_tokenizers
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from scripts import bpe_tokenizer
 from scripts.errors import UserError
 from scripts.progress import Progress
 from scripts.records import fingerprint, private_folder
 from scripts.synthetic_questions import pretraining_text
 
-BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 # Single digits, so that sums can be done place by place; words with the space before, punctuation with the space after.
 PIECES = r"\d| ?[A-Za-z]+|[^\sA-Za-z\d]+\s*|\s"
 TOKENIZER_DOCUMENTS = 3000
@@ -114,33 +114,14 @@ def build(folder: Path, params: dict[str, Any], seed: int, threads: int, work: P
 
 def train_tokenizer(vocab_size: int, seed: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE of about `vocab_size` tokens; a text gets one BOS in front, digits stay single."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+    splitting = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[BOS, EOS, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
     texts = ("".join(map("".join, document)) for document in pretraining_text(TOKENIZER_DOCUMENTS, seed))
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    return bpe_tokenizer.train(texts, splitting, vocab_size)
 
 
 def new_model(params: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
