@@ -217,9 +217,11 @@ def test_the_alarm_fires_once_when_the_chosen_log_probability_has_fallen(capsys)
 
     from scripts.training import Watch
 
-    watch = Watch("DPO", alarm_logps_drop=10.0)
+    watch, history = Watch("DPO", alarm_logps_drop=10.0), []
     for step, value in enumerate((-50.0, -45.0, -60.0, -60.1, -90.0)):
-        watch.on_log(None, SimpleNamespace(global_step=step, max_steps=4), None, {"loss": 1.0, "logps/chosen": value})
+        logs = {"loss": 1.0, "logps/chosen": value}
+        history.append(logs | {"step": step})  # as the Trainer does before it calls
+        watch.on_log(None, SimpleNamespace(global_step=step, max_steps=4, log_history=history), None, logs)
         assert bool(watch.alarm) is (step >= 3)  # more than 10 nats below the first
     assert "fell from -50.0 to -60.1 nats by step 3" in watch.alarm
     assert capsys.readouterr().out.count("ALARM") == 1
