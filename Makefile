@@ -27,7 +27,7 @@ eval_report: $(VENV)/.$(KIND)
 setup: $(VENV)/.$(KIND)
 
 test: $(VENV)/.dev
-	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not vllm and not slurm and not faults and not fuzz" $(PYTEST)
+	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not vllm and not slurm and not faults and not fuzz" $(PYTEST)
 
 test_faults test_fuzz: test_%: $(VENV)/.dev
 	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -m $* tests/$* $(PYTEST)
