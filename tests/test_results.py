@@ -3,7 +3,6 @@
 import gzip
 import json
 import lzma
-import re
 from itertools import groupby
 
 import pytest
