@@ -59,8 +59,6 @@ MinJobAge=3600
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5
 KillWait=5
-# a node that comes back without a job of more than these seconds has lost it; else it is asked again in half an hour
-BatchStartTimeout=1
 ReturnToService=2
 JobRequeue=0
 # a small machine pretends to be a GPU node

@@ -410,6 +410,8 @@ def test_jobs_go_on_after_preemption_and_a_node_failure(
     clone.hold(RUNNING * 2)
     _output("sbatch", "--partition=urgent", "--gpus=h100:8", "--mem=100", "--output=/dev/null", "--wrap=true")
     _wait_for(lambda: len(clone.events("held")) == 4, controller)
+    # SLURM sees that a node has lost a job when it comes back, if the job began over 15 s (MessageTimeout + 5) before.
+    _wait_for(lambda: time.time() - clone.events("start")[-1].time > 25, controller)
     cluster.reboot_node()
     assert controller.wait(timeout=1800) == 0, clone.said
     starts = clone.events("start")
