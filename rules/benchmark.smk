@@ -68,7 +68,7 @@ rule benchmark_model:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=min(1, GPUS),
+        gpu=ONE_GPU,
     params:
         config=lambda wildcards: json.dumps(
             {
@@ -99,7 +99,7 @@ rule benchmark_adapter:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=min(1, GPUS),
+        gpu=ONE_GPU,
     params:
         config=part(lora=CONFIG["sft"]["lora"], seed=CONFIG["seed"]),
     shell:
@@ -195,9 +195,7 @@ rule benchmark_generate:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=lambda wildcards: (
-            TENSOR_PARALLEL if wildcards.mode == "tensor_parallel" else min(1, GPUS)
-        ),
+        gpu=lambda wildcards: TENSOR_PARALLEL if wildcards.mode == "tensor_parallel" else ONE_GPU,
     params:
         config=part(
             generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},

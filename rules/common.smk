@@ -35,6 +35,7 @@ except UserError as error:
 RUN = CONFIG["run"]
 NODE_GPUS = 8
 # Without GPUs jobs ask for none themselves: Snakemake would lower what they ask for, but not on a cluster's node.
+ONE_GPU = min(1, GPUS)
 ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
 SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
 NUMBERS = OWN.numbers

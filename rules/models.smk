@@ -80,7 +80,7 @@ rule merge_lora:
         ENV
     threads: threads_for(gpu=8, cpu=2)
     resources:
-        gpu=0 if CONFIG["merge"]["device"] == "cpu" else min(1, GPUS),
+        gpu=0 if CONFIG["merge"]["device"] == "cpu" else ONE_GPU,
     params:
         config=reads("merge_lora"),
     shell:
