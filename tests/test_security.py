@@ -8,17 +8,15 @@ import pickle
 import re
 import stat
 import string
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from helpers import ROOT, clone_to, save_random_model, snakemake, stage
+from helpers import ROOT, clone_to, listening, save_random_model, snakemake, stage
 
 from scripts import gpu, journal
 from scripts.config import load
@@ -320,51 +318,24 @@ def test_values_of_a_config_are_words_not_commands(tmp_path: Path) -> None:
 # Secrets
 
 
-@pytest.fixture
-def hub() -> Iterator[tuple[str, list[str]]]:
-    """A hub on this machine that refuses everybody, and the tokens that it was shown."""
-    tokens: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            tokens.append(self.headers.get("Authorization", ""))
-            self.send_response(401)
-            self.end_headers()
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", tokens
-        server.shutdown()
-        thread.join()
-
-
 def files_with(folder: Path, secret: str) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
 
 
-def test_a_token_stands_in_no_log_report_or_manifest(
-    tmp_path: Path, hub: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a token in the environment: a hub that shows it is refused, stages that succeed, their records, the report."""
-    address, tokens = hub
     clone = clone_to(tmp_path / "clone")
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"):
         monkeypatch.setenv(name, CANARY)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "clone/hf"))
-    monkeypatch.setenv("HF_ENDPOINT", address)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     said = []
-    done = snakemake(
-        clone, "checkpoints/demo/base/manifest.json", "--config", 'base_model={"source": "hub", "hub_id": "a/private"}'
-    )
+    with listening(401) as (hub, asked):
+        monkeypatch.setenv("HF_ENDPOINT", hub)
+        private = 'base_model={"source": "hub", "hub_id": "a/private"}'
+        done = snakemake(clone, "checkpoints/demo/base/manifest.json", "--config", private)
     assert done.returncode != 0
-    assert f"Bearer {CANARY}" in tokens  # it is used
+    assert f"Bearer {CANARY}" in [authorization for _, authorization in asked]  # it is used
     said += [done.stdout, done.stderr]
     done = snakemake(clone, "data/demo/questions.json", "--show-failed-logs", "--printshellcmds")
     assert done.returncode == 0, done.stderr
@@ -460,10 +431,14 @@ def test_an_open_folder_is_closed_and_anothers_refused(tmp_path: Path, monkeypat
         private_folder(folder)
 
 
-def test_the_folder_of_leases_cannot_be_swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All users share it, so it is not private: lock files are never written or read, and only their maker removes them."""
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", "1")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_the_folder_of_leases_cannot_be_swapped(one_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All users share it, so it is not private: lock files are never written or read, and only their maker removes them."""
     folder = tmp_path / "leases"
     folder.mkdir()
     folder.chmod(0o777)
@@ -483,9 +458,9 @@ def test_the_folder_of_leases_cannot_be_swapped(tmp_path: Path, monkeypatch: pyt
     assert victim.read_text() == "mine"
 
 
-def test_a_link_in_place_of_the_shared_folder_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REGIME_W_FAKE_GPUS", "1")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def test_a_link_in_place_of_the_shared_folder_is_not_followed(
+    one_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("REGIME_W_LEASE_DIR", raising=False)
     target, shared = tmp_path / "target", tmp_path / "lock"
     target.mkdir()

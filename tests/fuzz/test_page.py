@@ -2,11 +2,9 @@
 
 import html
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from browser import dom, needs_chromium
 from fuzz.guard import quick
 from fuzz.hostile import BEACON, PAYLOADS
 from fuzz.test_texts import COUNTS, model_texts
+from helpers import listening
 from markdown_it import MarkdownIt
 from test_eval_report import PARAMS, inputs, out, save
 
@@ -22,6 +21,7 @@ from scripts.report.names import clean
 from scripts.report.render import fenced, markdown, render
 from scripts.report.summary import summarise
 
+Beacon = tuple[str, list[tuple[str, str]]]  # a server's address and what it was asked
 # Which payload comes first: figures show the beginning of a name.
 FIRST = [place for place, text in enumerate(PAYLOADS) if place == 0 or text.startswith(("\u202e", "\x1b", "%s"))]
 # Control characters but line feed and tab, and those that change the order or direction of what a reader sees.
@@ -73,32 +73,17 @@ def in_order(page: str, text: str) -> None:
 
 
 @pytest.fixture
-def beacon() -> Iterator[tuple[str, list[str]]]:
-    """Address of a server on this machine, and the paths that it was asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(404)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/", asked
-        server.shutdown()
-        thread.join()
+def beacon() -> Iterator[Beacon]:
+    with listening(404) as server:
+        yield server
 
 
-def runs(page: str, folder: Path, beacon: tuple[str, list[str]]) -> bool:
+def runs(page: str, folder: Path, beacon: Beacon) -> bool:
     """Whether anything of the page runs in Chromium or asks for a file, with its escaping alone to hold it."""
     path = folder / "page.html"
     address, asked = beacon
     asked.clear()
-    page = re.sub(r"<meta http-equiv=\"Content[^>]*>", "", page).replace(BEACON, address)
+    page = re.sub(r"<meta http-equiv=\"Content[^>]*>", "", page).replace(BEACON, f"{address}/")
     path.write_text(page, encoding="utf-8", errors="replace")
     found = dom(path)
     assert found.rstrip().endswith("</html>")
@@ -107,7 +92,7 @@ def runs(page: str, folder: Path, beacon: tuple[str, list[str]]) -> bool:
 
 
 @needs_chromium
-def test_the_payloads_do_run_where_nothing_is_escaped(tmp_path: Path, beacon: tuple[str, list[str]]) -> None:
+def test_the_payloads_do_run_where_nothing_is_escaped(tmp_path: Path, beacon: Beacon) -> None:
     """Else the other tests would show nothing."""
     running = [p for p in PAYLOADS if p.startswith(("<script", "<img", '"><img', "<svg", "<link", "<details", "</pre"))]
     assert len(running) > 6
@@ -117,7 +102,7 @@ def test_the_payloads_do_run_where_nothing_is_escaped(tmp_path: Path, beacon: tu
 
 @needs_chromium
 @pytest.mark.parametrize("count", COUNTS)
-def test_model_texts(count: int, tmp_path: Path, beacon: tuple[str, list[str]]) -> None:
+def test_model_texts(count: int, tmp_path: Path, beacon: Beacon) -> None:
     """Every text stands on the page as text."""
     made = [text.encode("utf-8", "replace").decode() for text in model_texts(count)]
     for text in made:
@@ -149,7 +134,7 @@ def test_model_texts(count: int, tmp_path: Path, beacon: tuple[str, list[str]]) 
 
 @needs_chromium
 @pytest.mark.parametrize("rotation", [FIRST[0], *(pytest.param(place, marks=pytest.mark.fuzz) for place in FIRST[1:])])
-def test_everything_from_outside(rotation: int, tmp_path: Path, beacon: tuple[str, list[str]]) -> None:
+def test_everything_from_outside(rotation: int, tmp_path: Path, beacon: Beacon) -> None:
     """Run, title, ids, arms, styles, paths, versions, hosts, GPUs, settings, alarms: payloads wherever a text can stand."""
     pages = []
     for text in (" ".join(PAYLOADS[rotation:] + PAYLOADS[:rotation]), "plain"):

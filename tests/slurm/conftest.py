@@ -109,9 +109,6 @@ class Cluster:
                 pytest.fail(f"SLURM does not do what was waited for: {tails}")
             time.sleep(0.3)
 
-    def wait_until_idle(self) -> None:
-        self.wait_for(lambda: _output("sinfo", "-h", "-p", "gpu", "-o", "%T").startswith("idle"))
-
     def start_node(self, *options: str) -> None:
         self.start("slurmd", "-D", "-N", "gpu01", *options)
 
@@ -172,7 +169,7 @@ def cluster() -> Iterator[Cluster]:
         cluster.wait_for(lambda: (munge / "munge.socket").exists())
         cluster.start("slurmctld", "-D")
         cluster.start_node()
-        cluster.wait_until_idle()
+        cluster.wait_for(lambda: _output("sinfo", "-h", "-p", "gpu", "-o", "%T").startswith("idle"))
         yield cluster
         subprocess.run(["scancel", "--partition=gpu,cpu"], check=False, timeout=60)
         cluster.wait_for(lambda: not _output("squeue", "-h"))
