@@ -27,15 +27,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
-from scripts.collect import Ask, Setup, collect, length_of
-from scripts.engines.interface import Completion, Request, choose, open_engine
+from scripts.collect import Ask, Setup, Started, collect, length_of, load_tokenizer, start_engine
+from scripts.engines.interface import Completion, Request
 from scripts.engines.vllm import engines_per_gpu
 from scripts.errors import UserError, run
-from scripts.generate import make_asks, select
+from scripts.generate import make_asks, rollout_setup, select
 from scripts.gpu import UsageSampler, visible_gpus
-from scripts.models import trusted
 from scripts.records import HashedFolder, fingerprint, read_json, write_json
 
 CALLS = {"one_at_a_time": "one trajectory", "one_question": "one question"}
@@ -121,32 +118,11 @@ def main() -> None:
 
     model = HashedFolder(args.model)
     questions = select(args.questions, params["generate"], shard or "0-of-1")
-    asks = make_asks(questions, params, 1, AutoTokenizer.from_pretrained(model.folder, **trusted({})))
-    if mode in CALLS:
-        found = measure_calls(mode, asks, params, model.folder, args.gpus)
-    else:
-        vllm = params["engine"]["vllm"]
-        engines = engines_per_gpu(vllm, model.folder, args.gpus)
-        timeline = Timeline(len(asks), engines * vllm["max_num_seqs"])
-        setup = Setup(
-            model=model,
-            sampling=sampling(params),
-            engine=params["engine"],
-            gpus=args.gpus,
-            seed=params["seed"],
-            journal=args.work,
-            name=args.mode,
-            label="Collected",
-            per_item=len(params["arms"]),
-        )
-        collect(asks, setup, timeline.observe)
-        if not timeline.finished:
-            shutil.rmtree(args.work)
-            raise UserError(
-                f"{args.work} held every trajectory, so none was left to time; it is emptied now: run again"
-            )
-        timeline.close()
-        found = timeline.summary() | read_json(args.work / f"{args.mode}.timing.json") | {"engines": engines}
+    setup = rollout_setup(model, params, args.gpus, args.work, args.mode)
+    with start_engine(setup) as started:
+        asks = make_asks(questions, params, 1, load_tokenizer(setup))
+        measure = measure_calls if mode in CALLS else measure_all
+        found = measure(asks, params, setup, started)
     found["compile_cache"] = None if found["engine"] != "vllm" else "cold" if cold else "warm"
     write_json(args.output, record(args.mode, asks, params, args.gpus, found))
     print(
@@ -175,32 +151,39 @@ def settings(params: dict[str, Any], mode: str, gpus: int) -> dict[str, Any]:
     return params | {"engine": engine | {"vllm": vllm}, "generate": generate}
 
 
-def sampling(params: dict[str, Any]) -> dict[str, Any]:
-    generate = params["generate"]
-    return {"top_p": generate["top_p"], "max_new_tokens": generate["max_new_tokens"], "stop": []}
+def measure_all(asks: Sequence[Ask], params: dict[str, Any], setup: Setup, started: Started) -> dict[str, Any]:
+    """Time all requests, handed over at once."""
+    vllm = params["engine"]["vllm"]
+    engines = engines_per_gpu(vllm, setup.model.folder, setup.gpus)
+    timeline = Timeline(len(asks), engines * vllm["max_num_seqs"])
+    collect(asks, setup, started, timeline.observe)
+    if not timeline.finished:
+        shutil.rmtree(setup.journal)
+        raise UserError(
+            f"{setup.journal} held every trajectory, so none was left to time; it is emptied now: run again"
+        )
+    timeline.close()
+    return timeline.summary() | read_json(setup.journal / f"{setup.name}.timing.json") | {"engines": engines}
 
 
-def measure_calls(mode: str, asks: Sequence[Ask], params: dict[str, Any], model: Path, gpus: int) -> dict[str, Any]:
+def measure_calls(asks: Sequence[Ask], params: dict[str, Any], setup: Setup, started: Started) -> dict[str, Any]:
     """Time a sample of calls, each waited for, after one call that is not counted."""
-    one_question = mode == "one_question"
+    one_question = setup.name == "one_question"
     size = len(params["arms"]) if one_question else 1
     sample = params["sizes"]["sample_questions"] * size if one_question else params["sizes"]["sample_trajectories"]
     # Spread over all requests: neighbours are of one question.
     starts = range(0, len(asks) - size + 1, max(size, len(asks) * size // sample // size * size))
     calls = [requests_of(asks[start : start + size], params) for start in starts][: sample // size]
-    name, _ = choose(params["engine"]["name"], gpus)
-    longest = max(len(r.prompt_ids) + r.max_new_tokens for call in calls for r in call)
     timeline = Timeline(sum(map(len, calls)), 1)
-    start = time.monotonic()
-    with open_engine(name, model, params["engine"], gpus, params["seed"], longest) as engine:
-        ready = time.monotonic() - start
-        list(engine.generate(requests_of(asks[-size:], params)))
-        timeline.observe(None)
-        for call in calls:
-            for completion in engine.generate(call):
-                timeline.observe(completion)
-        timeline.close()
-    apart = {"engine": name, "engines": 1, "start_seconds": ready, "steady": None, "tail": None}
+    started.engine.load(max(len(r.prompt_ids) + r.max_new_tokens for call in calls for r in call))
+    ready = time.monotonic() - started.at
+    list(started.engine.generate(requests_of(asks[-size:], params)))
+    timeline.observe(None)
+    for call in calls:
+        for completion in started.engine.generate(call):
+            timeline.observe(completion)
+    timeline.close()
+    apart = {"engine": started.name, "engines": 1, "start_seconds": ready, "steady": None, "tail": None}
     return timeline.summary() | apart
 
 

@@ -8,15 +8,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 from scripts import journal
-from scripts.engines.interface import Completion, Request, choose, open_engine
+from scripts.engines.interface import Completion, Engine, Request, choose, open_engine
 from scripts.errors import UserError
+from scripts.models import trusted
 from scripts.progress import Progress
 from scripts.records import HashedFolder, fingerprint, write_json
 
@@ -48,6 +50,17 @@ class Setup:
     per_item: int  # completions of one question, for the log
 
 
+@dataclass(frozen=True)
+class Started:
+    """An engine that was opened and not loaded yet."""
+
+    name: str
+    version: str
+    engine: Engine
+    watchdog: "_Watchdog"
+    at: float  # time.monotonic()
+
+
 def seed_of(*parts: object) -> int:
     """A request's own seed: 31 bits of the SHA-256 of (base seed, question id, arm or sample, round)."""
     return int(fingerprint(list(parts))[:8], 16) & 0x7FFFFFFF
@@ -60,15 +73,35 @@ def length_of(key: str, lengths: dict[str, float], most: int) -> int:
     return min(most, max(1, round(math.exp(normal.inv_cdf(uniform)))))
 
 
-def collect(asks: Sequence[Ask], setup: Setup, observe: Observer = lambda _: None) -> list[Completion]:
+@contextmanager
+def start_engine(setup: Setup) -> Iterator[Started]:
+    """Open the engine for `collect`; its processes import what they need while the caller makes its asks."""
+    name, version = choose(setup.engine["name"], setup.gpus)
+    at = time.monotonic()
+    with (
+        _Watchdog(setup.engine["stall_timeout"]) as watchdog,  # the first: engines also hang while they start or end
+        open_engine(name, setup.model.folder, setup.engine, setup.gpus, setup.seed) as engine,
+    ):
+        yield Started(name, version, engine, watchdog, at)
+
+
+def load_tokenizer(setup: Setup) -> Any:
+    """The model's tokenizer. Importing transformers takes seconds, best spent while an engine starts."""
+    from transformers import AutoTokenizer
+
+    with setup.model.suspected():
+        return AutoTokenizer.from_pretrained(setup.model.folder, **trusted(setup.engine))
+
+
+def collect(
+    asks: Sequence[Ask], setup: Setup, started: Started, observe: Observer = lambda _: None
+) -> list[Completion]:
     """Completions in the order of `asks`.
 
     `observe` is called with None once the engine is ready, then with each completion made.
     """
-    sampling, engine = setup.sampling, setup.engine
-    engine_name, engine_version = choose(engine["name"], setup.gpus)
-    identity = [setup.model.fingerprint, sampling, engine_name, engine_version]
-    lengths = engine["random_lengths"]
+    sampling, lengths = setup.sampling, setup.engine["random_lengths"]
+    identity = [setup.model.fingerprint, sampling, started.name, started.version]
     if lengths:
         identity.append(lengths)
     keys = [
@@ -95,7 +128,7 @@ def collect(asks: Sequence[Ask], setup: Setup, observe: Observer = lambda _: Non
     )
     if requests:
         with setup.model.suspected():
-            made = _generate(requests, setup, engine_name, observe)
+            made = _generate(requests, setup, started, observe)
         if lost := [request.key for request in requests if request.key not in made]:
             raise UserError(
                 f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them"
@@ -106,32 +139,27 @@ def collect(asks: Sequence[Ask], setup: Setup, observe: Observer = lambda _: Non
     return [Completion(**{field: done[key][field] for field in Completion.__dataclass_fields__}) for key in keys]
 
 
-def _generate(requests: list[Request], setup: Setup, engine_name: str, observe: Observer) -> dict[str, dict[str, Any]]:
-    model, engine, gpus, label = setup.model, setup.engine, setup.gpus, setup.label
-    longest = max(len(request.prompt_ids) + request.max_new_tokens for request in requests)
-    start = time.monotonic()
+def _generate(requests: list[Request], setup: Setup, started: Started, observe: Observer) -> dict[str, dict[str, Any]]:
+    label = setup.label
     made: dict[str, dict[str, Any]] = {}
-    print(f"Initializing {engine_name} engine ({gpus or 'no'} GPU) with {model.folder} ...", flush=True)
-    with (
-        _Watchdog(engine["stall_timeout"]) as watchdog,  # the first: engines also hang while they start or end
-        open_engine(engine_name, model.folder, engine, gpus, setup.seed, longest) as opened,
-        journal.Writer(setup.journal, setup.name) as writer,
-    ):
-        model.verify()
-        ready = time.monotonic() - start
-        print(f"{engine_name} engine ready after {ready:.1f} s", flush=True)
-        watchdog.feed()
+    print(f"Initializing {started.name} engine ({setup.gpus or 'no'} GPU) with {setup.model.folder} ...", flush=True)
+    with journal.Writer(setup.journal, setup.name) as writer:
+        started.engine.load(max(len(request.prompt_ids) + request.max_new_tokens for request in requests))
+        setup.model.verify()
+        ready = time.monotonic() - started.at
+        print(f"{started.name} engine ready after {ready:.1f} s", flush=True)
+        started.watchdog.feed()
         observe(None)
         progress = Progress(len(requests), label, log_every=20 * setup.per_item)
-        for completion in opened.generate(requests):
+        for completion in started.engine.generate(requests):
             made[completion.key] = asdict(completion)
             writer.append(made[completion.key])
             progress.update(1, completion.num_tokens)
             observe(completion)
-            watchdog.feed()
+            started.watchdog.feed()
         seconds = progress.close()
     tokens = sum(record["num_tokens"] for record in made.values())
-    timing = {"engine": engine_name, "start_seconds": ready, "seconds": seconds, "made": len(made), "tokens": tokens}
+    timing = {"engine": started.name, "start_seconds": ready, "seconds": seconds, "made": len(made), "tokens": tokens}
     write_json(setup.journal / f"{setup.name}.timing.json", timing)
     print(
         f"{label}: {len(made)} trajectories, {tokens} tokens in {seconds:.1f} s = {tokens / max(seconds, 1e-9):,.0f} tokens/s; "

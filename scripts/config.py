@@ -232,7 +232,7 @@ class Vllm(Section):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("bfloat16")
     enforce_eager: bool = Field(False, description="skip compilation and CUDA graphs: quick start, slow decoding")
     load_format: Literal["auto", "dummy"] = Field("auto", description="dummy takes random weights, for benchmarks")
-    in_flight: int = Field(8192, ge=1, description="requests handed to the engine at once")
+    in_flight: int = Field(2048, ge=1, description="requests handed to the engine at once")
     engines_per_gpu: Count | Literal["auto"] = Field(
         "auto", description="engines that share a GPU; auto: several for a model so small that the CPU is the bound"
     )

@@ -14,12 +14,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
-from scripts.collect import Ask, Setup, collect, seed_of
+from scripts.collect import Ask, Setup, collect, load_tokenizer, seed_of, start_engine
 from scripts.engines.interface import Completion
 from scripts.errors import UserError, run
-from scripts.models import trusted
 from scripts.records import HashedFolder, read_jsonl, write_jsonl
 from scripts.regime_w.answers import equal, extract
 from scripts.regime_w.prompts import encode_prompt, render
@@ -47,9 +44,6 @@ def main() -> None:
         if len(questions) < settings["n_questions"]:
             raise UserError(f"evaluate.n_questions is {settings['n_questions']}, {args.questions} has {len(questions)}")
         questions = questions[: settings["n_questions"]]
-    with model.suspected():
-        tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
-    asks, styles = make_asks(questions, params, tokenizer)
     setup = Setup(
         model=model,
         sampling={"top_p": settings["top_p"], "max_new_tokens": settings["max_new_tokens"], "stop": params["stop"]},
@@ -61,7 +55,9 @@ def main() -> None:
         label=f"Evaluating {args.name}",
         per_item=1 + settings["k"],
     )
-    completions = collect(asks, setup)
+    with start_engine(setup) as engine:
+        asks, styles = make_asks(questions, params, load_tokenizer(setup))
+        completions = collect(asks, setup, engine)
     rows, width = [], 1 + settings["k"]
     for number, question in enumerate(questions):
         own = slice(number * width, (number + 1) * width)

@@ -13,11 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
-from scripts.collect import Ask, Setup, collect, seed_of
+from scripts.collect import Ask, Setup, collect, load_tokenizer, seed_of, start_engine
 from scripts.errors import UserError, run
-from scripts.models import trusted
 from scripts.records import HashedFolder, iter_jsonl, shard_of, write_jsonl
 from scripts.regime_w.prompts import encode_prompt, render
 
@@ -48,26 +45,10 @@ def main() -> None:
     print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
     print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
 
-    with model.suspected():
-        tokenizer = AutoTokenizer.from_pretrained(model.folder, **trusted(params["engine"]))
-    asks = make_asks(questions, params, args.round, tokenizer)
-    setup = Setup(
-        model=model,
-        # A policy that was fine-tuned ends its answers itself: no stop texts, so no detokenisation in the engine.
-        sampling={
-            "top_p": params["generate"]["top_p"],
-            "max_new_tokens": params["generate"]["max_new_tokens"],
-            "stop": [],
-        },
-        engine=params["engine"],
-        gpus=args.gpus,
-        seed=params["seed"],
-        journal=args.journal,
-        name=args.shard,
-        label="Collected",
-        per_item=len(arms),
-    )
-    completions = collect(asks, setup)
+    setup = rollout_setup(model, params, args.gpus, args.journal, args.shard)
+    with start_engine(setup) as engine:
+        asks = make_asks(questions, params, args.round, load_tokenizer(setup))
+        completions = collect(asks, setup, engine)
     rows = []
     for (question, arm), ask, completion in zip(
         ((q, a) for q in questions for a in arms), asks, completions, strict=True
@@ -88,6 +69,22 @@ def main() -> None:
     write_jsonl(args.output, rows)
     print(f"\n{RULE}\nRollout collection complete!\nSaved Regime W rollouts to: {args.output}")
     print(f"Total rollouts: {len(questions)}\nTrajectories per rollout: {len(arms)}\n{RULE}")
+
+
+def rollout_setup(model: HashedFolder, params: dict[str, Any], gpus: int, journal: Path, name: str) -> Setup:
+    generate = params["generate"]
+    return Setup(
+        model=model,
+        # A policy that was fine-tuned ends its answers itself: no stop texts, so no detokenisation in the engine.
+        sampling={"top_p": generate["top_p"], "max_new_tokens": generate["max_new_tokens"], "stop": []},
+        engine=params["engine"],
+        gpus=gpus,
+        seed=params["seed"],
+        journal=journal,
+        name=name,
+        label="Collected",
+        per_item=len(params["arms"]),
+    )
 
 
 def select(path: Path, generate: dict[str, Any], shard: str) -> list[dict[str, Any]]:

@@ -51,7 +51,8 @@ def main() -> None:
     policy, manifest = load_manifest(args.policy)
     tokenizer = AutoTokenizer.from_pretrained(policy, **trusted(args.params))
     data = [tokens_of(tokenizer, row) for row in rows]
-    checked = preflight(tokenizer, data, rows, dpo["max_length"])
+    lengths = [len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in data]
+    checked = preflight(tokenizer, data, rows, lengths, dpo["max_length"])
     made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
     training.open_work(args.work, made_from)
     set_seed(seed)
@@ -69,7 +70,7 @@ def main() -> None:
         peft_config=training.lora_config(dpo["lora"]),
         callbacks=[watch],
     )
-    seconds = training.train(trainer, args.work)
+    seconds = training.train(trainer, args.work, lengths)
     tokens = int(
         sum(2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * dpo["epochs"]
     )
@@ -85,7 +86,11 @@ def tokens_of(tokenizer: Any, row: dict[str, Any]) -> dict[str, list[int]]:
 
 
 def preflight(
-    tokenizer: Any, data: list[dict[str, list[int]]], rows: list[dict[str, Any]], max_length: int | None
+    tokenizer: Any,
+    data: list[dict[str, list[int]]],
+    rows: list[dict[str, Any]],
+    lengths: list[int],
+    max_length: int | None,
 ) -> dict[str, Any]:
     """Check BOS, EOS and lengths of every pair and print the first; UserError at the first wrong one."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -99,7 +104,6 @@ def preflight(
                 raise UserError(f"{where}: {side[:-4]} has {pair[side].count(eos)} EOS tokens, one at its end expected")
         if pair["chosen_ids"] == pair["rejected_ids"]:
             raise UserError(f"{where}: chosen and rejected are the same text")
-    lengths = [len(p["prompt_ids"]) + max(len(p["chosen_ids"]), len(p["rejected_ids"])) for p in data]
     top = training.longest(lengths, max_length, "pairs")
     types: dict[str, int] = {}
     for row in rows:

@@ -107,7 +107,8 @@ def train(
     from scripts import training
 
     seed = args.params["seed"]
-    max_length = training.longest([len(row["input_ids"]) for row in data], settings["max_length"], f"{label} examples")
+    lengths = [len(row["input_ids"]) for row in data]
+    max_length = training.longest(lengths, settings["max_length"], f"{label} examples")
     training.open_work(args.work, made_from)
     set_seed(seed)
     watch = training.Watch(label)
@@ -125,8 +126,8 @@ def train(
         peft_config=training.lora_config(settings["lora"]),
         callbacks=[watch],
     )
-    seconds = training.train(trainer, args.work)
-    tokens = int(sum(len(row["input_ids"]) for row in data) * settings["epochs"])
+    seconds = training.train(trainer, args.work, lengths)
+    tokens = int(sum(lengths) * settings["epochs"])
     record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "alarm": watch.alarm}
     training.save_adapter(trainer, args.output, str(model), record, made_from)
 

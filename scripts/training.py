@@ -7,13 +7,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from peft import LoraConfig
+from peft.helpers import disable_input_dtype_casting
+from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
@@ -152,15 +155,52 @@ def alarm_in(history: list[dict[str, Any]], most: float) -> str | None:
     return None
 
 
-def train(trainer: Any, work: Path) -> float:
-    """Train, from the newest complete checkpoint in `work` where there is one; returns seconds."""
+class SortedSteps(Sampler[int]):
+    """The Trainer's own random order, sorted by length inside each optimiser step.
+
+    A step's micro-batches, over all GPUs, then hold sequences of like length and little padding; which examples a step
+    learns from stays the same. A step of one micro-batch is left as it is.
+
+    `lengths` in tokens, `step` in examples.
+    """
+
+    def __init__(self, lengths: Sequence[int], step: int, micro: int, seed: int) -> None:
+        self.lengths, self.step, self.micro = lengths, step, micro
+        self.random = SeedableRandomSampler(lengths, data_seed=seed)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(self.random)
+        for start in range(0, len(order), self.step):
+            indices = order[start : start + self.step]
+            if self.step > self.micro:
+                indices.sort(key=self.lengths.__getitem__, reverse=True)
+            yield from indices
+
+    def set_epoch(self, epoch: int) -> None:
+        self.random.set_epoch(epoch)
+
+
+def train(trainer: Any, work: Path, lengths: Sequence[int]) -> float:
+    """Train, from the newest complete checkpoint in `work` where there is one; returns seconds.
+
+    `lengths`: tokens of each example, of its longer side where it has two.
+    """
     start = time.monotonic()
     trainer.remove_callback(PrinterCallback)  # Watch prints what matters
+    args = trainer.args
+    step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    sampler = SortedSteps(lengths, step, args.per_device_train_batch_size, args.data_seed)
+    trainer._get_train_sampler = lambda *_: sampler
     checkpoint = newest_checkpoint(work)
     if checkpoint and is_main():
         print(f"Resuming from {checkpoint}", flush=True)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        # Autocast converts a LoRA layer's input itself; PEFT would copy it to float32 first, at every layer.
+        with disable_input_dtype_casting(trainer.model):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error, "per_device_batch_size (or set gradient_checkpointing: true)") from None
     return time.monotonic() - start

@@ -21,6 +21,7 @@ def requests(n, temperature=1.0, stop=(), max_new_tokens=12):
 
 def run(model, asked, **params):
     with open_transformers(model, PARAMS | params, gpus=0) as engine:
+        engine.load(64)
         return {c.key: c for c in engine.generate(asked)}
 
 

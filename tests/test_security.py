@@ -212,11 +212,12 @@ def test_a_models_code_runs_only_where_it_is_trusted(tmp_path: Path, monkeypatch
     merge(base, adapter, tmp_path / "merged", "cpu", trust)
     assert (tmp_path / "merged/modeling_own.py").is_file()
     params = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]
-    with open_engine("transformers", tmp_path / "merged", params | trust, 0, 0, 64) as engine:
+    with open_engine("transformers", tmp_path / "merged", params | trust, 0, 0) as engine:
+        engine.load(64)
         assert list(engine.generate([Request("k", (0, 5), 0.0, 1.0, 4, 0)]))
     mark.unlink()
-    with pytest.raises(ValueError, match="custom code"), open_engine("transformers", base, params, 0, 0, 64):
-        pass
+    with open_engine("transformers", base, params, 0, 0) as engine, pytest.raises(ValueError, match="custom code"):
+        engine.load(64)
     assert not mark.exists()
 
 
@@ -408,7 +409,7 @@ def test_caches_of_compiled_code_are_the_users_alone(
         monkeypatch.delenv(name)
     with (
         pytest.raises(UserError, match="tensor_parallel_size"),
-        open_vllm(tmp_path, {"tensor_parallel_size": 2}, 1, 0, 64),
+        open_vllm(tmp_path, {"tensor_parallel_size": 2}, 1, 0),
     ):
         pass
     assert mode(tmp_path / ".cache") == 0o700

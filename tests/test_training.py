@@ -1,13 +1,16 @@
 """SFT, merge and DPO as stages on a random model; and one token sequence in SFT, generation, DPO and evaluation."""
 
 import json
+import random
 import shutil
 
 import pytest
+from accelerate.data_loader import SeedableRandomSampler
 from helpers import save_random_model, stage
 
 from scripts import evaluate, generate, train_dpo, train_sft
 from scripts.records import load_manifest, read_json, write_jsonl, write_manifest
+from scripts.training import SortedSteps
 
 TEMPLATE = "Question:\n{question}\nAnswer:\nLet's think step by step.\n"
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
@@ -225,3 +228,21 @@ def test_the_alarm_fires_once_when_the_chosen_log_probability_has_fallen(capsys)
         assert bool(watch.alarm) is (step >= 3)  # more than 10 nats below the first
     assert "fell from -50.0 to -60.1 nats by step 3" in watch.alarm
     assert capsys.readouterr().out.count("ALARM") == 1
+
+
+def test_a_step_has_the_examples_of_the_random_order_sorted_by_length():
+    rng = random.Random(0)
+    lengths = [rng.randint(10, 400) for _ in range(100)]
+    for epoch in (0, 1):
+        usual = SeedableRandomSampler(lengths, data_seed=3)
+        sorted_steps = SortedSteps(lengths, step=16, micro=4, seed=3)
+        one_batch = SortedSteps(lengths, step=16, micro=16, seed=3)
+        for sampler in (usual, sorted_steps, one_batch):
+            sampler.set_epoch(epoch)
+        order, found = list(usual), list(sorted_steps)
+        assert list(one_batch) == order
+        assert found != order
+        for start in range(0, 100, 16):
+            assert sorted(found[start : start + 16]) == sorted(order[start : start + 16])
+            step = [lengths[index] for index in found[start : start + 16]]
+            assert step == sorted(step, reverse=True)

@@ -42,7 +42,8 @@ def engine(model):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        with open_vllm(model, PARAMS, gpus=0, seed=0, max_model_len=64) as opened:
+        with open_vllm(model, PARAMS, gpus=0, seed=0) as opened:
+            opened.load(64)
             yield opened
 
 
@@ -57,6 +58,7 @@ def texts(engine, asked):
 def test_greedy_texts_are_those_of_transformers(engine, model):
     asked = requests(0.0)
     with open_transformers(model, {"batch_size": 8, "mode": "batched"}, gpus=0) as other:
+        other.load(64)
         assert texts(engine, asked) == texts(other, asked)
 
 
@@ -72,7 +74,8 @@ def test_tokens_handed_over_at_the_end_are_those_of_vllms_own_scheduler(engine, 
 
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     asked = requests(1.0) + [replace(request, key=f"greedy {request.key}") for request in requests(0.0)]
-    with open_vllm(model, PARAMS | {"final_only": False}, gpus=0, seed=0, max_model_len=64) as own:
+    with open_vllm(model, PARAMS | {"final_only": False}, gpus=0, seed=0) as own:
+        own.load(64)
         assert texts(own, asked) == texts(engine, asked)
 
 
@@ -90,7 +93,8 @@ def two_engines(model):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        with open_vllm(model, PARAMS | {"engines_per_gpu": 2}, gpus=0, seed=0, max_model_len=64) as opened:
+        with open_vllm(model, PARAMS | {"engines_per_gpu": 2}, gpus=0, seed=0) as opened:
+            opened.load(64)
             yield opened
 
 

@@ -39,6 +39,11 @@ class Completion:
 
 
 class Engine(Protocol):
+    """What an engine needs to import, it may begin to import when it is opened; `load` makes it ready."""
+
+    def load(self, max_model_len: int) -> None:
+        """Load the model; no request is longer than `max_model_len` tokens, its completion included."""
+
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]: ...
 
 
@@ -63,15 +68,13 @@ def choose(name: str, gpus: int) -> tuple[str, str]:
     return name, importlib.metadata.version(package)
 
 
-def open_engine(
-    name: str, model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int
-) -> AbstractContextManager[Engine]:
-    """Load the model into the engine `name`; `params` is the config section `engine`, with trust_remote_code where
-    the config trusts the model's code; `max_model_len` in tokens."""
+def open_engine(name: str, model: Path, params: dict[str, Any], gpus: int, seed: int) -> AbstractContextManager[Engine]:
+    """The engine `name` for the model, to be loaded; `params` is the config section `engine`, with trust_remote_code
+    where the config trusts the model's code."""
     if name == "vllm":
         from scripts.engines.vllm import open_vllm
 
-        return open_vllm(model, params["vllm"] | trusted(params), gpus, seed, max_model_len)
+        return open_vllm(model, params["vllm"] | trusted(params), gpus, seed)
     from scripts.engines.transformers import open_transformers
 
     return open_transformers(model, params["transformers"] | trusted(params), gpus)

@@ -23,22 +23,27 @@ from scripts.models import trusted
 def open_transformers(model: Path, params: dict[str, Any], gpus: int) -> Iterator["TransformersEngine"]:
     torch.set_num_threads(threads())
     disable_progress_bar()
-    device = "cuda" if gpus else "cpu"
-    dtype = torch.bfloat16 if gpus else torch.float32
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, device_map={"": device}, **trusted(params))
-    batch_size = 1 if params["mode"] == "one_at_a_time" else params["batch_size"]
     try:
-        yield TransformersEngine(loaded.eval(), AutoTokenizer.from_pretrained(model, **trusted(params)), batch_size)
+        yield TransformersEngine(model, params, "cuda" if gpus else "cpu")
     except torch.OutOfMemoryError as error:
         raise out_of_memory(error, "engine.transformers.batch_size") from None
 
 
 class TransformersEngine:
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int) -> None:
-        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
-        eos = model.generation_config.eos_token_id
+    def __init__(self, folder: Path, params: dict[str, Any], device: str) -> None:
+        self.folder, self.params, self.device = folder, params, device
+        self.batch_size = 1 if params["mode"] == "one_at_a_time" else params["batch_size"]
+
+    def load(self, max_model_len: int) -> None:
+        dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
+        loaded = AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=dtype, device_map={"": self.device}, **trusted(self.params)
+        )
+        self.model: Any = loaded.eval()
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(self.folder, **trusted(self.params))
+        eos = self.model.generation_config.eos_token_id
         ids = eos if isinstance(eos, list) else [eos]
-        self.eos = torch.tensor([i for i in {*ids, tokenizer.eos_token_id} if i is not None], device=model.device)
+        self.eos = torch.tensor([i for i in {*ids, self.tokenizer.eos_token_id} if i is not None], device=self.device)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Yield completions batch by batch, requests of like prompt length together."""

@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -35,8 +35,8 @@ KV_STEP = 2**28
 
 
 @contextmanager
-def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int, max_model_len: int) -> Iterator["VllmEngines"]:
-    """Engines in processes of their own, started together; they end when the pipes to them close, or we die."""
+def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int) -> Iterator["VllmEngines"]:
+    """Engines in processes of their own, which import vLLM at once; they end when the pipes to them close, or we die."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     # Compiled graphs are kept between jobs; vLLM writes them atomically.
@@ -52,28 +52,26 @@ def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int, max_mod
     engines = engines_per_gpu(params, model, gpus)
     if engines > 1:
         print(f"{engines} engines share the GPU (engine.vllm.engines_per_gpu)", flush=True)
-    options = engine_options(params, model, gpus, seed, max_model_len, engines)
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
     workers: list[Any] = []
+    opened = VllmEngines(pipes, lambda max_model_len: engine_options(params, model, gpus, seed, max_model_len, engines))
     try:
         for _ in range(engines):
             ours, theirs = context.Pipe()
             worker = context.Process(
-                target=_serve, args=(theirs, model.resolve(), options, params["in_flight"], params["final_only"])
+                target=_serve, args=(theirs, model.resolve(), params["in_flight"], params["final_only"])
             )
             worker.start()
             theirs.close()  # so that the death of a worker ends its pipe
             pipes.append(ours)
             workers.append(worker)
-        for pipe in pipes:
-            _receive(pipe)
-        yield VllmEngines(pipes)
+        yield opened
     finally:
         for pipe in pipes:
             pipe.close()
         for worker in workers:
-            worker.join(LEAVE_SECONDS)
+            worker.join(LEAVE_SECONDS if opened.loaded else 0)
             if worker.is_alive():
                 worker.kill()
                 worker.join()
@@ -134,12 +132,15 @@ def _kv_cache_bytes(utilization: float, model: Path) -> int:
     return size // KV_STEP * KV_STEP
 
 
-def _serve(pipe: Connection, model: Path, options: dict[str, Any], in_flight: int, final_only: bool) -> None:
-    """A worker: says None when ready, then answers each list of requests with its completions and None."""
+def _serve(pipe: Connection, model: Path, in_flight: int, final_only: bool) -> None:
+    """A worker: gets its options and says None when ready, then answers each list of requests with its completions and None."""
     # KeyboardInterrupt reaches us too on a terminal; the parent tells of it.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # this process is the engine's own already
+        from vllm import LLM  # noqa: F401 - takes as long as the parent's own imports and prompts
+
         try:
-            with _one_engine(model, options, in_flight, final_only) as engine:
+            with _one_engine(model, pipe.recv(), in_flight, final_only) as engine:
                 pipe.send(None)
                 while True:
                     for completion in engine.generate(pipe.recv()):
@@ -151,7 +152,6 @@ def _serve(pipe: Connection, model: Path, options: dict[str, Any], in_flight: in
 
 @contextmanager
 def _one_engine(model: Path, options: dict[str, Any], in_flight: int, final_only: bool) -> Iterator["VllmEngine"]:
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # this process is the engine's own already
     import torch
     from vllm import LLM, SamplingParams
 
@@ -194,16 +194,20 @@ def _receive(pipe: Connection) -> Completion | None:
 class VllmEngines:
     """One engine or several as one: each request goes to the engine that the hash of its key names."""
 
-    def __init__(self, pipes: list[Connection]) -> None:
-        self.pipes = pipes
+    def __init__(self, pipes: list[Connection], options_for: Callable[[int], dict[str, Any]]) -> None:
+        self.pipes, self.options_for, self.loaded = pipes, options_for, False
+
+    def load(self, max_model_len: int) -> None:
+        self._send([self.options_for(max_model_len)] * len(self.pipes))
+        self.loaded = True
+        for pipe in self.pipes:
+            _receive(pipe)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         shares: list[list[Request]] = [[] for _ in self.pipes]
         for request in requests:
             shares[zlib.crc32(request.key.encode()) % len(shares)].append(request)
-        for pipe, share in zip(self.pipes, shares, strict=True):
-            with suppress(BrokenPipeError):  # dead: reading from it says so
-                pipe.send(share)
+        self._send(shares)
         running: list[Any] = list(self.pipes)
         while running:
             for ready in wait(running):
@@ -212,6 +216,11 @@ class VllmEngines:
                     running.remove(ready)
                 else:
                     yield completion
+
+    def _send(self, messages: Sequence[Any]) -> None:
+        for pipe, message in zip(self.pipes, messages, strict=True):
+            with suppress(BrokenPipeError):  # dead: reading from it says so
+                pipe.send(message)
 
 
 class VllmEngine:
