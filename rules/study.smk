@@ -61,7 +61,6 @@ rule study_recipe:
                 "recipe": wildcards.recipe,
                 "overlay": STUDY["recipes"][wildcards.recipe] or {},
                 "method": RECIPES[wildcards.recipe].config["method"],
-                "alarm": RECIPES[wildcards.recipe].config["dpo"]["alarm_logps_drop"],
                 "level": CONFIG["report"]["level"],
                 "n_boot": CONFIG["report"]["n_boot"],
                 "seed": CONFIG["seed"],

@@ -114,7 +114,7 @@ def main() -> None:
     params = settings(args.params, mode, args.gpus)
     if mode not in KEPT:
         shutil.rmtree(args.work, ignore_errors=True)
-    cold = not any(Path(os.environ.get("VLLM_CACHE_ROOT", ".cache/vllm")).glob("torch_compile_cache/*"))
+    compiled_before = compiled()
 
     model = HashedFolder(args.model)
     questions = select(args.questions, params["generate"], shard or "0-of-1")
@@ -123,11 +123,17 @@ def main() -> None:
         asks = make_asks(questions, params, 1, load_tokenizer(setup))
         measure = measure_calls if mode in CALLS else measure_all
         found = measure(asks, params, setup, started)
-    found["compile_cache"] = None if found["engine"] != "vllm" else "cold" if cold else "warm"
+    found["compile_cache"] = None if found["engine"] != "vllm" else "warm" if compiled() <= compiled_before else "cold"
     write_json(args.output, record(args.mode, asks, params, args.gpus, found))
     print(
         f"{args.mode}: {found['tokens']} tokens in {found['seconds']:.1f} s = {found['tokens_per_second']:,.0f} tokens/s"
     )
+
+
+def compiled() -> set[Path]:
+    """What vLLM has compiled in this folder so far."""
+    cache = Path(os.environ.get("VLLM_CACHE_ROOT", ".cache/vllm")).resolve() / "torch_compile_cache"
+    return {*cache.glob("*"), *cache.glob("torch_aot_compile/*")}
 
 
 def settings(params: dict[str, Any], mode: str, gpus: int) -> dict[str, Any]:

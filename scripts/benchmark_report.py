@@ -371,8 +371,8 @@ def _generation(summary: dict[str, Any]) -> list[Block]:
     columns += ["tail costs", "whole job"]
     lines = [
         "All figures of this table are measured. The tail begins when no request waits for a place any more; what it costs "
-        "is the time beyond all tokens at the steady rate, taken between a quarter of the requests and the tail. Cold and warm "
-        "say whether vLLM had compiled anything in this folder before.",
+        "is the time beyond all tokens at the steady rate, taken between a quarter of the requests and the tail. Cold says "
+        "that vLLM compiled something in this job, warm that all was there.",
         "Requests end at lengths drawn beforehand from a log-normal distribution, since random weights never end a text; "
         f"prompts are random words. Lengths: {json.dumps(summary['params']['random_lengths'])}, at most "
         f"{summary['params']['max_new_tokens']} tokens.",

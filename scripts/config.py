@@ -338,7 +338,7 @@ class Dpo(Training):
     loss_weights: list[float] = Field(default_factory=lambda: [1.0, 1.0], min_length=1)
     beta: float = Field(0.1, gt=0)
     alarm_logps_drop: float = Field(
-        10.0, gt=0, description="alarm when the chosen log-probability falls by more nats than this"
+        10.0, gt=0, description="alarm when the chosen log-probability falls by more nats below its start than this"
     )
 
     @model_validator(mode="after")

@@ -26,9 +26,7 @@ USED = ("stage", "seconds", "gpu_seconds", "cpu_seconds")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--params", type=json.loads, required=True, help="recipe, overlay, method, level, n_boot, seed, alarm"
-    )
+    parser.add_argument("--params", type=json.loads, required=True, help="recipe, overlay, method, level, n_boot, seed")
     parser.add_argument("--evaluations", nargs="+", required=True, metavar="MODEL=FILE", help="the SFT model first")
     parser.add_argument("--training", nargs="*", default=[], metavar="ROUND=FILE", help="training.json of each round")
     parser.add_argument(
@@ -43,8 +41,7 @@ def main() -> None:
     answered = read_evaluations(files)
     settings = evaluation.Settings(params["level"], params["n_boot"], params["seed"])
     trainings = {
-        name: stages.training(read_json(path), params["alarm"])
-        for name, path in named_files(args.training, "--training").items()
+        name: stages.training(read_json(path)) for name, path in named_files(args.training, "--training").items()
     }
     record: dict[str, Any] = {
         **{key: params[key] for key in ("recipe", "overlay", "method")},

@@ -56,7 +56,7 @@ def main() -> None:
     made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
     training.open_work(args.work, made_from)
     set_seed(seed)
-    watch = training.Watch("DPO", dpo["alarm_logps_drop"])
+    watch = training.Watch("DPO", dpo["alarm_logps_drop"], dpo["beta"])
     trainer = PretokenizedDPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(policy, dtype=training.dtype(args.gpus), **trusted(args.params)),
         args=DPOConfig(

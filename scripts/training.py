@@ -105,10 +105,10 @@ def arguments(
 
 
 class Watch(TrainerCallback):
-    """Progress lines; stops at a NaN; alarm when the chosen log-probability falls too far."""
+    """Progress lines; stops at a NaN; alarm when the chosen log-probability falls too far, for DPO with its `beta`."""
 
-    def __init__(self, label: str, alarm_logps_drop: float | None = None) -> None:
-        self.label, self.alarm_logps_drop = label, alarm_logps_drop
+    def __init__(self, label: str, alarm_logps_drop: float | None = None, beta: float = 1.0) -> None:
+        self.label, self.alarm_logps_drop, self.beta = label, alarm_logps_drop, beta
         self.progress: Progress | None = None
         self.alarm: str | None = None
 
@@ -138,18 +138,21 @@ class Watch(TrainerCallback):
             )
         if self.alarm is None and self.alarm_logps_drop is not None:
             # The history, since it comes back with a checkpoint: a resumed training has the same alarm.
-            self.alarm = alarm_in(state.log_history, self.alarm_logps_drop)
+            self.alarm = alarm_in(state.log_history, self.alarm_logps_drop, self.beta)
             if self.alarm:
                 print(f"ALARM: {self.alarm}", flush=True)
 
 
-def alarm_in(history: list[dict[str, Any]], most: float) -> str | None:
-    """The first fall of the chosen log-probability by more than `most` nats below its first value."""
-    chosen = [(entry["step"], float(entry["logps/chosen"])) for entry in history if "logps/chosen" in entry]
-    for step, value in chosen:
-        if chosen[0][1] - value > most:
+def alarm_in(history: list[dict[str, Any]], most: float, beta: float) -> str | None:
+    """The first fall of the chosen log-probability by more than `most` nats below the reference's, which is where it began.
+
+    The chosen reward is beta times the difference of the two on the same pairs. The log-probability itself differs from step
+    to step by which pairs, and how long ones, a step holds.
+    """
+    for entry in history:
+        if "rewards/chosen" in entry and (fall := -float(entry["rewards/chosen"]) / beta) > most:
             return (
-                f"the chosen log-probability fell from {chosen[0][1]:.1f} to {value:.1f} nats by step {step} "
+                f"the chosen log-probability was {fall:.1f} nats below its start by step {entry['step']} "
                 f"(alarm_logps_drop {most:g})"
             )
     return None

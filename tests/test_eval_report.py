@@ -273,14 +273,12 @@ def test_usage_without_times_or_gpus() -> None:
     assert found["stages"][0]["gpu_utilisation"] is None
 
 
-def test_training_alarm_from_the_record_or_from_the_curve() -> None:
+def test_training_curves_and_alarm() -> None:
     history = [{"step": 1, "logps/chosen": -40.0}, {"step": 2, "logps/chosen": -52.5}]
     history.append({"step": 2, "train_runtime": 3.0, "logps/chosen": -99.0})  # of the pairs after the last logged step
-    assert training({"log_history": history}, None)["last"]["logps/chosen"] == -52.5
-    assert training({"log_history": history, "alarm": "it fell"}, None)["alarm"] == "it fell"
-    assert training({"log_history": history, "alarm": None}, None)["alarm"] is None
-    assert training({"log_history": history}, 13.0)["alarm"] is None
-    assert "12.5 nats" in training({"log_history": history}, 10.0)["alarm"]
+    assert training({"log_history": history})["last"]["logps/chosen"] == -52.5
+    assert training({"log_history": history})["alarm"] is None
+    assert training({"log_history": history, "alarm": "it fell"})["alarm"] == "it fell"
 
 
 def verdict_of(folder: Path, models: dict[str, list[dict[str, Any]]], **record: Any) -> dict[str, Any]:
@@ -297,6 +295,12 @@ def test_gate(tmp_path: Path) -> None:
     assert found["status"] == "regression"
     assert "SFT is significantly below base: greedy −100.0 pp (exact McNemar p = 0.002)" in found["reasons"][0]
     assert "Round 1 is significantly below base" in found["reasons"][1]
+    rounds = verdict_of(tmp_path, {"base": bad, "sft": bad, "round1": good, "round2": good})
+    assert (rounds["status"], rounds["headline"]) == ("gain", "Round 2 is significantly better than SFT")
+    assert "no significant change from round 1" in rounds["sentence"]
+    assert "significantly better than SFT" in rounds["sentence"]
+    slow = verdict_of(tmp_path, {"base": bad, "sft": good, "round1": bad, "round2": bad})
+    assert [reason[:34] for reason in slow["reasons"]] == [f"Round {n} is significantly below SFT" for n in (1, 2)]
     assert verdict_of(tmp_path, {"base": bad, "sft": good})["status"] == "gain"
     same = verdict_of(tmp_path, {"base": good, "sft": good})
     assert (same["status"], same["headline"]) == ("unchanged", "No significant change from base to SFT")

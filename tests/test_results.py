@@ -8,8 +8,10 @@ from itertools import groupby
 import pytest
 from helpers import ROOT
 
+from scripts.benchmark_report import dpo_flops, mfu, peak_of, phases
 from scripts.engines.interface import Completion
 from scripts.evaluate import grade
+from scripts.records import read_json
 from scripts.report.evaluation import Settings, model_row
 
 SETTINGS = Settings(level=0.95, n_boot=10_000, seed=0)
@@ -44,16 +46,28 @@ def test_smollm2_table(model, name):
     assert table_row(name, model_row(model, again, SETTINGS)) in RESULTS
 
 
+def records(name, *keys):
+    """Records of docs/results/{name} by the values of `keys`, graded again."""
+    found = {}
+    with lzma.open(ROOT / "docs/results" / name / "records.jsonl.xz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    for group, own in groupby(rows, key=lambda row: tuple(row.pop(key) for key in keys)):
+        found[group] = list(own)
+        assert [graded_again(row) for row in found[group]] == found[group]
+    return found
+
+
+def test_demo_table():
+    names = {"base": "base", "sft": "SFT", "round1": "round 1", "round2": "round 2"}
+    found = records("demo", "model")
+    assert [model for (model,) in found] == list(names)
+    for (model,), rows in found.items():
+        assert table_row(names[model], model_row(model, rows, SETTINGS)) in RESULTS
+
+
 @pytest.fixture(scope="module")
 def study():
-    """Records of the study at the demo's size by part and recipe, graded again."""
-    found = {}
-    with lzma.open(ROOT / "docs/results/demo_study/records.jsonl.xz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    for (part, recipe), own in groupby(rows, key=lambda row: (row.pop("part"), row.pop("recipe"))):
-        found[part, recipe] = list(own)
-        assert [graded_again(row) for row in found[part, recipe]] == found[part, recipe]
-    return found
+    return records("demo_study", "part", "recipe")
 
 
 def mean_of_k(rows):
@@ -83,3 +97,32 @@ def test_demo_study_on_evaluation_questions(study):
     for recipe in recipes:
         found = model_row(recipe, study["eval", recipe], STUDY)
         assert table_row(recipe, found, ("mean", "greedy", "majority")) in RESULTS
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    return read_json(ROOT / "docs/results/benchmark/h100.json")
+
+
+def test_benchmark_phases(benchmark):
+    rows = phases(benchmark["usage"], 1.25)
+    for row in rows:
+        busy = "CPU" if row["utilisation"] is None else f"{row['utilisation']:.0f} %"
+        memory = row["peak_memory_mb"] / 1024
+        assert f"| {row['label']} | {row['seconds']:.1f} | {memory:.1f} | {busy} |" in RESULTS
+    assert f"{sum(row['seconds'] for row in rows):.0f} s in all" in RESULTS
+
+
+def test_benchmark_reached(benchmark):
+    modes, usage, training = benchmark["modes"], benchmark["usage"], benchmark["training"]
+    rate = f"{modes['pipeline']['seconds']:.1f} s, {modes['pipeline']['tokens_per_second']:,.0f} tokens/s"
+    assert f"| generation, 500 x 8, engine ready | 34 s, 17,500 tokens/s | {rate} |" in RESULTS
+    assert f"until the tail | 90 % | {modes['pipeline']['steady']['utilisation']:.0f} % |" in RESULTS
+    assert f"job, cold | 100 s | {usage['pipeline']['seconds']:.0f} s |" in RESULTS
+    assert f"job, warm | 65 s | {usage['generate-0-of-1']['seconds']:.0f} s |" in RESULTS
+    assert f"| 60,000 tokens/s | {modes['small']['tokens_per_second']:,.0f} tokens/s |" in RESULTS
+    weights, embedding, lora = 7_241_732_096, 32_000 * 4096, 32 * 64 * 81_920
+    length = training["preflight"]["mean_length"]
+    flops = dpo_flops(weights - embedding, lora, 32, 4096, training["tokens"], length)
+    share = mfu(flops, training["seconds"], 1, peak_of(usage["train_dpo"]["gpus"][0]["name"]))
+    assert f"40 % of the peak | {training['seconds']:.0f} s, {100 * share:.0f} % of the peak |" in RESULTS

@@ -404,7 +404,7 @@ def test_caches_of_compiled_code_are_the_users_alone(
     from scripts.engines.vllm import open_vllm
 
     monkeypatch.chdir(tmp_path)
-    for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR"):
+    for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         monkeypatch.setenv(name, "")  # so that what is set is taken back
         monkeypatch.delenv(name)
     with (
@@ -413,7 +413,7 @@ def test_caches_of_compiled_code_are_the_users_alone(
     ):
         pass
     assert mode(tmp_path / ".cache") == 0o700
-    for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR"):
+    for name in ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
         assert Path(os.environ[name]).parent == tmp_path / ".cache"
 
 

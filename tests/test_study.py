@@ -87,6 +87,7 @@ def toy(tmp_path_factory):
         "generate": {"n_samples": 30, "skip": 0, "max_new_tokens": 24, "shards": 1},
         "evaluate": {"k": 2, "max_new_tokens": 24},
         "study": STUDY,
+        "rounds": 1,
     }
     folder = clone_to(tmp_path_factory.mktemp("toy") / "clone")
     (folder / "toy.yaml").write_text(yaml.safe_dump(overlay))
@@ -177,7 +178,7 @@ ADDED = [
 def finished(tmp_path_factory):
     """A clone of the demo with a study whose files all exist and are recorded as made, and with the run's own report."""
     folder = clone_to(tmp_path_factory.mktemp("finished") / "clone")
-    edit_config(folder, study=DEMO_STUDY)
+    edit_config(folder, study=DEMO_STUDY, rounds=1)
     choice = folder / "results/demo/study_choice.json"
     choice.parent.mkdir(parents=True)
     choice.write_text('{"chosen": "dpo"}')
@@ -243,7 +244,7 @@ def test_another_choice_reads_the_evaluation_questions_once_more(clone):
 
 def config(**study):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
-    return load(raw | {"study": DEMO_STUDY | study})
+    return load(raw | {"rounds": 1, "study": DEMO_STUDY | study})
 
 
 def test_the_runs_own_stages_stand_below_its_name():

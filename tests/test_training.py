@@ -220,13 +220,14 @@ def test_the_alarm_fires_once_when_the_chosen_log_probability_has_fallen(capsys)
 
     from scripts.training import Watch
 
-    watch, history = Watch("DPO", alarm_logps_drop=10.0), []
-    for step, value in enumerate((-50.0, -45.0, -60.0, -60.1, -90.0)):
-        logs = {"loss": 1.0, "logps/chosen": value}
+    watch, history = Watch("DPO", alarm_logps_drop=10.0, beta=0.1), []
+    # The log-probability itself falls at once, since the next step's pairs are longer.
+    for step, (reward, logps) in enumerate(((0.0, -50.0), (0.5, -250.0), (-1.0, -60.0), (-1.01, -61.0), (-4.0, -90.0))):
+        logs = {"loss": 1.0, "rewards/chosen": reward, "logps/chosen": logps}
         history.append(logs | {"step": step})  # as the Trainer does before it calls
         watch.on_log(None, SimpleNamespace(global_step=step, max_steps=4, log_history=history), None, logs)
-        assert bool(watch.alarm) is (step >= 3)  # more than 10 nats below the first
-    assert "fell from -50.0 to -60.1 nats by step 3" in watch.alarm
+        assert bool(watch.alarm) is (step >= 3)  # more than 10 nats
+    assert "10.1 nats below its start by step 3" in watch.alarm
     assert capsys.readouterr().out.count("ALARM") == 1
 
 

@@ -46,8 +46,9 @@ def edit_config(folder: Path, **changes: object) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A clone whose outputs all exist and are recorded as made with its config."""
+    """A clone whose outputs all exist and are recorded as made with its config, of one round."""
     folder = clone_to(tmp_path_factory.mktemp("finished") / "clone")
+    edit_config(folder, rounds=1)
     make_outputs(folder, "eval_report")
     assert planned(folder) == {}
     return folder

@@ -213,7 +213,7 @@ def training(summary: dict[str, Any]) -> Iterable[Block]:
     yield table(["training", "examples", "steps", "tokens", "time", *keys, "alarm"], rows)
     yield text(
         "Curves from first to last logged step. Log-probabilities are sums over a completion, in nats; the alarm fires when "
-        "that of the chosen side falls, which is how DPO unlearns what it was shown."
+        "that of the chosen side falls below its start on the same pairs, which is how DPO unlearns what it was shown."
     )
     with_curves = {name: record for name, record in found.items() if set(record["curves"]) - {"learning_rate"}}
     for place, (name, record) in enumerate(with_curves.items()):

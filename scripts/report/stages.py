@@ -9,7 +9,7 @@ CURVES = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "log
 PAPERWORK = ("log_history", "preflight", "alarm")
 
 
-def training(record: dict[str, Any], alarm_logps_drop: float | None) -> dict[str, Any]:
+def training(record: dict[str, Any]) -> dict[str, Any]:
     """Curves ({"loss": [[step, value], ...]}), first and last values, and the alarm of one training."""
     # The closing entry (train_runtime) carries metrics too, of what was left after the last logged step: a pair or two.
     history = [
@@ -22,15 +22,9 @@ def training(record: dict[str, Any], alarm_logps_drop: float | None) -> dict[str
         for name in CURVES
         if (points := [[e["step"], float(e[name])] for e in history if e.get(name) is not None])
     }
-    alarm = record.get("alarm")
-    chosen = curves.get("logps/chosen")
-    if not alarm and chosen and alarm_logps_drop is not None:
-        drop = chosen[0][1] - min(value for _, value in chosen)
-        if drop > alarm_logps_drop:
-            alarm = f"the chosen log-probability fell by {drop:.1f} nats (alarm at {alarm_logps_drop:g})"
     return {
         **{key: value for key, value in record.items() if key not in PAPERWORK},
-        "alarm": alarm or None,
+        "alarm": record.get("alarm"),
         "first": {name: points[0][1] for name, points in curves.items()},
         "last": {name: points[-1][1] for name, points in curves.items()},
         "curves": curves,

@@ -38,8 +38,7 @@ def summarise(
         for name, path in (rollouts_ or {}).items()
         if (found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings))
     }
-    alarm = params.get("alarm")
-    trained = {name: stages.training(read_object(path), alarm) for name, path in (trainings or {}).items()}
+    trained = {name: stages.training(read_object(path)) for name, path in (trainings or {}).items()}
     tokens = {("evaluate", m["name"]): sum(f["tokens_total"] for f in m["format"].values()) for m in models}
     tokens |= {("generate", name): found["format"]["tokens_total"] for name, found in rounds.items()}
     tokens |= {

@@ -19,18 +19,18 @@ def verdict(
     reasons = regressions(comparisons)
     alarms = [f"Training of {label(name)}: {record['alarm']}." for name, record in training.items() if record["alarm"]]
     last = models[-1]
-    before = next((c for c in comparisons if c["model"] == last["name"] and "before" in c["relation"]), None)
+    own = against_rows(models, comparisons)
+    rivals = [c for c in own if c["relation"] != ["base"]]  # the model before it, and SFT
+    gains = [label(c["against"]) for c in rivals if "better" in (c["greedy"]["outcome"], c["mean"]["outcome"])]
     if reasons:
         status, headline = "regression", "Regression: a stage made the model worse"
     elif alarms:
         status, headline = "alarm", "Training alarm: look at the curves before using this model"
-    elif before and "better" in (before["greedy"]["outcome"], before["mean"]["outcome"]):
-        status, headline = "gain", f"{_capital(last)} is significantly better than {label(before['against'])}"
-    elif before:
-        status, headline = (
-            "unchanged",
-            f"No significant change from {label(before['against'])} to {label(last['name'])}",
-        )
+    elif gains:
+        status, headline = "gain", f"{_capital(last)} is significantly better than {' and '.join(gains)}"
+    elif rivals:
+        before = " or ".join(label(c["against"]) for c in rivals)
+        status, headline = "unchanged", f"No significant change from {before} to {label(last['name'])}"
     else:
         status, headline = "unchanged", f"Only {label(last['name'])} was evaluated: nothing to compare"
     return {
@@ -43,10 +43,10 @@ def verdict(
 
 
 def regressions(comparisons: list[dict[str, Any]]) -> list[str]:
-    """A sentence for each model that a test finds below the model before it, or below the base."""
+    """A sentence for each model that a test finds below the model before it, SFT or the base."""
     found = []
     for c in comparisons:
-        if {"before", "base"} & set(c["relation"]) and "worse" in (c["greedy"]["outcome"], c["mean"]["outcome"]):
+        if "worse" in (c["greedy"]["outcome"], c["mean"]["outcome"]):
             found.append(
                 f"{_capital({'name': c['model']})} is significantly below {label(c['against'])}: "
                 f"greedy {points(c['greedy']['difference'])} pp (exact McNemar {equals(c['greedy']['p'])}), "
@@ -55,12 +55,17 @@ def regressions(comparisons: list[dict[str, Any]]) -> list[str]:
     return found
 
 
+def against_rows(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last model's comparisons with the one before it, SFT and base, in this order."""
+    own = (c for c in comparisons if c["model"] == models[-1]["name"])
+    return sorted(own, key=lambda c: ("before" not in c["relation"], "base" in c["relation"]))
+
+
 def sentence(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> str:
-    """The last model against the one before it and against base, on greedy answers and the mean of k."""
+    """The last model against the one before it, SFT and base, on greedy answers and the mean of k."""
     last = models[-1]
     text = f"{_capital(last)} answers {percent(last['greedy']['value'])} of {last['n']:,} questions correctly (greedy)"
-    own = [c for c in comparisons if c["model"] == last["name"] and {"before", "base"} & set(c["relation"])]
-    own.sort(key=lambda c: "before" not in c["relation"])
+    own = against_rows(models, comparisons)
     return f"{text}: {'; '.join(_against(c, last['k']) for c in own)}." if own else f"{text}."
 
 

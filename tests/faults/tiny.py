@@ -24,6 +24,7 @@ ORDER = [
 ]  # fmt: skip
 CONFIG: dict[str, Any] = {
     "run": RUN,
+    "rounds": 1,
     "questions": {
         "train": {"source": "file", "path": "train.source.jsonl", "n": 120},
         "eval": {"source": "file", "path": "eval.source.jsonl", "n": 16},

@@ -26,6 +26,7 @@ from scripts.records import read_json, read_jsonl, write_jsonl
 pytestmark = pytest.mark.slurm
 # Questions so easy that a model made in seconds is sometimes right.
 SMALL: dict[str, Any] = {
+    "rounds": 1,
     "questions": {
         "train": {"source": "file", "path": "train_questions.jsonl", "n": None},
         "eval": {"source": "file", "path": "eval_questions.jsonl", "n": None},
