@@ -239,7 +239,7 @@ def test_eight_shards_run_at_once_each_on_its_own_gpu(demo: tuple[Clone, Any], l
     assert len(frozenset().union(*(event.gpus for event in held.values()))) == 8
     assert not clone.events("end", CANCELLED)
     subprocess.run(["scancel", held[CANCELLED].job], check=True)
-    clone.hold([LATE])
+    clone.hold([CANCELLED, LATE])  # its second start is not held; the first must not go on before the signal comes
 
 
 def test_sigint_cancels_its_jobs(running: tuple[Clone, Any], local: Callable[[], Path]) -> None:
