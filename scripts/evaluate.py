@@ -55,9 +55,9 @@ def main() -> None:
         label=f"Evaluating {args.name}",
         per_item=1 + settings["k"],
     )
-    with start_engine(setup) as engine:
+    with start_engine(setup) as started:
         asks, styles = make_asks(questions, params, load_tokenizer(setup))
-        completions = collect(asks, setup, engine)
+        completions = collect(asks, setup, started)
     rows, width = [], 1 + settings["k"]
     for number, question in enumerate(questions):
         own = slice(number * width, (number + 1) * width)

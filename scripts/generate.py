@@ -46,9 +46,9 @@ def main() -> None:
     print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
 
     setup = rollout_setup(model, params, args.gpus, args.journal, args.shard)
-    with start_engine(setup) as engine:
+    with start_engine(setup) as started:
         asks = make_asks(questions, params, args.round, load_tokenizer(setup))
-        completions = collect(asks, setup, engine)
+        completions = collect(asks, setup, started)
     rows = []
     for (question, arm), ask, completion in zip(
         ((q, a) for q in questions for a in arms), asks, completions, strict=True

@@ -121,6 +121,14 @@ def test_benchmark_reached(benchmark):
     assert f"job, cold | 100 s | {usage['pipeline']['seconds']:.0f} s |" in RESULTS
     assert f"job, warm | 65 s | {usage['generate-0-of-1']['seconds']:.0f} s |" in RESULTS
     assert f"| 60,000 tokens/s | {modes['small']['tokens_per_second']:,.0f} tokens/s |" in RESULTS
+    merges = [usage[name] for name in ("merge", "merge_dpo")]
+    took = " and ".join(f"{job['seconds']:.1f}" for job in merges)
+    memory = max(job["peak_memory_mb"] for job in merges) / 1024
+    assert f"| merge | 45 s, under 20 GiB | {took} s, {memory:.1f} GiB |" in RESULTS
+    assert f"engine ready | 100 s | {benchmark['timing']['evaluate']['seconds']} s |" in RESULTS
+    minutes = sum(row["seconds"] for row in phases(usage, 1.25)) / 60
+    assert f"| phases 2 to 5 | 12 minutes | {minutes:.1f} minutes |" in RESULTS
+    # Of Mistral-7B's shape, and of an adapter of rank 64 on all its 7 x 32 layers.
     weights, embedding, lora = 7_241_732_096, 32_000 * 4096, 32 * 64 * 81_920
     length = training["preflight"]["mean_length"]
     flops = dpo_flops(weights - embedding, lora, 32, 4096, training["tokens"], length)

@@ -44,7 +44,7 @@ def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int) -> Iter
     cache = private_folder(Path(".cache")).resolve()
     os.environ.setdefault("VLLM_CACHE_ROOT", str(cache / "vllm"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torchinductor"))
-    # Left to torch, it would be another folder in the job after the one that compiled.
+    # torch would put it below TORCHINDUCTOR_CACHE_DIR, which vLLM 0.23 moves while it compiles.
     os.environ.setdefault("TRITON_CACHE_DIR", str(cache / "triton"))
     if gpus and params["tensor_parallel_size"] > gpus:
         raise UserError(

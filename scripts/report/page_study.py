@@ -153,7 +153,7 @@ def training(summary: dict[str, Any]) -> Iterable[Block]:
         yield table(columns, rows, left=2)
         yield text(
             "Examples are preference pairs, or correct trajectories where a round is one of rejection sampling. The alarm fires "
-            "where the log-probability of the chosen side falls."
+            "where the log-probability of the chosen side falls below its start on the same pairs."
         )
 
 
