@@ -185,6 +185,10 @@ class Training(Section):
         None, ge=16, description="tokens; null takes the longest example. Longer ones are an error"
     )
     gradient_checkpointing: bool = Field(False, description="less memory, a third more time")
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="compile the decoder layers with torch; auto: on a GPU, where a training is long enough to gain by it",
+    )
     save_steps: int = Field(100, ge=1, description="steps between checkpoints to resume from")
     gpus: Count | Literal["auto"] = Field("auto", description="GPUs of the job; auto takes all")
 

@@ -37,6 +37,7 @@ from typing import Any
 
 import psutil
 
+from scripts.compute import compile_caches
 from scripts.errors import UserError, run
 from scripts.gpu import UsageSampler, lease
 from scripts.processes import adopt_orphans, die_with_parent
@@ -190,6 +191,8 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
         return 128 + signal.SIGKILL
     # Indices in CUDA_VISIBLE_DEVICES are then NVML's, those that nvidia-smi shows.
     env = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    if gpus:
+        env = compile_caches() | env  # here, since torch settles its own place when a stage imports it
     started, start = datetime.now(UTC), time.monotonic()
     try:
         child = subprocess.Popen(command, env=env, start_new_session=True, preexec_fn=die_with_parent)

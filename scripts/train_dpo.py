@@ -70,7 +70,7 @@ def main() -> None:
         peft_config=training.lora_config(dpo["lora"]),
         callbacks=[watch],
     )
-    seconds = training.train(trainer, args.work, lengths)
+    seconds = training.train(trainer, args.work, lengths, dpo["compile"])
     tokens = int(
         sum(2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * dpo["epochs"]
     )

@@ -126,7 +126,7 @@ def train(
         peft_config=training.lora_config(settings["lora"]),
         callbacks=[watch],
     )
-    seconds = training.train(trainer, args.work, lengths)
+    seconds = training.train(trainer, args.work, lengths, settings["compile"])
     tokens = int(sum(lengths) * settings["epochs"])
     record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "alarm": watch.alarm}
     training.save_adapter(trainer, args.output, str(model), record, made_from)

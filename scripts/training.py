@@ -26,6 +26,7 @@ from scripts.progress import Progress
 from scripts.records import fingerprint, new_folder, private_folder, write_json, write_manifest
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
+COMPILE_PASSES = 100  # micro-batches of a training, below which compiling does not pay
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -44,6 +45,8 @@ def launch(gpus: int, module: str) -> None:
             "0",
         ]
         os.execv(sys.executable, [*command, "-m", module, *sys.argv[1:]])
+    # Lengths differ from step to step: fixed segments leave gaps, and then the driver is asked for memory again and again.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     torch.set_num_threads(threads())
     disable_progress_bar()
 
@@ -186,14 +189,39 @@ class SortedSteps(Sampler[int]):
         self.random.set_epoch(epoch)
 
 
-def train(trainer: Any, work: Path, lengths: Sequence[int]) -> float:
+def compile_layers(model: Any) -> None:
+    """Compile the decoder layers, which share their code, each in its place: seconds, where a whole model takes minutes.
+
+    Python's share of a LoRA layer's many small kernels is gone then, and what lies between the matrix products is fused. Shapes
+    are dynamic, so that lengths compile nothing again. As transformers' and accelerate's regional compilation.
+    """
+    blocks = set(model._no_split_modules or ())
+    layers = [module for module in model.modules() if type(module).__name__ in blocks]
+    for layer in layers:
+        layer.compile(dynamic=True)
+    if is_main():
+        print(f"{len(layers)} layers are compiled: the first step takes longer", flush=True)
+
+
+def drop_attention_mask(model: Any) -> None:
+    """Padding stands on the right, where causal attention never looks from a real token; without a mask its kernels are faster."""
+    model.register_forward_pre_hook(lambda _, args, named: (args, named | {"attention_mask": None}), with_kwargs=True)
+
+
+def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str) -> float:
     """Train, from the newest complete checkpoint in `work` where there is one; returns seconds.
 
-    `lengths`: tokens of each example, of its longer side where it has two.
+    `lengths`: tokens of each example, of its longer side where it has two. `compiled`: the setting `compile`.
     """
     start = time.monotonic()
     trainer.remove_callback(PrinterCallback)  # Watch prints what matters
     args = trainer.args
+    passes = len(lengths) * args.num_train_epochs / (args.per_device_train_batch_size * args.world_size)
+    if compiled == "auto":
+        compiled = not args.use_cpu and not args.gradient_checkpointing and passes >= COMPILE_PASSES
+    if compiled:
+        compile_layers(trainer.model)
+    drop_attention_mask(trainer.model)
     step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     sampler = SortedSteps(lengths, step, args.per_device_train_batch_size, args.data_seed)
     trainer._get_train_sampler = lambda *_: sampler

@@ -5,12 +5,15 @@ import random
 import shutil
 
 import pytest
+import torch
 from accelerate.data_loader import SeedableRandomSampler
 from helpers import save_random_model, stage
+from transformers import AutoModelForCausalLM
 
 from scripts import evaluate, generate, train_dpo, train_sft
+from scripts.models import safetensors_shapes
 from scripts.records import load_manifest, read_json, write_jsonl, write_manifest
-from scripts.training import SortedSteps
+from scripts.training import SortedSteps, drop_attention_mask
 
 TEMPLATE = "Question:\n{question}\nAnswer:\nLet's think step by step.\n"
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
@@ -24,6 +27,7 @@ TRAINING = {
     "scheduler": "cosine",
     "max_length": None,
     "gradient_checkpointing": False,
+    "compile": False,
     "save_steps": 1,
     "gpus": "auto",
 }
@@ -133,6 +137,32 @@ def test_other_parameters_start_afresh(run):
     changed = dpo(run, DPO | {"dpo": DPO["dpo"] | {"beta": 0.2}})
     assert changed.returncode == 0, changed.stderr
     assert "Resuming" not in changed.stdout
+
+
+def test_compiled_layers_learn_the_same(run):
+    curves, weights = [], []
+    for output, compiled in (("eager", False), ("compiled", True)):
+        done = dpo(run, DPO | {"dpo": DPO["dpo"] | {"compile": compiled}}, output=output)
+        assert done.returncode == 0, done.stderr
+        assert ("2 layers are compiled" in done.stdout) == compiled
+        record = read_json(run / output / "training.json")
+        curves.append([entry["logps/chosen"] for entry in record["log_history"] if "loss" in entry])
+        weights.append(safetensors_shapes(run / output / "adapter_model.safetensors"))
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+    assert weights[1] == weights[0]
+
+
+def test_a_right_padded_sequence_needs_no_mask(run):
+    model = AutoModelForCausalLM.from_pretrained(run / "base")
+    ids = torch.arange(18).view(2, 9)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    with torch.no_grad():
+        masked = model(input_ids=ids, attention_mask=mask).logits
+        drop_attention_mask(model)
+        without = model(input_ids=ids, attention_mask=mask).logits
+    assert torch.equal(masked[mask.bool()], without[mask.bool()])
+    assert not torch.equal(masked[1, 5:], without[1, 5:])  # the mask was there, and is gone
 
 
 def test_no_pairs_and_too_long_pairs_and_nan(run):

@@ -19,11 +19,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from scripts.compute import out_of_memory, threads
+from scripts.compute import compile_caches, out_of_memory, threads
 from scripts.engines.interface import Completion, Request
 from scripts.errors import UserError
 from scripts.models import trusted
-from scripts.records import private_folder
 
 SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
 ENGINES_OF_SMALL = 6
@@ -39,13 +38,8 @@ def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int) -> Iter
     """Engines in processes of their own, which import vLLM at once; they end when the pipes to them close, or we die."""
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    # Compiled graphs are kept between jobs; vLLM writes them atomically.
-    # Nobody else may put code there: torch's own place would be a folder of a known name in /tmp.
-    cache = private_folder(Path(".cache")).resolve()
-    os.environ.setdefault("VLLM_CACHE_ROOT", str(cache / "vllm"))
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "torchinductor"))
-    # torch would put it below TORCHINDUCTOR_CACHE_DIR, which vLLM 0.23 moves while it compiles.
-    os.environ.setdefault("TRITON_CACHE_DIR", str(cache / "triton"))
+    for name, folder in compile_caches().items():
+        os.environ.setdefault(name, folder)
     if gpus and params["tensor_parallel_size"] > gpus:
         raise UserError(
             f"engine.vllm.tensor_parallel_size is {params['tensor_parallel_size']} but this job has {gpus} GPU(s);"
