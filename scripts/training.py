@@ -197,6 +197,8 @@ def compile_layers(model: Any) -> None:
     """
     blocks = set(model._no_split_modules or ())
     layers = [module for module in model.modules() if type(module).__name__ in blocks]
+    # As all other layers' inputs: the first layer's would need a graph of its own.
+    model.get_input_embeddings().register_forward_hook(lambda *call: call[-1].requires_grad_(torch.is_grad_enabled()))
     for layer in layers:
         layer.compile(dynamic=True)
     if is_main():
@@ -222,6 +224,8 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     if compiled:
         compile_layers(trainer.model)
     drop_attention_mask(trainer.model)
+    # cuDNN's attention plans each length anew, 2 ms of CPU a layer; PyTorch's flash attention does not.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     sampler = SortedSteps(lengths, step, args.per_device_train_batch_size, args.data_seed)
     trainer._get_train_sampler = lambda *_: sampler
