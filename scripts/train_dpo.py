@@ -20,6 +20,7 @@ from trl import DPOConfig, DPOTrainer
 from scripts import training
 from scripts.errors import UserError, run
 from scripts.models import trusted
+from scripts.profiling import StepProfile
 from scripts.records import fingerprint, load_manifest, read_jsonl
 from scripts.regime_w.prompts import adds_bos, encode
 
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument("--profile", type=Path, help="write where one optimiser step's time goes, a table")
     args = parser.parse_args()
     training.launch(args.gpus, "scripts.train_dpo")
 
@@ -68,7 +70,7 @@ def main() -> None:
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
         peft_config=training.lora_config(dpo["lora"]),
-        callbacks=[watch],
+        callbacks=[watch, *([StepProfile(args.profile)] if args.profile and training.is_main() else [])],
     )
     seconds = training.train(trainer, args.work, lengths, dpo["compile"])
     tokens = int(

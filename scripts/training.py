@@ -26,7 +26,8 @@ from scripts.progress import Progress
 from scripts.records import fingerprint, new_folder, private_folder, write_json, write_manifest
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
-COMPILE_PASSES = 100  # micro-batches of a training, below which compiling does not pay
+# Micro-batches of a training below which compiling does not pay: at 7B it took 80 s and saved 0.1 s each (docs/RESULTS.md).
+COMPILE_PASSES = 1000
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 

@@ -3,7 +3,9 @@
 import gzip
 import json
 import lzma
+import re
 from itertools import groupby
+from statistics import mean
 
 import pytest
 from helpers import ROOT
@@ -128,9 +130,48 @@ def test_benchmark_reached(benchmark):
     assert f"engine ready | 100 s | {benchmark['timing']['evaluate']['seconds']} s |" in RESULTS
     minutes = sum(row["seconds"] for row in phases(usage, 1.25)) / 60
     assert f"| phases 2 to 5 | 12 minutes | {minutes:.1f} minutes |" in RESULTS
+    share = dpo_share(training, training["seconds"], 1)
+    assert f"40 % of the peak | {training['seconds']:.0f} s, {100 * share:.0f} % of the peak |" in RESULTS
+
+
+def dpo_share(training, seconds, part):
+    """Of an H100's peak: this part of a training in so many seconds."""
     # Of Mistral-7B's shape, and of an adapter of rank 64 on all its 7 x 32 layers.
     weights, embedding, lora = 7_241_732_096, 32_000 * 4096, 32 * 64 * 81_920
-    length = training["preflight"]["mean_length"]
-    flops = dpo_flops(weights - embedding, lora, 32, 4096, training["tokens"], length)
-    share = mfu(flops, training["seconds"], 1, peak_of(usage["train_dpo"]["gpus"][0]["name"]))
-    assert f"40 % of the peak | {training['seconds']:.0f} s, {100 * share:.0f} % of the peak |" in RESULTS
+    flops = dpo_flops(weights - embedding, lora, 32, 4096, training["tokens"], training["preflight"]["mean_length"])
+    return mfu(part * flops, seconds, 1, peak_of("NVIDIA H100 80GB HBM3"))
+
+
+def test_ratio_to_one_question_a_call():
+    modes = read_json(ROOT / "docs/results/benchmark/one_question.json")["modes"]
+    slow, fast = modes["one_question"]["tokens_per_second"], modes["pipeline"]["tokens_per_second"]
+    assert (
+        f"questions): {slow:.1f} tokens/s; this pipeline in that run {fast:,.0f}, **{fast / slow:.1f} times**"
+        in RESULTS
+    )
+    assert f"only {modes['pipeline']['steady']['utilisation']:.0f} % of the time until the tail" in RESULTS
+
+
+def test_what_bounds_dpo():
+    found = read_json(ROOT / "docs/results/benchmark/dpo.json")
+    training, said = found["training"], {}
+    for name, points in found["progress"].items():
+        # Compiling is over after the third step.
+        (first, start), (last, end) = points[name == "compiled"], points[-1]
+        step = (end - start) / (last - first)
+        said[name] = step, 100 * dpo_share(training, step, 64 / training["examples"])
+    compiled, eager = said["compiled"], said["eager"]
+    assert f"{compiled[0]:.2f} s a step of 64 pairs, {compiled[1]:.0f} % of the peak" in RESULTS
+    assert f"{eager[0]:.1f} s and {eager[1]:.0f} % without" in RESULTS
+    assert f"takes {found['progress']['compiled'][0][1]} s: {training['seconds']:.0f} s in all" in RESULTS
+    seconds = {name: row["seconds_of_32_pairs"] for name, row in found["pairs_a_micro_batch"].items()}
+    # The fourth step of the first was profiled.
+    four, eight, plain = mean(seconds["compiled, 4"][2::2]), mean(seconds["compiled, 8"][2:]), mean(seconds["4"][2:])
+    share = 100 * dpo_share(training, eight, found["tokens_of_32_pairs"] / training["tokens"])
+    assert (
+        f"{eight:.2f} s instead of {four:.2f} for 32 pairs ({plain:.2f} without compiling), {share:.0f} % of" in RESULTS
+    )
+    for name, cpu, gpu in (("cudnn", "4.6", "2.1"), ("flash", "2.4", "2.2")):
+        profile = (ROOT / f"docs/results/benchmark/dpo_profile_{name}.txt").read_text()
+        totals = [float(found) for found in re.findall(r"time total: ([\d.]+)s", profile)]
+        assert [f"{total:.1f}" for total in totals] == [cpu, gpu]

@@ -89,10 +89,11 @@ def merge(folder, adapter, base="base", params='{"device": "auto"}'):
     )  # fmt: skip
 
 
-def dpo(folder, params=DPO, preferences="preferences.jsonl", output="dpo_lora"):
+def dpo(folder, params=DPO, preferences="preferences.jsonl", output="dpo_lora", more=()):
     return stage(
         "train_dpo", "--params", json.dumps(params), "--policy", folder / "merged/manifest.json", "--preferences",
         folder / preferences, "--work", folder / f"{output}.work", "--output", folder / output / "manifest.json",
+        *more,
     )  # fmt: skip
 
 
@@ -150,6 +151,13 @@ def test_compiled_layers_learn_the_same(run):
         weights.append(safetensors_shapes(run / output / "adapter_model.safetensors"))
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
     assert weights[1] == weights[0]
+
+
+def test_a_profile_of_one_step(run):
+    params = DPO | {"dpo": DPO["dpo"] | {"epochs": 2.0}}
+    done = dpo(run, params, output="profiled", more=("--profile", run / "profile.txt"))
+    assert done.returncode == 0, done.stderr
+    assert "aten::mm" in (run / "profile.txt").read_text()
 
 
 def test_a_right_padded_sequence_needs_no_mask(run):
