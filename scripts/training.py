@@ -207,7 +207,7 @@ def compile_layers(model: Any) -> None:
 
 
 def drop_attention_mask(model: Any) -> None:
-    """Padding stands on the right, where causal attention never looks from a real token; without a mask its kernels are faster."""
+    """Padding stands on the right, where causal attention never looks; flash attention takes no mask."""
     model.register_forward_pre_hook(lambda _, args, named: (args, named | {"attention_mask": None}), with_kwargs=True)
 
 
@@ -224,9 +224,10 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
         compiled = not args.use_cpu and not args.gradient_checkpointing and passes >= COMPILE_PASSES
     if compiled:
         compile_layers(trainer.model)
-    drop_attention_mask(trainer.model)
-    # cuDNN's attention plans each length anew, 2 ms of CPU a layer; PyTorch's flash attention does not.
-    torch.backends.cuda.enable_cudnn_sdp(False)
+    if not args.use_cpu:
+        drop_attention_mask(trainer.model)
+        # cuDNN's attention plans each length anew, 2 ms of CPU a layer; PyTorch's flash attention does not.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     sampler = SortedSteps(lengths, step, args.per_device_train_batch_size, args.data_seed)
     trainer._get_train_sampler = lambda *_: sampler
