@@ -191,10 +191,10 @@ class SortedSteps(Sampler[int]):
 
 
 def compile_layers(model: Any) -> None:
-    """Compile the decoder layers, which share their code, each in its place: seconds, where a whole model takes minutes.
+    """Compile the decoder layers, each in its place; they share their code, so that one graph serves all.
 
     Python's share of a LoRA layer's many small kernels is gone then, and what lies between the matrix products is fused. Shapes
-    are dynamic, so that lengths compile nothing again. As transformers' and accelerate's regional compilation.
+    are dynamic, so that lengths compile nothing again. After accelerate's regional compilation.
     """
     blocks = set(model._no_split_modules or ())
     layers = [module for module in model.modules() if type(module).__name__ in blocks]
