@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.collect import Ask, Setup, Started, collect, length_of, load_tokenizer, start_engine
+from scripts.compute import compile_caches
 from scripts.engines.interface import Completion, Request
 from scripts.engines.vllm import engines_per_gpu
 from scripts.errors import UserError, run
@@ -132,7 +133,8 @@ def main() -> None:
 
 def compiled() -> set[Path]:
     """What vLLM has compiled in this folder so far."""
-    cache = Path(os.environ.get("VLLM_CACHE_ROOT", ".cache/vllm")).resolve() / "torch_compile_cache"
+    root = os.environ.get("VLLM_CACHE_ROOT") or compile_caches()["VLLM_CACHE_ROOT"]
+    cache = Path(root, "torch_compile_cache")
     return {*cache.glob("*"), *cache.glob("torch_aot_compile/*")}
 
 
