@@ -100,8 +100,12 @@ def provenance(summary: dict[str, Any]) -> Iterable[Block]:
     if base.get("trust_remote_code"):
         code = sorted({name for model in p["models"].values() for name in model["code"]})
         where = base.get("hub_id") if base.get("source") == "hub" else base.get("path")
-        found = f"{where}: {', '.join(code)}" if code else "it has none"
-        facts.append(("base_model.trust_remote_code", f"true: code from the model's repository was run ({found})"))
+        ran = (
+            f"code from the model's repository was run ({where}: {', '.join(code)})"
+            if code
+            else "the model has no code"
+        )
+        facts.append(("base_model.trust_remote_code", f"true: {ran}"))
     yield table(
         ["fact", "value"], [[cell(key), cell(NONE if value is None else value)] for key, value in facts], left=2
     )
