@@ -42,6 +42,13 @@ NUMBERS = OWN.numbers
 ROUNDS = OWN.models[1:]
 MODELS = ["base", *OWN.models]
 SHARDS = auto_shards(CONFIG, GPUS)
+# On one GPU the run's models are evaluated one after the other: by one job then, whose engine starts once. On more GPUs
+# they are evaluated side by side; a study and the benchmark need some of the models only.
+ONE_EVALUATION = (
+    GPUS == 1
+    and CONFIG["engine"]["name"] != "transformers"
+    and not (CONFIG["study"] or CONFIG["benchmark"])
+)
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base/manifest.json"
 # The recipe that a stage in a study's folder belongs to: any of those that share it.
@@ -79,7 +86,7 @@ def recipe_of(stage, wildcards):
     """The recipe whose stage a rule's wildcards name, and its round (0 is SFT)."""
     model = wildcards.get("policy") or wildcards.get("model")
     number = number_of(model) if model else int(wildcards.get("round", 0))
-    if wildcards.run == RUN:
+    if wildcards.get("run", RUN) == RUN:
         return OWN, number
     if (stage, number, wildcards.run) not in PLACES:
         raise WorkflowError(
@@ -156,9 +163,11 @@ def merge_base(wildcards):
 
 
 def evaluated(stage):
-    """The manifest of the model that is evaluated."""
+    """The manifest of the model that is evaluated, or of all that one job evaluates."""
 
     def manifest(wildcards):
+        if not wildcards.get("model"):
+            return [BASE, *(OWN.model(number) for number in (0, *NUMBERS))]
         if wildcards.model == "base":
             return BASE
         recipe, number = recipe_of(stage, wildcards)
@@ -169,10 +178,13 @@ def evaluated(stage):
 
 def usages(recipe, part="eval", short=False):
     """The usage records of every stage that makes a recipe's models and evaluates them on this part."""
-    once = ["fetch_questions", "base_model", *(["evaluate/base"] if part == "eval" else [])]
+    together = part == "eval" and ONE_EVALUATION
+    once = ["fetch_questions", "base_model"]
+    if part == "eval":
+        once.append("evaluate" if together else "evaluate/base")
     return [
         *(f"benchmarks/{RUN}/{stage}.usage.json" for stage in once),
-        *recipe.usage(shards_of(recipe, short), part),
+        *recipe.usage(shards_of(recipe, short), None if together else part),
     ]
 
 

@@ -1,9 +1,11 @@
 """Evaluation: base, SFT and each round on the evaluation questions, and the report.
 
 INPUTS   the models' manifests, data/{run}/eval.jsonl, and what every stage recorded of itself
-OUTPUTS  data/{run}/eval/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml
+OUTPUTS  data/{run}/eval/{model}.jsonl, on one GPU all by one job; results/{run}/eval_report.html, .md, .json, config.yaml
 NEEDS    evaluate: a GPU where there is one; eval_report: CPU
 """
+
+EVALUATION = f"{RUN}/evaluate" if ONE_EVALUATION else "{run}/evaluate/{model}"
 
 
 rule evaluate:
@@ -12,12 +14,16 @@ rule evaluate:
         model=evaluated("evaluate"),
         questions=f"data/{RUN}/eval.jsonl",
     output:
-        records="data/{run}/eval/{model}.jsonl",
-        usage="benchmarks/{run}/evaluate/{model}.usage.json",
+        records=(
+            [f"data/{RUN}/eval/{model}.jsonl" for model in MODELS]
+            if ONE_EVALUATION
+            else "data/{run}/eval/{model}.jsonl"
+        ),
+        usage=f"benchmarks/{EVALUATION}.usage.json",
     log:
-        "logs/{run}/evaluate/{model}.log",
+        f"logs/{EVALUATION}.log",
     benchmark:
-        "benchmarks/{run}/evaluate/{model}.tsv"
+        f"benchmarks/{EVALUATION}.tsv"
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=1)
@@ -25,13 +31,12 @@ rule evaluate:
         gpu=ENGINE_GPUS,
     params:
         config=reads("evaluate"),
-        journal="data/{run}/eval/{model}.journal",
     shell:
-        "python -m scripts.job --stage evaluate --gpus {resources.gpu:q} --lock {output.records:q}"
+        "python -m scripts.job --stage evaluate --gpus {resources.gpu:q} --lock {output.usage:q}"
         " --usage {output.usage:q} --"
-        " python -m scripts.evaluate --params {params.config:q} --model {input.model:q}"
-        " --name {wildcards.model:q} --questions {input.questions:q} --journal {params.journal:q}"
-        " --output {output.records:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        " python -m scripts.evaluate --params {params.config:q} --models {input.model:q}"
+        " --questions {input.questions:q} --outputs {output.records:q}"
+        " --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule eval_report:

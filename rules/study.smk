@@ -25,7 +25,6 @@ use rule evaluate as evaluate_heldout with:
         "benchmarks/{run}/evaluate_heldout/{model}.tsv"
     params:
         config=reads("evaluate_heldout"),
-        journal="data/{run}/heldout/{model}.journal",
 
 
 rule study_recipe:
