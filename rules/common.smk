@@ -42,12 +42,13 @@ NUMBERS = OWN.numbers
 ROUNDS = OWN.models[1:]
 MODELS = ["base", *OWN.models]
 SHARDS = auto_shards(CONFIG, GPUS)
-# On one GPU the run's models are evaluated one after the other: by one job then, whose engine starts once. On more GPUs
-# they are evaluated side by side; a study and the benchmark need some of the models only.
+# On one GPU all of the run's models are evaluated by one job, whose engine starts once; on more they are side by side.
+# The benchmark needs one of them, and so does a study in which the run as it is has no part.
 ONE_EVALUATION = (
     GPUS == 1
     and CONFIG["engine"]["name"] != "transformers"
-    and not (CONFIG["study"] or CONFIG["benchmark"])
+    and not CONFIG["benchmark"]
+    and any(each.model(each.rounds) == OWN.model(OWN.rounds) for each in RECIPES.values() or [OWN])
 )
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base/manifest.json"
@@ -86,7 +87,7 @@ def recipe_of(stage, wildcards):
     """The recipe whose stage a rule's wildcards name, and its round (0 is SFT)."""
     model = wildcards.get("policy") or wildcards.get("model")
     number = number_of(model) if model else int(wildcards.get("round", 0))
-    if wildcards.get("run", RUN) == RUN:
+    if wildcards.run == RUN:
         return OWN, number
     if (stage, number, wildcards.run) not in PLACES:
         raise WorkflowError(
@@ -163,11 +164,9 @@ def merge_base(wildcards):
 
 
 def evaluated(stage):
-    """The manifest of the model that is evaluated, or of all that one job evaluates."""
+    """The manifest of the model that is evaluated."""
 
     def manifest(wildcards):
-        if not wildcards.get("model"):
-            return [BASE, *(OWN.model(number) for number in (0, *NUMBERS))]
         if wildcards.model == "base":
             return BASE
         recipe, number = recipe_of(stage, wildcards)

@@ -14,7 +14,7 @@ REFERENCE = RECIPES[STUDY["reference"]]
 use rule evaluate as evaluate_heldout with:
     input:
         code=code("evaluate"),
-        model=evaluated("evaluate_heldout"),
+        models=evaluated("evaluate_heldout"),
         questions=f"data/{RUN}/heldout.jsonl",
     output:
         records="data/{run}/heldout/{model}.jsonl",
