@@ -42,6 +42,14 @@ NUMBERS = OWN.numbers
 ROUNDS = OWN.models[1:]
 MODELS = ["base", *OWN.models]
 SHARDS = auto_shards(CONFIG, GPUS)
+# On one GPU all of the run's models are evaluated by one job, whose engine starts once; on more they are side by side.
+# The benchmark needs one of them, and so does a study in which the run as it is has no part.
+ONE_EVALUATION = (
+    GPUS == 1
+    and CONFIG["engine"]["name"] != "transformers"
+    and not CONFIG["benchmark"]
+    and any(each.model(each.rounds) == OWN.model(OWN.rounds) for each in RECIPES.values() or [OWN])
+)
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base/manifest.json"
 # The recipe that a stage in a study's folder belongs to: any of those that share it.
@@ -169,10 +177,13 @@ def evaluated(stage):
 
 def usages(recipe, part="eval", short=False):
     """The usage records of every stage that makes a recipe's models and evaluates them on this part."""
-    once = ["fetch_questions", "base_model", *(["evaluate/base"] if part == "eval" else [])]
+    together = part == "eval" and ONE_EVALUATION
+    once = ["fetch_questions", "base_model"]
+    if part == "eval":
+        once.append("evaluate" if together else "evaluate/base")
     return [
         *(f"benchmarks/{RUN}/{stage}.usage.json" for stage in once),
-        *recipe.usage(shards_of(recipe, short), part),
+        *recipe.usage(shards_of(recipe, short), None if together else part),
     ]
 
 

@@ -2,14 +2,16 @@
 
 INPUTS   the models' manifests, data/{run}/eval.jsonl, and what every stage recorded of itself
 OUTPUTS  data/{run}/eval/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml
-NEEDS    evaluate: a GPU where there is one; eval_report: CPU
+NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report: CPU
+
+On one GPU evaluate_all takes the place of `evaluate` for the run's own models: one job, whose engine starts once.
 """
 
 
 rule evaluate:
     input:
         code=code("evaluate"),
-        model=evaluated("evaluate"),
+        models=evaluated("evaluate"),
         questions=f"data/{RUN}/eval.jsonl",
     output:
         records="data/{run}/eval/{model}.jsonl",
@@ -25,13 +27,32 @@ rule evaluate:
         gpu=ENGINE_GPUS,
     params:
         config=reads("evaluate"),
-        journal="data/{run}/eval/{model}.journal",
     shell:
-        "python -m scripts.job --stage evaluate --gpus {resources.gpu:q} --lock {output.records:q}"
+        "python -m scripts.job --stage evaluate --gpus {resources.gpu:q} --lock {output.usage:q}"
         " --usage {output.usage:q} --"
-        " python -m scripts.evaluate --params {params.config:q} --model {input.model:q}"
-        " --name {wildcards.model:q} --questions {input.questions:q} --journal {params.journal:q}"
-        " --output {output.records:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        " python -m scripts.evaluate --params {params.config:q} --models {input.models:q}"
+        " --questions {input.questions:q} --outputs {output.records:q}"
+        " --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+
+
+if ONE_EVALUATION:
+
+    ruleorder: evaluate_all > evaluate
+
+    use rule evaluate as evaluate_all with:
+        input:
+            code=code("evaluate"),
+            models=[BASE, *(OWN.model(number) for number in (0, *NUMBERS))],
+            questions=f"data/{RUN}/eval.jsonl",
+        output:
+            records=[f"data/{RUN}/eval/{model}.jsonl" for model in MODELS],
+            usage=f"benchmarks/{RUN}/evaluate.usage.json",
+        log:
+            f"logs/{RUN}/evaluate_all.log",
+        benchmark:
+            f"benchmarks/{RUN}/evaluate_all.tsv"
+        params:
+            config=part(**READS["evaluate"](CONFIG)),
 
 
 rule eval_report:

@@ -14,7 +14,7 @@ REFERENCE = RECIPES[STUDY["reference"]]
 use rule evaluate as evaluate_heldout with:
     input:
         code=code("evaluate"),
-        model=evaluated("evaluate_heldout"),
+        models=evaluated("evaluate_heldout"),
         questions=f"data/{RUN}/heldout.jsonl",
     output:
         records="data/{run}/heldout/{model}.jsonl",
@@ -25,7 +25,6 @@ use rule evaluate as evaluate_heldout with:
         "benchmarks/{run}/evaluate_heldout/{model}.tsv"
     params:
         config=reads("evaluate_heldout"),
-        journal="data/{run}/heldout/{model}.journal",
 
 
 rule study_recipe:

@@ -50,15 +50,17 @@ class Setup:
     per_item: int  # completions of one question, for the log
 
 
-@dataclass(frozen=True)
+@dataclass
 class Started:
-    """An engine that was opened and not loaded yet."""
+    """An engine that was opened, and is loaded when the first request is there. It can go on to other models."""
 
     name: str
     version: str
     engine: Engine
     watchdog: "_Watchdog"
     at: float  # time.monotonic()
+    model: HashedFolder
+    loaded: bool = False
 
 
 def seed_of(*parts: object) -> int:
@@ -82,7 +84,7 @@ def start_engine(setup: Setup) -> Iterator[Started]:
         _Watchdog(setup.engine["stall_timeout"]) as watchdog,  # the first: engines also hang while they start or end
         open_engine(name, setup.model.folder, setup.engine, setup.gpus, setup.seed) as engine,
     ):
-        yield Started(name, version, engine, watchdog, at)
+        yield Started(name, version, engine, watchdog, at, setup.model)
 
 
 def load_tokenizer(setup: Setup) -> Any:
@@ -96,9 +98,9 @@ def load_tokenizer(setup: Setup) -> Any:
 def collect(
     asks: Sequence[Ask], setup: Setup, started: Started, observe: Observer = lambda _: None
 ) -> list[Completion]:
-    """Completions in the order of `asks`.
+    """Completions in the order of `asks`; the engine goes on to the setup's model where it has another.
 
-    `observe` is called with None once the engine is ready, then with each completion made.
+    `observe` is called with None once the engine is ready, then with each completion made. CannotSwitch as in Engine.
     """
     sampling, lengths = setup.sampling, setup.engine["random_lengths"]
     identity = [setup.model.fingerprint, sampling, started.name, started.version]
@@ -128,7 +130,8 @@ def collect(
     )
     if requests:
         with setup.model.suspected():
-            made = _generate(requests, setup, started, observe)
+            longest = max(len(ask.prompt_ids) for ask in asks) + sampling["max_new_tokens"]
+            made = _generate(requests, longest, setup, started, observe)
         if lost := [request.key for request in requests if request.key not in made]:
             raise UserError(
                 f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them"
@@ -139,12 +142,14 @@ def collect(
     return [Completion(**{field: done[key][field] for field in Completion.__dataclass_fields__}) for key in keys]
 
 
-def _generate(requests: list[Request], setup: Setup, started: Started, observe: Observer) -> dict[str, dict[str, Any]]:
+def _generate(
+    requests: list[Request], longest: int, setup: Setup, started: Started, observe: Observer
+) -> dict[str, dict[str, Any]]:
     label = setup.label
     made: dict[str, dict[str, Any]] = {}
     print(f"Initializing {started.name} engine ({setup.gpus or 'no'} GPU) with {setup.model.folder} ...", flush=True)
     with journal.Writer(setup.journal, setup.name) as writer:
-        started.engine.load(max(len(request.prompt_ids) + request.max_new_tokens for request in requests))
+        _ready(started, setup.model, longest)
         setup.model.verify()
         ready = time.monotonic() - started.at
         print(f"{started.name} engine ready after {ready:.1f} s", flush=True)
@@ -167,6 +172,19 @@ def _generate(requests: list[Request], setup: Setup, started: Started, observe: 
         flush=True,
     )
     return made
+
+
+def _ready(started: Started, model: HashedFolder, longest: int) -> None:
+    """Have the engine loaded, for requests of at most `longest` tokens, and with this model."""
+    if started.loaded:
+        started.at = time.monotonic()
+        started.watchdog.feed()
+    if started.model is not model:
+        started.engine.switch(model.folder)
+        started.model = model
+    if not started.loaded:
+        started.engine.load(longest)
+        started.loaded = True
 
 
 class _Watchdog:

@@ -1,7 +1,10 @@
-"""Answer every evaluation question greedily and k times by sampling, and grade the answers.
+"""Have models answer every evaluation question greedily and k times by sampling, and grade the answers.
 
-    python -m scripts.evaluate --params '{...}' --model checkpoints/demo/base/manifest.json --name base \
-        --questions data/demo/eval.jsonl --journal data/demo/eval/base.journal --output data/demo/eval/base.jsonl --gpus 1
+    python -m scripts.evaluate --params '{...}' --models checkpoints/demo/base/manifest.json \
+        --questions data/demo/eval.jsonl --outputs data/demo/eval/base.jsonl --gpus 1
+
+Several models, with an output each, are answered one after the other by one engine, which changes its weights; a model
+that differs in more than weights gets a new engine. A model's journal stands beside its output, base.journal here.
 
 Record: {"id", "question", "gold_answer", "style", "greedy": OUT, "samples": [OUT x k]} with
 OUT = {"text", "answer", "correct", "extraction", "num_tokens", "finish_reason", "seed"}.
@@ -15,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.collect import Ask, Setup, collect, load_tokenizer, seed_of, start_engine
-from scripts.engines.interface import Completion
+from scripts.engines.interface import CannotSwitch, Completion
 from scripts.errors import UserError, run
+from scripts.models import alike
 from scripts.records import HashedFolder, read_jsonl, write_jsonl
 from scripts.regime_w.answers import equal, extract
 from scripts.regime_w.prompts import encode_prompt, render
@@ -27,38 +31,64 @@ def main() -> None:
     parser.add_argument(
         "--params", type=json.loads, required=True, help="evaluate, engine, styles, template, stop, seed"
     )
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--name", required=True, help="the model's row in the report")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="their manifests")
     parser.add_argument("--questions", type=Path, required=True)
-    parser.add_argument("--journal", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--outputs", type=Path, nargs="+", required=True, help="NAME.jsonl of each model, by its name")
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
+    if len(args.models) != len(args.outputs):
+        parser.error(f"{len(args.models)} --models and {len(args.outputs)} --outputs")
     params, settings = args.params, args.params["evaluate"]
     if settings["batch_invariant"] and args.gpus:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
 
-    model = HashedFolder(args.model)
+    models = [HashedFolder(path) for path in args.models]
     questions = read_jsonl(args.questions, required=("id", "question", "gold_answer"))
     if settings["n_questions"]:
         if len(questions) < settings["n_questions"]:
             raise UserError(f"evaluate.n_questions is {settings['n_questions']}, {args.questions} has {len(questions)}")
         questions = questions[: settings["n_questions"]]
-    setup = Setup(
+    waiting = [setup_of(model, output, params, args.gpus) for model, output in zip(models, args.outputs, strict=True)]
+    outputs = {output.stem: output for output in args.outputs}
+    while waiting:
+        first = waiting[0]
+        with start_engine(first) as started:
+            asks, styles = make_asks(questions, params, load_tokenizer(first))
+            while waiting and (waiting[0] is first or one_engine_serves(first, waiting[0])):
+                try:
+                    completions = collect(asks, waiting[0], started)
+                except CannotSwitch as error:
+                    print(f"{error}; starting another engine", flush=True)
+                    break
+                save(outputs[waiting[0].name], questions, styles, asks, completions)
+                del waiting[0]
+
+
+def one_engine_serves(first: Setup, other: Setup) -> bool:
+    with other.model.suspected():
+        return alike(first.model.folder, other.model.folder, first.engine)
+
+
+def setup_of(model: HashedFolder, output: Path, params: dict[str, Any], gpus: int) -> Setup:
+    settings = params["evaluate"]
+    return Setup(
         model=model,
         sampling={"top_p": settings["top_p"], "max_new_tokens": settings["max_new_tokens"], "stop": params["stop"]},
         engine=params["engine"],
-        gpus=args.gpus,
+        gpus=gpus,
         seed=params["seed"],
-        journal=args.journal,
-        name=args.name,
-        label=f"Evaluating {args.name}",
+        journal=output.with_suffix(".journal"),
+        name=output.stem,
+        label=f"Evaluating {output.stem}",
         per_item=1 + settings["k"],
     )
-    with start_engine(setup) as started:
-        asks, styles = make_asks(questions, params, load_tokenizer(setup))
-        completions = collect(asks, setup, started)
-    rows, width = [], 1 + settings["k"]
+
+
+def save(
+    output: Path, questions: list[dict[str, Any]], styles: list[str], asks: list[Ask], completions: list[Completion]
+) -> None:
+    """Grade and write a model's answers, of each question the greedy one first."""
+    rows, width = [], len(asks) // len(questions)
     for number, question in enumerate(questions):
         own = slice(number * width, (number + 1) * width)
         outs = [grade(c, a.seed, question["gold_answer"]) for c, a in zip(completions[own], asks[own], strict=True)]
@@ -72,12 +102,10 @@ def main() -> None:
                 "samples": outs[1:],
             }
         )
-    write_jsonl(args.output, rows)
+    write_jsonl(output, rows)
     greedy = sum(row["greedy"]["correct"] for row in rows) / len(rows)
-    mean = sum(out["correct"] for row in rows for out in row["samples"]) / (len(rows) * settings["k"])
-    print(
-        f"{args.name}: greedy {greedy:.2%}, mean of {settings['k']} {mean:.2%} on {len(rows)} questions -> {args.output}"
-    )
+    mean = sum(out["correct"] for row in rows for out in row["samples"]) / (len(rows) * (width - 1))
+    print(f"{output.stem}: greedy {greedy:.2%}, mean of {width - 1} {mean:.2%} on {len(rows)} questions -> {output}")
 
 
 def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> tuple[list[Ask], list[str]]:

@@ -9,6 +9,7 @@ from scripts.errors import UserError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+NOTES = ("_name_or_path", "transformers_version")  # in a config.json, and of no effect
 
 
 def safetensors_shapes(path: Path) -> dict[str, list[int]]:
@@ -92,6 +93,36 @@ def trusted(params: dict[str, Any]) -> dict[str, bool]:
     Left out, transformers would ask on the terminal. `params` may have `trust_remote_code` (base_model's).
     """
     return {"trust_remote_code": bool(params.get("trust_remote_code", False))}
+
+
+def alike(one: Path, other: Path, params: dict[str, Any]) -> bool:
+    """Whether a loaded model needs nothing but the other's weights to be the other one.
+
+    False also where that cannot be told: with code of the model's own, with quantised weights, without a tokenizer.json.
+    """
+    if trusted(params)["trust_remote_code"]:
+        return False
+    made = _make(one, params)
+    return (
+        made == _make(other, params) and "quantization_config" not in made["config"] and made["tokenizer"] is not None
+    )
+
+
+def _make(folder: Path, params: dict[str, Any]) -> dict[str, Any]:
+    """All that an engine takes from a model's folder but the weights' values, in whatever form it was saved."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(folder, **trusted(params)).to_dict()
+    generation = folder / "generation_config.json"
+    tokenizer = AutoTokenizer.from_pretrained(folder, **trusted(params))
+    return {
+        "config": {key: value for key, value in config.items() if key not in NOTES},
+        "eos": json.loads(generation.read_text()).get("eos_token_id") if generation.is_file() else None,
+        # Checkpoints of old hold these constants; engines compute them from the config.
+        "shapes": {name: s for name, s in model_shapes(folder).items() if not name.endswith("rotary_emb.inv_freq")},
+        "tokenizer": tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else None,
+        "special": [tokenizer.special_tokens_map, tokenizer.all_special_ids, tokenizer.clean_up_tokenization_spaces],
+    }
 
 
 def check_code(model: Path, params: dict[str, Any]) -> None:

@@ -161,9 +161,9 @@ class Recipe:
         stage = "evaluate" if part == "eval" else "evaluate_heldout"
         return f"data/{self.place(stage, number)}/{part}/{model_name(number)}.jsonl"
 
-    def usage(self, shards: list[str], part: str = "eval") -> list[str]:
-        """Usage records of every stage, evaluations of `part` alone."""
-        skipped = "evaluate_heldout" if part == "eval" else "evaluate"
+    def usage(self, shards: list[str], part: str | None = "eval") -> list[str]:
+        """Usage records of every stage, evaluations of `part` alone; None leaves them out."""
+        skipped = {"eval": ["evaluate_heldout"], "heldout": ["evaluate"], None: ["evaluate", "evaluate_heldout"]}[part]
         found = []
         for stage, number in self.stages():
             name = f"round{number}/{stage}" if number else stage
@@ -172,7 +172,7 @@ class Recipe:
             elif stage in ("evaluate", "evaluate_heldout"):
                 name = f"{stage}/{model_name(number)}"
             names = [f"round{number}/generate/{shard}" for shard in shards] if stage == "generate" else [name]
-            if stage != skipped:
+            if stage not in skipped:
                 found += [f"benchmarks/{self.place(stage, number)}/{name}.usage.json" for name in names]
         return found
 

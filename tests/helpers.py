@@ -64,7 +64,7 @@ def listening(status: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 
 def save_random_model(
-    folder: Path, *, bos: bool = True, hidden: int = 64, mistral: bool = False, seed: int = 0
+    folder: Path, *, bos: bool = True, hidden: int = 64, mistral: bool = False, seed: int = 0, tied: bool = False
 ) -> Path:
     """Save a tiny random Llama or Mistral with a byte-level tokenizer to `folder`."""
     import torch
@@ -103,6 +103,7 @@ def save_random_model(
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=2,
+        tie_word_embeddings=tied,
     )
     model(config).save_pretrained(folder)
     fast.save_pretrained(folder)

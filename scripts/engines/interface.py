@@ -38,11 +38,21 @@ class Completion:
     finish_reason: str
 
 
+class CannotSwitch(UserError):
+    """The engine cannot take another model's weights; it is of no use any more."""
+
+
 class Engine(Protocol):
     """What an engine needs to import, it may begin to import when it is opened; `load` makes it ready."""
 
     def load(self, max_model_len: int) -> None:
         """Load the model; no request is longer than `max_model_len` tokens, its completion included."""
+
+    def switch(self, model: Path) -> None:
+        """Answer with another model from now on, one that is `alike` (scripts/models.py); before `load`: load that one.
+
+        CannotSwitch where its weights cannot take the place of those that are loaded.
+        """
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]: ...
 

@@ -33,17 +33,24 @@ class TransformersEngine:
     def __init__(self, folder: Path, params: dict[str, Any], device: str) -> None:
         self.folder, self.params, self.device = folder, params, device
         self.batch_size = 1 if params["mode"] == "one_at_a_time" else params["batch_size"]
+        self.model: Any = None
 
     def load(self, max_model_len: int) -> None:
         dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
         loaded = AutoModelForCausalLM.from_pretrained(
             self.folder, dtype=dtype, device_map={"": self.device}, **trusted(self.params)
         )
-        self.model: Any = loaded.eval()
+        self.model = loaded.eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(self.folder, **trusted(self.params))
         eos = self.model.generation_config.eos_token_id
         ids = eos if isinstance(eos, list) else [eos]
         self.eos = torch.tensor([i for i in {*ids, self.tokenizer.eos_token_id} if i is not None], device=self.device)
+
+    def switch(self, model: Path) -> None:
+        self.folder = model
+        if self.model is not None:
+            self.model = None  # two do not always fit
+            self.load(0)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Yield completions batch by batch, requests of like prompt length together."""

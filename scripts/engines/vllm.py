@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.compute import compile_caches, out_of_memory, threads
-from scripts.engines.interface import Completion, Request
+from scripts.engines.interface import CannotSwitch, Completion, Request
 from scripts.errors import UserError
 from scripts.models import trusted
 
@@ -51,13 +51,13 @@ def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int) -> Iter
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
     workers: list[Any] = []
-    opened = VllmEngines(pipes, lambda max_model_len: engine_options(params, model, gpus, seed, max_model_len, engines))
+    opened = VllmEngines(
+        model, pipes, lambda max_model_len: engine_options(params, model, gpus, seed, max_model_len, engines)
+    )
     try:
         for _ in range(engines):
             ours, theirs = context.Pipe()
-            worker = context.Process(
-                target=_serve, args=(theirs, model.resolve(), params["in_flight"], params["final_only"])
-            )
+            worker = context.Process(target=_serve, args=(theirs, params["in_flight"], params["final_only"]))
             worker.start()
             theirs.close()  # so that the death of a worker ends its pipe
             pipes.append(ours)
@@ -128,19 +128,25 @@ def _kv_cache_bytes(utilization: float, model: Path) -> int:
     return size // KV_STEP * KV_STEP
 
 
-def _serve(pipe: Connection, model: Path, in_flight: int, final_only: bool) -> None:
-    """A worker: gets its options and says None when ready, then answers each list of requests with its completions and None."""
+def _serve(pipe: Connection, in_flight: int, final_only: bool) -> None:
+    """A worker: gets its model and options and says None when ready; then answers each list of requests with its completions
+    and None, and each other model's folder with None once it has that model's weights."""
     # KeyboardInterrupt reaches us too on a terminal; the parent tells of it.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # this process is the engine's own already
         from vllm import LLM  # noqa: F401 - takes as long as the parent's own imports and prompts
 
         try:
-            with _one_engine(model, pipe.recv(), in_flight, final_only) as engine:
+            model, options = pipe.recv()
+            with _one_engine(model, options, in_flight, final_only) as engine:
                 pipe.send(None)
                 while True:
-                    for completion in engine.generate(pipe.recv()):
-                        pipe.send(completion)
+                    message = pipe.recv()
+                    if isinstance(message, Path):
+                        engine.switch(message)
+                    else:
+                        for completion in engine.generate(message):
+                            pipe.send(completion)
                     pipe.send(None)
         except UserError as error:
             pipe.send(error)
@@ -190,14 +196,17 @@ def _receive(pipe: Connection) -> Completion | None:
 class VllmEngines:
     """One engine or several as one: each request goes to the engine that the hash of its key names."""
 
-    def __init__(self, pipes: list[Connection], options_for: Callable[[int], dict[str, Any]]) -> None:
-        self.pipes, self.options_for, self.loaded = pipes, options_for, False
+    def __init__(self, model: Path, pipes: list[Connection], options_for: Callable[[int], dict[str, Any]]) -> None:
+        self.model, self.pipes, self.options_for, self.loaded = model, pipes, options_for, False
 
     def load(self, max_model_len: int) -> None:
-        self._send([self.options_for(max_model_len)] * len(self.pipes))
         self.loaded = True
-        for pipe in self.pipes:
-            _receive(pipe)
+        self._tell((self.model.resolve(), self.options_for(max_model_len)))
+
+    def switch(self, model: Path) -> None:
+        self.model = model
+        if self.loaded:
+            self._tell(model.resolve())
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         shares: list[list[Request]] = [[] for _ in self.pipes]
@@ -213,6 +222,12 @@ class VllmEngines:
                 else:
                     yield completion
 
+    def _tell(self, message: Any) -> None:
+        """Send all workers the same and wait until they have done it."""
+        self._send([message] * len(self.pipes))
+        for pipe in self.pipes:
+            _receive(pipe)
+
     def _send(self, messages: Sequence[Any]) -> None:
         for pipe, message in zip(self.pipes, messages, strict=True):
             with suppress(BrokenPipeError):  # dead: reading from it says so
@@ -221,8 +236,17 @@ class VllmEngines:
 
 class VllmEngine:
     def __init__(self, llm: Any, in_flight: int) -> None:
-        self.engine, self.in_flight = llm.llm_engine, in_flight
+        self.llm, self.engine, self.in_flight = llm, llm.llm_engine, in_flight
         self.tokenizer = llm.get_tokenizer()
+
+    def switch(self, model: Path) -> None:
+        """Weights in place of weights, where graphs and KV cache stay; the cached prompts are the old model's."""
+        try:
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
+        except Exception as error:
+            raise CannotSwitch(f"vLLM did not take the weights of {model} in place ({error!r:.200})") from None
+        if not self.llm.reset_prefix_cache():
+            raise CannotSwitch(f"vLLM did not empty its prefix cache for {model}")
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Completion]:
         """Keep `in_flight` requests in the engine and yield completions as they finish."""

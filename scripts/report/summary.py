@@ -40,6 +40,7 @@ def summarise(
     }
     trained = {name: stages.training(read_object(path)) for name, path in (trainings or {}).items()}
     tokens = {("evaluate", m["name"]): sum(f["tokens_total"] for f in m["format"].values()) for m in models}
+    tokens["evaluate", ""] = sum(tokens.values())  # of one job for all models
     tokens |= {("generate", name): found["format"]["tokens_total"] for name, found in rounds.items()}
     tokens |= {
         (training_stage(name, samples or {}), "" if name == "sft" else name): record["tokens"]
