@@ -164,6 +164,7 @@ def test_models_are_alike_when_only_weights_differ(models: dict[str, Path], tmp_
     assert alike(base, models["sft"], {})
     assert not alike(base, models["sft"], {"trust_remote_code": True})
     assert not any(alike(base, models[name], {}) for name in ("wide", "no_bos", "tied"))
+    assert not alike(models["tied"], models["tied"], {})
     AutoModelForCausalLM.from_pretrained(base, dtype="auto").save_pretrained(tmp_path / "again", max_shard_size="50KB")
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "again")
     config = json.loads((tmp_path / "again/config.json").read_text())

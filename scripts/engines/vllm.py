@@ -9,8 +9,10 @@ a graph compiled once serves all models of one shape: vLLM keys its cache by tha
 """
 
 import json
+import logging
 import multiprocessing
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,8 @@ SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
 ENGINES_OF_SMALL = 6
 KV_SHARE = 0.6  # of an engine's share of the GPU; the rest is for weights, activations and graphs
 LEAVE_SECONDS = 20.0
+# What vLLM only warns of when it takes other weights; rotary embeddings have none, they come from the config.
+KEPT_OLD = re.compile(r"(?<!RotaryEmbedding): Failed to load weights|weights were not loaded")
 # Lengths and sizes in vLLM's cache key are rounded, so that jobs which differ a little share what was compiled.
 LENGTH_STEP = 1024
 KV_STEP = 2**28
@@ -180,6 +184,23 @@ def _one_engine(model: Path, options: dict[str, Any], in_flight: int, final_only
             llm.llm_engine.engine_core.shutdown()
 
 
+@contextmanager
+def _vllm_warnings() -> Iterator[list[str]]:
+    """What vLLM warns of in this process meanwhile."""
+    heard: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("vllm")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(level, logging.WARNING))
+    try:
+        yield heard
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
 def _receive(pipe: Connection) -> Completion | None:
     try:
         message = pipe.recv()
@@ -242,9 +263,12 @@ class VllmEngine:
     def switch(self, model: Path) -> None:
         """Weights in place of weights, where graphs and KV cache stay; the cached prompts are the old model's."""
         try:
-            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
+            with _vllm_warnings() as warnings:
+                self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
         except Exception as error:
             raise CannotSwitch(f"vLLM did not take the weights of {model} in place ({error!r:.200})") from None
+        if kept := next(filter(KEPT_OLD.search, warnings), None):
+            raise CannotSwitch(f"vLLM did not take all weights of {model} in place ({kept:.200})")
         if not self.llm.reset_prefix_cache():
             raise CannotSwitch(f"vLLM did not empty its prefix cache for {model}")
 
