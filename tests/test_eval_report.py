@@ -261,6 +261,7 @@ def test_cost_counts_jobs_side_by_side_once(summary: dict[str, Any]) -> None:
         ("benchmarks/round2/merge_lora/sft_merged.usage.json", "merge_lora", "sft_merged"),
         ("benchmarks/round2/evaluate/base.usage.json", "evaluate", "base"),
         ("elsewhere/evaluate/round3.usage.json", "evaluate", "round3"),
+        ("benchmarks/round2/evaluate.usage.json", "evaluate", ""),
     ],
 )
 def test_part_of_a_usage_record(path: str, stage_name: str, part: str) -> None:
