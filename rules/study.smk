@@ -4,7 +4,8 @@ INPUTS   the config section `study`; every stage of the recipes is made by the o
 OUTPUTS  data/{run}/heldout/{model}.jsonl; results/{run}/study/{recipe}.json, study_choice.json; study_report.html, .md, .json
 NEEDS    evaluate_heldout: a GPU where there is one; the others: CPU
 
-The evaluation questions are read for the baselines and the chosen recipe alone, once it is chosen.
+The evaluation questions are read for the baselines and the chosen recipe alone, once it is chosen; on one GPU
+evaluate_all answers them for the run's other models too, which nothing here reads.
 """
 
 STUDY = CONFIG["study"]

@@ -252,6 +252,17 @@ def test_cost_counts_jobs_side_by_side_once(summary: dict[str, Any]) -> None:
     assert summary["usage"]["total"]["energy_wh"] == 6.0
 
 
+def test_one_job_for_all_evaluations_is_a_row_with_the_tokens_of_all(tmp_path: Path) -> None:
+    record = {"stage": "evaluate", "seconds": 30.0, "gpu_seconds": 30.0, "gpus": []}
+    usage = [save(tmp_path / "benchmarks/run/evaluate.usage.json", record)]
+    found = summarise(PARAMS | {"run": "run"}, **inputs(tmp_path) | {"usage": usage})
+    (row,) = found["usage"]["stages"]
+    assert (row["stage"], row["part"], row["seconds"]) == ("evaluate", "", 30.0)
+    totals = [own["tokens_total"] for model in found["models"] for own in model["format"].values()]
+    assert row["tokens"] == sum(totals) > 0
+    assert found["usage"]["total"]["gpu_seconds"] == 30.0
+
+
 @pytest.mark.parametrize(
     ("path", "stage_name", "part"),
     [
@@ -261,6 +272,7 @@ def test_cost_counts_jobs_side_by_side_once(summary: dict[str, Any]) -> None:
         ("benchmarks/round2/merge_lora/sft_merged.usage.json", "merge_lora", "sft_merged"),
         ("benchmarks/round2/evaluate/base.usage.json", "evaluate", "base"),
         ("elsewhere/evaluate/round3.usage.json", "evaluate", "round3"),
+        ("benchmarks/round2/evaluate.usage.json", "evaluate", ""),
     ],
 )
 def test_part_of_a_usage_record(path: str, stage_name: str, part: str) -> None:

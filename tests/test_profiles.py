@@ -21,16 +21,18 @@ def rules() -> dict[str, str]:
     """Text of each rule that is submitted, by name; a rule that is another with changes has the other's."""
     texts = "\n".join(path.read_text() for path in RULE_FILES)
     found = dict(re.findall(r"^(?:rule|checkpoint) (\w+):\n((?:(?:    .*)?\n)+)", texts, re.MULTILINE))
-    found |= {name: found[other] for other, name in re.findall(r"^use rule (\w+) as (\w+) with:", texts, re.MULTILINE)}
+    found |= {
+        name: found[other] for other, name in re.findall(r"^ *use rule (\w+) as (\w+) with:", texts, re.MULTILINE)
+    }
     return {name: text for name, text in found.items() if "    localrule: True" not in text}
 
 
 def planned(folder: Path, profile: str) -> dict[str, dict[str, str]]:
-    """Resources and threads of each rule as dry runs print them."""
+    """Resources and threads of each rule as dry runs print them, with one GPU for those that only such a run has."""
     asked = {}
-    for target, config in TARGETS.items():
+    for target, config, *more in (("eval_report", "configs/abel.yaml", "--resources", "gpu=1"), *TARGETS.items()):
         options = (target, "--dry-run", "--workflow-profile", f"profiles/{profile}", "--configfile", config)
-        done = snakemake(folder, *options, cores=64)
+        done = snakemake(folder, *options, *more, cores=64)
         assert done.returncode == 0, done.stdout + done.stderr
         for name, text in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout + done.stderr, re.MULTILINE):
             resources = dict(part.split("=", 1) for part in re.search(r"resources: (.*)", text)[1].split(", "))
@@ -47,7 +49,15 @@ def folder(tmp_path_factory):
 def test_slurm_gpu_rules_ask_for_gpus_of_one_node_and_cpu_rules_for_none(folder):
     asked = planned(folder, "slurm")
     on_gpu = {name for name, text in rules().items() if re.search(r"^ +gpu=", text, re.MULTILINE)}
-    assert on_gpu >= {"train_sft", "merge_lora", "generate", "train_dpo", "evaluate", "evaluate_heldout"}
+    assert on_gpu >= {
+        "train_sft",
+        "merge_lora",
+        "generate",
+        "train_dpo",
+        "evaluate",
+        "evaluate_all",
+        "evaluate_heldout",
+    }
     assert rules().keys() <= asked.keys()
     for name in rules():
         resources = asked[name]
