@@ -21,7 +21,8 @@ EVENTS, HOLD = Path("events.txt"), Path("hold.txt")
 def main(module: str, arguments: list[str]) -> None:
     from scripts import journal
 
-    name = arguments[arguments.index("--output") + 1] if "--output" in arguments else module
+    option = next((option for option in ("--output", "--outputs") if option in arguments), None)
+    name = arguments[arguments.index(option) + 1] if option else module
     starts = EVENTS.read_text().count(f"{name} start ") if EVENTS.exists() else 0
     append, journalled = journal.Writer.append, 0
 
