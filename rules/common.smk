@@ -52,6 +52,8 @@ ONE_EVALUATION = (
 )
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base/manifest.json"
+MANIFESTS = [BASE, *(OWN.model(number) for number in (0, *NUMBERS))]  # of MODELS
+EVALUATIONS = [f"data/{RUN}/eval/{model}.jsonl" for model in MODELS]
 # The recipe that a stage in a study's folder belongs to: any of those that share it.
 PLACES = {
     (stage, number, place): recipe

@@ -42,10 +42,10 @@ if ONE_EVALUATION:
     use rule evaluate as evaluate_all with:
         input:
             code=code("evaluate"),
-            models=[BASE, *(OWN.model(number) for number in (0, *NUMBERS))],
+            models=MANIFESTS,
             questions=f"data/{RUN}/eval.jsonl",
         output:
-            records=[f"data/{RUN}/eval/{model}.jsonl" for model in MODELS],
+            records=EVALUATIONS,
             usage=f"benchmarks/{RUN}/evaluate.usage.json",
         log:
             f"logs/{RUN}/evaluate_all.log",
@@ -63,13 +63,13 @@ rule eval_report:
             for path in sorted(Path(workflow.basedir, "scripts/report").glob("*.j2"))
         ],
         questions=f"data/{RUN}/questions.json",
-        evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in MODELS],
+        evaluations=EVALUATIONS,
         rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
         checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUNDS],
         preferences=[OWN.summary(number) for number in rounds_by("dpo")],
         samples=[OWN.summary(number) for number in rounds_by("rejection_sampling")],
         adapters=[OWN.adapter(number) for number in (0, *NUMBERS)],
-        models=[BASE, *(OWN.model(number) for number in (0, *NUMBERS))],
+        models=MANIFESTS,
         usage=usages(OWN),
     output:
         html=report(

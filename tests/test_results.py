@@ -152,7 +152,9 @@ def test_ratio_to_one_question_a_call():
     assert f"only {modes['pipeline']['steady']['utilisation']:.0f} % of the time until the tail" in RESULTS
 
 
-def test_what_bounds_dpo():
+def test_what_bounds_dpo(benchmark):
+    before = benchmark["training"]["seconds"] / benchmark["training"]["steps"]
+    assert f"and {before:.1f} s on average in the run above" in RESULTS
     found = read_json(ROOT / "docs/results/benchmark/dpo.json")
     training, said = found["training"], {}
     for name, points in found["progress"].items():
@@ -166,6 +168,9 @@ def test_what_bounds_dpo():
     assert f"takes {found['progress']['compiled'][0][1]} s: {training['seconds']:.0f} s in all" in RESULTS
     seconds = {name: row["seconds_of_32_pairs"] for name, row in found["pairs_a_micro_batch"].items()}
     # The fourth step of the first was profiled.
+    gib = {name: f"{row['reserved_gib']:.0f}" for name, row in found["pairs_a_micro_batch"].items()}
+    assert f"{gib['4']} GiB are reserved instead of {gib['with mask, cuDNN and fixed segments, 4']}" in RESULTS
+    assert f"memory saved ({gib['compiled, 4']} instead of {gib['4']} GiB)" in RESULTS
     four, eight, plain = mean(seconds["compiled, 4"][2::2]), mean(seconds["compiled, 8"][2:]), mean(seconds["4"][2:])
     share = 100 * dpo_share(training, eight, found["tokens_of_32_pairs"] / training["tokens"])
     assert (
