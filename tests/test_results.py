@@ -5,7 +5,7 @@ import json
 import lzma
 import re
 from itertools import groupby
-from statistics import mean
+from statistics import mean, stdev
 
 import pytest
 from helpers import ROOT
@@ -180,3 +180,76 @@ def test_what_bounds_dpo(benchmark):
         profile = (ROOT / f"docs/results/benchmark/dpo_profile_{name}.txt").read_text()
         totals = [float(found) for found in re.findall(r"time total: ([\d.]+)s", profile)]
         assert [f"{total:.1f}" for total in totals] == [cpu, gpu]
+
+
+@pytest.fixture(scope="module")
+def two_gpus():
+    return read_json(ROOT / "docs/results/benchmark/h100x2.json")
+
+
+def test_one_and_two_gpus(two_gpus):
+    modes, usage = two_gpus["modes"], two_gpus["usage"]
+    shards = ["full_shards-0-of-2", "full_shards-1-of-2"]
+    rates, whole = [], []
+    for label, names, ending in (
+        ("one GPU, 500 x 8", ["pipeline"], ", cold | 5.0 GiB |"),
+        ("one GPU, 7,473 x 8", ["full"], ", cold | 5.0 GiB |"),
+        ("two GPUs, a shard each, 7,473 x 8", shards, ", warm | 5.0 GiB each |"),
+        ("two GPUs, tensor parallel, 500 x 8", ["tensor_parallel"], ", cold | 4.8 GiB |"),
+    ):
+        seconds = max(modes[name]["seconds"] for name in names)
+        made, tokens = (sum(modes[name][what] for name in names) for what in ("made", "tokens"))
+        busy = mean(modes[name]["utilisation"] for name in names)
+        rates.append(tokens / seconds)
+        whole.append(max(usage[name]["seconds"] for name in names))
+        row = f"| {label} | {made:,} | {rates[-1]:,.0f} | {seconds:.1f} s | {busy:.0f} % | {whole[-1]:.0f} s{ending}"
+        assert row in RESULTS
+        assert f"| {max(usage[name]['peak_memory_mb'] for name in names) / 1024:.1f} GiB" in ending
+    one, full, sharded, tensor_parallel = rates
+    assert f"{sharded / full:.2f} times one** (reach 1.9; whole jobs {whole[1] / whole[2]:.2f} times" in RESULTS
+    assert f"{100 * full / modes['pipeline']['steady']['tokens_per_second']:.0f} % of that row's steady rate" in RESULTS
+    assert f"two is {tensor_parallel / one:.2f} times the first row" in RESULTS
+    assert f"took {modes['tensor_parallel']['start_seconds']:.0f} s to start" in RESULTS
+
+
+def test_phases_beside_another_job(two_gpus):
+    usage, small = two_gpus["usage"], two_gpus["modes"]["small"]["tokens_per_second"]
+    total = sum(row["seconds"] for row in phases(usage, 1.25))
+    seconds = {name: job["seconds"] for name, job in usage.items()}
+    assert f"took {total:.0f} s, {total / 60:.1f} minutes: rollouts {seconds['generate-0-of-1']:.0f} s" in RESULTS
+    assert (
+        f"DPO {seconds['train_dpo']:.0f} s, merges {seconds['merge']:.1f} and {seconds['merge_dpo']:.1f} s, evaluation "
+        f"{seconds['evaluate-round1']:.0f} s ({two_gpus['timing']['evaluate']['seconds']:.1f} s engine ready" in RESULTS
+    )
+    assert f"\nmodel made {small:,.0f} tokens/s" in RESULTS
+
+
+def test_dpo_on_two_gpus(two_gpus):
+    one, two = (two_gpus["training"][name] for name in ("1 GPU", "2 GPUs"))
+    assert one["tokens"] == two["tokens"]
+    ratio = one["seconds"] / two["seconds"]
+    assert f"{two['seconds']:.1f} s of training against {one['seconds']:.1f} on one, {ratio:.2f} times" in RESULTS
+    apart, spread = [], []
+    for name in ("loss", "grad_norm"):
+        curves = [[entry[name] for entry in training["log_history"]][:-1] for training in (one, two)]
+        apart.append(f"{max(abs(a - b) for a, b in zip(*curves, strict=True)):.3f}")
+        spread.append(f"{stdev(curves[0]):.3f}")
+    assert f"differ by at most {' and '.join(apart)} from" in RESULTS
+    assert f"(standard deviation) by {' and '.join(spread)}." in RESULTS
+    last = [training["log_history"][-1]["grad_norm"] for training in (two, one)]
+    assert "is {:.1f} instead of {:.1f}".format(*last) in RESULTS
+
+
+def test_what_did_not_speed_dpo_up(two_gpus):
+    found = two_gpus["pairs_a_micro_batch"]
+    seconds = {name: mean(row["seconds_of_32_pairs"][1:]) for name, row in found.items()}
+    assert f"{seconds['4']:.2f} s and {found['4']['model_flop_utilisation']:.0f} % of the peak" in RESULTS
+    assert f"inside the matrix products, {seconds['fused LoRA, 4']:.2f} s" in RESULTS
+    assert f"SwiGLU, {seconds['fused LoRA, Liger, 4']:.2f} s" in RESULTS
+    eight, plain = found["fused LoRA, 8"], found["4"]
+    assert f"({eight['reserved_gib']:.0f} instead of {plain['reserved_gib']:.0f} GiB)" in RESULTS
+    assert f"second took {seconds['fused LoRA, 8']:.2f} s\nand the third {seconds['fused LoRA, Liger, 8']:.2f}" in RESULTS
+    assert f"most seen is {eight['model_flop_utilisation']:.0f} % of the peak" in RESULTS
+    training = two_gpus["training"]["1 GPU"]
+    padded = 2 * training["preflight"]["mean_length"] * training["examples"] / training["tokens"]
+    assert round(1 / (padded - 1)) == 9
