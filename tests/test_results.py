@@ -209,6 +209,13 @@ def test_one_and_two_gpus(two_gpus):
     assert f"{sharded / full:.2f} times one** (reach 1.9; whole jobs {whole[1] / whole[2]:.2f} times" in RESULTS
     assert f"{100 * full / modes['pipeline']['steady']['tokens_per_second']:.0f} % of that row's steady rate" in RESULTS
     assert f"two is {tensor_parallel / one:.2f} times the first row" in RESULTS
+    minutes = [modes["full"]["seconds"] / 60, max(modes[name]["seconds"] for name in shards) / 60]
+    said = "{:.1f} minutes on one H100, {:.1f} on two with a shard each ({:.2f} times".format(*minutes, sharded / full)
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
+    said = "{:.1f} minutes with a cold compile cache, on two {:.1f} with a warm one".format(
+        *(s / 60 for s in whole[1:3])
+    )
+    assert said in (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
     assert f"took {modes['tensor_parallel']['start_seconds']:.0f} s to start" in RESULTS
 
 
@@ -248,7 +255,9 @@ def test_what_did_not_speed_dpo_up(two_gpus):
     assert f"SwiGLU, {seconds['fused LoRA, Liger, 4']:.2f} s" in RESULTS
     eight, plain = found["fused LoRA, 8"], found["4"]
     assert f"({eight['reserved_gib']:.0f} instead of {plain['reserved_gib']:.0f} GiB)" in RESULTS
-    assert f"second took {seconds['fused LoRA, 8']:.2f} s\nand the third {seconds['fused LoRA, Liger, 8']:.2f}" in RESULTS
+    assert (
+        f"second took {seconds['fused LoRA, 8']:.2f} s\nand the third {seconds['fused LoRA, Liger, 8']:.2f}" in RESULTS
+    )
     assert f"most seen is {eight['model_flop_utilisation']:.0f} % of the peak" in RESULTS
     training = two_gpus["training"]["1 GPU"]
     padded = 2 * training["preflight"]["mean_length"] * training["examples"] / training["tokens"]
