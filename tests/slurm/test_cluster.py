@@ -4,7 +4,6 @@ late and over-large jobs, and what each signal to Snakemake leaves behind.
 The demo is made small. Its GPUs are pretended, see python.py; nothing else is replaced.
 """
 
-import functools
 import os
 import re
 import shutil
@@ -86,11 +85,9 @@ class Clone:
         self.count += 1
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", *options]
         command += ["--configfile", "small.yaml"]
-        # A test run in the background may have SIGINT ignored, and its children with it.
-        heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         with open(self.output, "wb") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env=self.env(), preexec_fn=heed, cwd=self.folder
+                command, stdout=out, stderr=subprocess.STDOUT, env=self.env(), preexec_fn=_heed_signals, cwd=self.folder
             )
         return self.process
 
@@ -439,6 +436,12 @@ def _asked(job: str) -> tuple[int, int]:
     assert memory, shown
     assert limit, shown
     return round(float(memory[1]) * (1024 if memory[2] == "G" else 1)), 60 * int(limit[1]) + int(limit[2])
+
+
+def _heed_signals() -> None:
+    """A test run in the background may have SIGINT ignored, one under nohup SIGHUP, and its children with it."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _wait_for(true: Callable[[], Any], process: Any = None) -> None:
