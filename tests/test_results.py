@@ -10,7 +10,7 @@ from statistics import mean, stdev
 import pytest
 from helpers import ROOT
 
-from scripts.benchmark_report import dpo_flops, mfu, peak_of, phases
+from scripts.benchmark_report import dpo_flops, joined, mfu, peak_of, phases
 from scripts.engines.interface import Completion
 from scripts.evaluate import grade
 from scripts.records import read_json
@@ -167,10 +167,10 @@ def test_what_bounds_dpo(benchmark):
     assert f"{eager[0]:.1f} s and {eager[1]:.0f} % without" in RESULTS
     assert f"takes {found['progress']['compiled'][0][1]} s: {training['seconds']:.0f} s in all" in RESULTS
     seconds = {name: row["seconds_of_32_pairs"] for name, row in found["pairs_a_micro_batch"].items()}
-    # The fourth step of the first was profiled.
     gib = {name: f"{row['reserved_gib']:.0f}" for name, row in found["pairs_a_micro_batch"].items()}
     assert f"{gib['4']} GiB are reserved instead of {gib['with mask, cuDNN and fixed segments, 4']}" in RESULTS
     assert f"memory saved ({gib['compiled, 4']} instead of {gib['4']} GiB)" in RESULTS
+    # The fourth step of the first was profiled.
     four, eight, plain = mean(seconds["compiled, 4"][2::2]), mean(seconds["compiled, 8"][2:]), mean(seconds["4"][2:])
     share = 100 * dpo_share(training, eight, found["tokens_of_32_pairs"] / training["tokens"])
     assert (
@@ -188,35 +188,42 @@ def two_gpus():
 
 
 def test_one_and_two_gpus(two_gpus):
-    modes, usage = two_gpus["modes"], two_gpus["usage"]
-    shards = ["full_shards-0-of-2", "full_shards-1-of-2"]
-    rates, whole = [], []
-    for label, names, ending in (
-        ("one GPU, 500 x 8", ["pipeline"], ", cold | 5.0 GiB |"),
-        ("one GPU, 7,473 x 8", ["full"], ", cold | 5.0 GiB |"),
-        ("two GPUs, a shard each, 7,473 x 8", shards, ", warm | 5.0 GiB each |"),
-        ("two GPUs, tensor parallel, 500 x 8", ["tensor_parallel"], ", cold | 4.8 GiB |"),
-    ):
-        seconds = max(modes[name]["seconds"] for name in names)
-        made, tokens = (sum(modes[name][what] for name in names) for what in ("made", "tokens"))
-        busy = mean(modes[name]["utilisation"] for name in names)
-        rates.append(tokens / seconds)
-        whole.append(max(usage[name]["seconds"] for name in names))
-        row = f"| {label} | {made:,} | {rates[-1]:,.0f} | {seconds:.1f} s | {busy:.0f} % | {whole[-1]:.0f} s{ending}"
-        assert row in RESULTS
-        assert f"| {max(usage[name]['peak_memory_mb'] for name in names) / 1024:.1f} GiB" in ending
-    one, full, sharded, tensor_parallel = rates
-    assert f"{sharded / full:.2f} times one** (reach 1.9; whole jobs {whole[1] / whole[2]:.2f} times" in RESULTS
-    assert f"{100 * full / modes['pipeline']['steady']['tokens_per_second']:.0f} % of that row's steady rate" in RESULTS
-    assert f"two is {tensor_parallel / one:.2f} times the first row" in RESULTS
-    minutes = [modes["full"]["seconds"] / 60, max(modes[name]["seconds"] for name in shards) / 60]
-    said = "{:.1f} minutes on one H100, {:.1f} on two with a shard each ({:.2f} times".format(*minutes, sharded / full)
-    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
-    said = "{:.1f} minutes with a cold compile cache, on two {:.1f} with a warm one".format(
-        *(s / 60 for s in whole[1:3])
+    jobs = {name: two_gpus["usage"][name] for name in two_gpus["modes"]}
+    modes = joined(
+        {
+            name: record | {"job_seconds": jobs[name]["seconds"], "peak_memory_mb": jobs[name]["peak_memory_mb"]}
+            for name, record in two_gpus["modes"].items()
+        }
     )
+    one, full, sharded, parallel = (modes[name] for name in ("pipeline", "full", "full_shards", "tensor_parallel"))
+    for label, found, cache, each in (
+        ("one GPU, 500 x 8", one, "cold", ""),
+        ("one GPU, 7,473 x 8", full, "cold", ""),
+        ("two GPUs, a shard each, 7,473 x 8", sharded, "warm", " each"),
+        ("two GPUs, tensor parallel, 500 x 8", parallel, "cold", ""),
+    ):
+        assert found["compile_cache"] == cache
+        assert (
+            f"| {label} | {found['made']:,} | {found['tokens_per_second']:,.0f} | {found['seconds']:.1f} s "
+            f"| {found['utilisation']:.0f} % | {found['job_seconds']:.0f} s, {cache} "
+            f"| {found['peak_memory_mb'] / 1024:.1f} GiB{each} |" in RESULTS
+        )
+
+    def times(record, other):
+        return f"{record['tokens_per_second'] / other['tokens_per_second']:.2f} times"
+
+    whole = f"{full['job_seconds'] / sharded['job_seconds']:.2f} times"
+    assert f"{times(sharded, full)} one** (reach 1.9; whole jobs {whole}" in RESULTS
+    steady = 100 * full["tokens_per_second"] / one["steady"]["tokens_per_second"]
+    assert f"{steady:.0f} % of that row's steady rate" in RESULTS
+    assert f"two is {times(parallel, one)} the first row" in RESULTS
+    assert f"took {parallel['start_seconds']:.0f} s to start" in RESULTS
+    minutes = [f"{record['seconds'] / 60:.1f}" for record in (full, sharded)]
+    said = f"{minutes[0]} minutes on one H100, {minutes[1]} on two with a shard each ({times(sharded, full)}"
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
+    minutes = [f"{record['job_seconds'] / 60:.1f}" for record in (full, sharded)]
+    said = f"{minutes[0]} minutes with a cold compile cache, on two {minutes[1]} with a warm one"
     assert said in (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
-    assert f"took {modes['tensor_parallel']['start_seconds']:.0f} s to start" in RESULTS
 
 
 def test_phases_beside_another_job(two_gpus):
@@ -248,9 +255,12 @@ def test_dpo_on_two_gpus(two_gpus):
 
 
 def test_what_did_not_speed_dpo_up(two_gpus):
-    found = two_gpus["pairs_a_micro_batch"]
+    found, training = two_gpus["pairs_a_micro_batch"], two_gpus["training"]["1 GPU"]
     seconds = {name: mean(row["seconds_of_32_pairs"][1:]) for name, row in found.items()}
-    assert f"{seconds['4']:.2f} s and {found['4']['model_flop_utilisation']:.0f} % of the peak" in RESULTS
+    shares = {
+        name: 100 * dpo_share(training, 1, row["tokens_per_second"] / training["tokens"]) for name, row in found.items()
+    }
+    assert f"{seconds['4']:.2f} s and {shares['4']:.0f} % of the peak" in RESULTS
     assert f"inside the matrix products, {seconds['fused LoRA, 4']:.2f} s" in RESULTS
     assert f"SwiGLU, {seconds['fused LoRA, Liger, 4']:.2f} s" in RESULTS
     eight, plain = found["fused LoRA, 8"], found["4"]
@@ -258,7 +268,6 @@ def test_what_did_not_speed_dpo_up(two_gpus):
     assert (
         f"second took {seconds['fused LoRA, 8']:.2f} s\nand the third {seconds['fused LoRA, Liger, 8']:.2f}" in RESULTS
     )
-    assert f"most seen is {eight['model_flop_utilisation']:.0f} % of the peak" in RESULTS
-    training = two_gpus["training"]["1 GPU"]
+    assert f"most seen is {shares['fused LoRA, 8']:.0f} % of the peak" in RESULTS
     padded = 2 * training["preflight"]["mean_length"] * training["examples"] / training["tokens"]
     assert round(1 / (padded - 1)) == 9
