@@ -1,6 +1,5 @@
 """The wrapper of every stage: what the stage sees, what becomes of its processes, one copy at a time, its record."""
 
-import functools
 import json
 import os
 import platform
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import ROOT
+from helpers import ROOT, heed_signals
 
 from scripts import gpu, job
 from scripts.errors import UserError
@@ -44,10 +43,8 @@ def start(place: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def begin(*options: str, code: str = FAMILY) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        # A test run in the background may have SIGINT ignored, and its children with it.
-        heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         jobs.append(
-            subprocess.Popen(command(*options, code=code), stdout=pipe, stderr=pipe, text=True, preexec_fn=heed)
+            subprocess.Popen(command(*options, code=code), stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_signals)
         )
         return jobs[-1]
 

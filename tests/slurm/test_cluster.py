@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from helpers import ROOT, clone_to
+from helpers import ROOT, clone_to, heed_signals
 
 from scripts.records import read_json, read_jsonl, write_jsonl
 
@@ -87,7 +87,7 @@ class Clone:
         command += ["--configfile", "small.yaml"]
         with open(self.output, "wb") as out:
             self.process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env=self.env(), preexec_fn=_heed_signals, cwd=self.folder
+                command, stdout=out, stderr=subprocess.STDOUT, env=self.env(), preexec_fn=heed_signals, cwd=self.folder
             )
         return self.process
 
@@ -436,12 +436,6 @@ def _asked(job: str) -> tuple[int, int]:
     assert memory, shown
     assert limit, shown
     return round(float(memory[1]) * (1024 if memory[2] == "G" else 1)), 60 * int(limit[1]) + int(limit[2])
-
-
-def _heed_signals() -> None:
-    """A test run in the background may have SIGINT ignored, one under nohup SIGHUP, and its children with it."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def _wait_for(true: Callable[[], Any], process: Any = None) -> None:
