@@ -1,6 +1,7 @@
 """What all rules share: the checked config, the GPUs at hand, the code a rule depends on. No rules here."""
 
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from scripts.code_inputs import modules_of
 from scripts.config import load
 from scripts.errors import UserError
-from scripts.gpu import visible_gpus
+from scripts.gpu import jobs_per_gpu, visible_gpus
 from scripts.plan import auto_shards, check_gpus, check_paths, planned_gpus
 from scripts.recipes import READS, number_of, recipes_of
 
@@ -20,15 +21,16 @@ try:
     CONFIG = load(config)
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.
     if "gpu" not in workflow.global_resources:
-        workflow.register_resource("gpu", len(visible_gpus()))
-    GPUS = planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
+        workflow.register_resource("gpu", len(visible_gpus()) * jobs_per_gpu())
+    PLACES = planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
+    GPUS = math.ceil(PLACES / jobs_per_gpu())
     if CONFIG["benchmark"] and not GPUS:
         update_config(config, CONFIG["benchmark"]["without_gpu"])
         CONFIG = load(config)
     OWN, RECIPES = recipes_of(CONFIG)
     for each in (OWN, *RECIPES.values()):
         check_paths(each.config)
-        check_gpus(each.config, GPUS)
+        check_gpus(each.config, GPUS, jobs_per_gpu())
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -106,11 +108,12 @@ def reads(stage):
 
 
 def training_gpus(stage, section):
-    """GPUs of a training job: what its recipe says; for auto all of them, within one machine."""
+    """GPUs of a training job: what its recipe says; for auto all of them, within one machine, or one where jobs share them."""
 
     def gpus(wildcards):
         wanted = recipe_of(stage, wildcards)[0].config[section]["gpus"]
-        return min(NODE_GPUS if wanted == "auto" else wanted, GPUS)
+        most = NODE_GPUS if jobs_per_gpu() == 1 else 1
+        return min(most if wanted == "auto" else wanted, GPUS)
 
     return gpus
 
@@ -121,7 +124,7 @@ def threads_for(gpu, cpu):
     The tiny model's matrices are too small to share: with two threads it is slower than with one.
     """
     if GPUS:
-        return gpu
+        return max(1, gpu // jobs_per_gpu())
     return 1 if CONFIG["base_model"]["source"] == "tiny" else cpu
 
 

@@ -11,6 +11,7 @@ workflow's jobs; the lease says which GPUs a job has, and keeps users, clones an
 
 Environment:
     CUDA_VISIBLE_DEVICES   the GPUs to hand out (indices, GPU-... or MIG-... ids; empty or -1: none); unset: all
+    REGIME_W_JOBS_PER_GPU  jobs of one GPU that share it, where models are so small that one leaves it idle; unset: 1
     REGIME_W_LEASE_DIR     folder of the lock files, on a local disk; containers that share GPUs must share it
     REGIME_W_FAKE_GPUS     pretend that the machine has this many GPUs: tests of the hand-out without hardware
 """
@@ -44,10 +45,19 @@ def visible_gpus() -> list[str]:
     return [gpu.id for gpu in _visible()]
 
 
+def jobs_per_gpu() -> int:
+    """Jobs that share a GPU, each with its part of the memory; 1 is none beside another."""
+    value = os.environ.get("REGIME_W_JOBS_PER_GPU", "1")
+    if not value.isdigit() or value == "0":
+        raise UserError(f"REGIME_W_JOBS_PER_GPU={value!r}: a number from 1 was expected; unset it for one job a GPU")
+    return int(value)
+
+
 @contextmanager
 def lease(n: int, timeout: float | None = None) -> Iterator[list[str]]:
     """Hold `n` of the visible GPUs, alone on this machine, and yield their ids; waits at most `timeout` seconds.
 
+    Where jobs share GPUs, `n` is 1 and the GPU is held with others of our kind, at most `jobs_per_gpu()` of them.
     All or nothing. Requests queue: one that waits for many GPUs is not overtaken by later ones for few. A fork of the
     holder shares the lease, which ends when both have left it or died.
     UserError where there are fewer than `n`, or time is up.
@@ -66,14 +76,15 @@ def lease(n: int, timeout: float | None = None) -> Iterator[list[str]]:
     with ExitStack() as held:
         folder = _lease_folder(held)
         end = None if timeout is None else time.monotonic() + timeout
-        waiting = _Waiting(n, folder, pool, end)
+        places = _places(pool, n)
+        waiting = _Waiting(n, folder, pool, places, end)
         with ExitStack() as queue:
             # Taken in one order by all, so no two requests wait for each other; disjoint sets of GPUs never meet.
             for gpu in sorted(pool, key=lambda gpu: gpu.key):
-                _take(queue, waiting, [folder / f"{gpu.key}.queue"], 1)
+                _take(queue, waiting, [_Place(gpu, f"{gpu.key}.queue")], 1)
             # First in the queue of every GPU that we could use: nobody else can take one now.
-            mine = _take(held, waiting, [folder / f"{gpu.key}.lock" for gpu in pool], n)
-        yield [pool[index].id for index in sorted(mine)]
+            mine = _take(held, waiting, places, n)
+        yield [gpu.id for gpu in pool if gpu in {places[index].gpu for index in mine}]
 
 
 class UsageSampler:
@@ -156,11 +167,23 @@ class _Gpu(NamedTuple):
         return _ask(nvml, nvml.nvmlDeviceGetHandleByUUID, self.key)
 
 
+class _Place(NamedTuple):
+    """What a job holds of a GPU: a lock alone, or one alone and a second with the GPU's other jobs."""
+
+    gpu: _Gpu
+    alone: str
+    shared: str | None = None
+
+    @property
+    def locks(self) -> list[str]:
+        return [self.alone, *([self.shared] if self.shared else [])]
+
+
 class _Waiting:
     """Says now and then for what we wait, and ends the wait when time is up."""
 
-    def __init__(self, n: int, folder: Path, pool: list[_Gpu], end: float | None) -> None:
-        self.n, self.folder, self.pool, self.end = n, folder, pool, end
+    def __init__(self, n: int, folder: Path, pool: list[_Gpu], places: list[_Place], end: float | None) -> None:
+        self.n, self.folder, self.pool, self.places, self.end = n, folder, pool, places, end
         self.start = time.monotonic()
         self.told = -TELL_SECONDS
 
@@ -175,10 +198,14 @@ class _Waiting:
 
     def _line(self) -> str:
         holders = _flock_holders()
-        taken = [holders.get(_inode(self.folder / f"{gpu.key}.lock")) for gpu in self.pool]
-        queue = [holders.get(_inode(self.folder / f"{gpu.key}.queue")) for gpu in self.pool]
+
+        def holder(*names: str) -> int | None:
+            return next((holders[file] for name in names if (file := _inode(self.folder / name)) in holders), None)
+
+        taken = [holder(*place.locks) for place in self.places]
+        queue = [holder(f"{gpu.key}.queue") for gpu in self.pool]
         free = sum(pid in (None, os.getpid()) for pid in taken)
-        text = f"waiting for {self.n} GPU{'s' if self.n > 1 else ''}: {free} of {len(self.pool)} free"
+        text = f"waiting for {self.n} GPU{'s' if self.n > 1 else ''}: {free} of {len(self.places)} free"
         for pids, what in ((taken, "held by"), (queue, "queued behind")):
             # Linux shows processes outside of our container as 0.
             names = sorted({str(pid or "of another container") for pid in pids if pid not in (None, os.getpid())})
@@ -290,11 +317,34 @@ def _lease_folder(held: ExitStack) -> Path:
     return folder
 
 
-def _try_lock(path: Path) -> int | None:
+def _places(pool: list[_Gpu], n: int) -> list[_Place]:
+    """The places that `n` GPUs are taken from, the first of every GPU before the second of one."""
+    jobs = jobs_per_gpu()
+    if jobs == 1:
+        return [_Place(gpu, f"{gpu.key}.lock") for gpu in pool]
+    if n > 1:
+        raise UserError(f"a job of {n} GPUs cannot share them; unset REGIME_W_JOBS_PER_GPU or give it one GPU")
+    return [_Place(gpu, f"{gpu.key}.place{number}", f"{gpu.key}.lock") for number in range(jobs) for gpu in pool]
+
+
+def _try_place(folder: Path, place: _Place) -> list[int]:
+    """Lock a place and return its descriptors, none when another process holds it."""
+    taken: list[int] = []
+    for name in place.locks:
+        fd = _try_lock(folder / name, shared=name == place.shared)
+        if fd is None:
+            for other in taken:
+                os.close(other)
+            return []
+        taken.append(fd)
+    return taken
+
+
+def _try_lock(path: Path, shared: bool = False) -> int | None:
     """Lock the file and return its descriptor, None when another process holds it. Closing it is what unlocks."""
     fd = _open_lock_file(path)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
@@ -339,16 +389,17 @@ def _open_lock_file(path: Path) -> int:
     raise UserError(f"{path}: {reason}; remove it, or set REGIME_W_LEASE_DIR to a folder that you can write to")
 
 
-def _take(held: ExitStack, waiting: _Waiting, paths: list[Path], n: int) -> list[int]:
-    """Lock `n` of the files, as they become free, until `held` closes; returns their positions."""
+def _take(held: ExitStack, waiting: _Waiting, places: list[_Place], n: int) -> list[int]:
+    """Lock `n` of the places, as they become free, until `held` closes; returns their positions."""
     mine: list[int] = []
     while True:
-        for index, path in enumerate(paths):
+        for index, place in enumerate(places):
             if len(mine) == n:
                 return mine
-            fd = None if index in mine else _try_lock(path)
-            if fd is not None:
+            taken = [] if index in mine else _try_place(waiting.folder, place)
+            for fd in taken:
                 held.callback(os.close, fd)
+            if taken:
                 mine.append(index)
         if len(mine) < n:
             waiting.pause()
@@ -367,7 +418,7 @@ def _flock_holders() -> dict[tuple[int, int] | None, int]:
     holders: dict[tuple[int, int] | None, int] = {}
     with suppress(OSError):
         for line in Path("/proc/locks").read_text().splitlines():
-            found = re.match(r"\d+: FLOCK +\S+ +WRITE (\d+) (\w+):(\w+):(\d+) ", line)
+            found = re.match(r"\d+: FLOCK +\S+ +(?:READ|WRITE) (\d+) (\w+):(\w+):(\d+) ", line)
             if found:
                 major, minor = int(found[2], 16), int(found[3], 16)
                 holders[(os.makedev(major, minor), int(found[4]))] = int(found[1])

@@ -39,7 +39,7 @@ import psutil
 
 from scripts.compute import compile_caches
 from scripts.errors import UserError, run
-from scripts.gpu import UsageSampler, lease
+from scripts.gpu import UsageSampler, jobs_per_gpu, lease
 from scripts.processes import adopt_orphans, die_with_parent
 from scripts.records import private_folder, write_json
 
@@ -225,7 +225,7 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
                 "cpu_seconds": round(children.ru_utime + children.ru_stime, 2),
                 "peak_memory_mb": round(max(peak, children.ru_maxrss / unit)),
                 "gpus": sampler.summary(),
-                "gpu_seconds": round(seconds * len(gpus), 2),
+                "gpu_seconds": round(seconds * len(gpus) / jobs_per_gpu(), 2),  # the GPU's other jobs pay the rest
                 "started": started.isoformat(timespec="seconds"),
                 "host": platform.platform(),
             },

@@ -36,8 +36,9 @@ def check_paths(config: dict[str, Any]) -> None:
             raise UserError(f"{key}: {path} does not exist; check the path in the config")
 
 
-def check_gpus(config: dict[str, Any], gpus: int) -> None:
-    """UserError where a job asks for more GPUs than the whole run may use (0 is a run on CPUs)."""
+def check_gpus(config: dict[str, Any], gpus: int, jobs: int) -> None:
+    """UserError where a job asks for more GPUs than the whole run may use (0 is a run on CPUs), or for several where `jobs`
+    share each."""
     for key, wanted in (
         ("engine.vllm.tensor_parallel_size", config["engine"]["vllm"]["tensor_parallel_size"]),
         ("sft.gpus", config["sft"]["gpus"]),
@@ -46,6 +47,10 @@ def check_gpus(config: dict[str, Any], gpus: int) -> None:
     ):
         if wanted not in ("auto", 0, 1) and wanted > gpus:
             raise UserError(f"{key} is {wanted} but {gpus} GPU(s) are here; lower it, or run where there are {wanted}")
+        if wanted not in ("auto", 0, 1) and jobs > 1:
+            raise UserError(
+                f"{key} is {wanted}, and a job of several GPUs cannot share them; unset REGIME_W_JOBS_PER_GPU"
+            )
 
 
 def auto_shards(config: dict[str, Any], gpus: int) -> list[str]:

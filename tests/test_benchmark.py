@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from statistics import mean
 
 import pytest
@@ -129,11 +130,29 @@ def test_engines_of_a_gpu(tmp_path, monkeypatch):
     assert engines_per_gpu(auto, tmp_path, gpus=0) == 1
     assert engines_per_gpu(auto | {"tensor_parallel_size": 2}, tmp_path, gpus=2) == 1
     assert engines_per_gpu(auto | {"engines_per_gpu": 3}, tmp_path, gpus=1) == 3
+    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "3")
+    assert engines_per_gpu(auto, tmp_path, gpus=1) == 2
+    monkeypatch.delenv("REGIME_W_JOBS_PER_GPU")
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert engines_per_gpu(auto, tmp_path, gpus=1) == 4
     with open(weights, "wb") as file:
         file.truncate(14_000_000_000)
     assert engines_per_gpu(auto, tmp_path, gpus=1) == 1
+
+
+def test_jobs_of_a_gpu_share_its_memory(tmp_path, monkeypatch):
+    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]["vllm"]
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 2048}')
+    platforms = types.SimpleNamespace(
+        current_platform=types.SimpleNamespace(get_device_total_memory=lambda: 80 * 2**30)
+    )
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+    alone = engine_options(config, tmp_path, 1, 0, 300, 1)
+    assert "kv_cache_memory_bytes" not in alone
+    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "4")
+    shared = engine_options(config, tmp_path, 1, 0, 300, 1)
+    assert shared["gpu_memory_utilization"] == alone["gpu_memory_utilization"] / 4
+    assert 4 * shared["kv_cache_memory_bytes"] < alone["gpu_memory_utilization"] * 80 * 2**30
 
 
 def test_jobs_that_differ_in_length_only_share_what_is_compiled(tmp_path):

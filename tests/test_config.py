@@ -90,8 +90,10 @@ def test_more_gpus_than_there_are():
     raw = load(config())
     raw["dpo"]["gpus"] = 8
     with pytest.raises(UserError, match=r"dpo\.gpus is 8 but 2 GPU\(s\) are here"):
-        check_gpus(raw, 2)
-    check_gpus(raw, 8)
+        check_gpus(raw, 2, 1)
+    check_gpus(raw, 8, 1)
+    with pytest.raises(UserError, match=r"dpo\.gpus is 8, .* unset REGIME_W_JOBS_PER_GPU"):
+        check_gpus(raw, 8, 2)
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

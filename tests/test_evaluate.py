@@ -1,6 +1,7 @@
 """Evaluation of several models by one job: one engine for those that differ in weights alone, and what it resumes from."""
 
 import json
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -250,6 +251,25 @@ def test_a_study_on_one_gpu(
     jobs = planned(folder, target=f"data/demo/eval/{model}.jsonl")
     assert [each for each in jobs if each.startswith("evaluate")] == [rule]
     assert "train_dpo" in jobs or rule == "evaluate"
+
+
+def test_sharing_gpus_changes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only how many jobs run at a time, and with how many GPUs and threads each."""
+    folder = clone_to(tmp_path / "clone")
+    edit_config(folder, rounds=1)
+    monkeypatch.setenv("REGIME_W_FAKE_GPUS", "2")
+    alone = planned(folder)
+    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "4")
+    shared = planned(folder)
+    assert {rule: len(each) for rule, each in shared.items()} == {rule: len(each) for rule, each in alone.items()}
+
+    def gpus() -> list[str]:
+        done = snakemake(folder, "eval_report", "--dry-run")
+        return sorted(set(re.findall(r"gpu=(\d+)", done.stdout + done.stderr)))
+
+    assert gpus() == ["1"]
+    monkeypatch.delenv("REGIME_W_JOBS_PER_GPU")
+    assert gpus() == ["1", "2"]
 
 
 def test_a_job_for_all_models_that_failed_goes_on_where_it_stopped(

@@ -7,6 +7,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,42 @@ def test_a_killed_holders_gpus_are_free(machine: Path, hold: Callable[..., subpr
         claim.unlink()
     holder.send_signal(signal.SIGKILL)
     assert len(ids_of(waiter)) == 8
+
+
+def test_jobs_that_share_a_gpu(
+    machine: Path, hold: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "3")
+    with ExitStack() as held:
+        ids = [held.enter_context(gpu.lease(1))[0] for _ in range(6)]
+        assert ids == ["0", "1"] * 3  # each where there is most room
+        for sharing in (True, False):
+            if not sharing:
+                monkeypatch.delenv("REGIME_W_JOBS_PER_GPU")
+            with pytest.raises(UserError, match="gave up"), gpu.lease(1, timeout=0.3):
+                pass
+    with gpu.lease(2) as both:
+        assert both == ["0", "1"]
+        monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "3")
+        with pytest.raises(UserError, match="gave up"), gpu.lease(1, timeout=0.3):
+            pass
+    sharing_two = [hold(1), hold(1)]
+    assert [ids_of(holder) for holder in sharing_two] == [["0"], ["1"]]
+    monkeypatch.delenv("REGIME_W_JOBS_PER_GPU")
+    pids = ", ".join(sorted(str(holder.pid) for holder in sharing_two))
+    with pytest.raises(UserError, match=f"0 of 2 free, held by pid {pids}"), gpu.lease(1, timeout=0.3):
+        pass
+    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "3")
+    with pytest.raises(UserError, match="a job of 2 GPUs cannot share them"), gpu.lease(2):
+        pass
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many", ""])
+def test_a_wrong_number_of_jobs_is_one_line(machine: Path, monkeypatch: pytest.MonkeyPatch, jobs: str) -> None:
+    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", jobs)
+    with pytest.raises(UserError, match="a number from 1 was expected"):
+        gpu.jobs_per_gpu()
 
 
 def test_a_large_request_is_not_overtaken(machine: Path, hold: Callable[..., subprocess.Popen[str]]) -> None:

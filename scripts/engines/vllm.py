@@ -24,6 +24,7 @@ from typing import Any
 from scripts.compute import compile_caches, out_of_memory, threads
 from scripts.engines.interface import CannotSwitch, Completion, Request
 from scripts.errors import UserError
+from scripts.gpu import jobs_per_gpu
 from scripts.models import trusted
 
 SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
@@ -83,7 +84,7 @@ def engines_per_gpu(params: dict[str, Any], model: Path, gpus: int) -> int:
         return params["engines_per_gpu"]
     if not gpus or params["tensor_parallel_size"] > 1 or _weights(model) >= SMALL_BYTES:
         return 1
-    return min(ENGINES_OF_SMALL, threads())  # each keeps a CPU core busy
+    return max(1, min(ENGINES_OF_SMALL // jobs_per_gpu(), threads()))  # each keeps a CPU core busy
 
 
 def engine_options(
@@ -104,8 +105,8 @@ def engine_options(
     if params["max_num_batched_tokens"]:
         options["max_num_batched_tokens"] = params["max_num_batched_tokens"]
     if gpus:
-        options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / engines
-    if gpus and engines > 1:
+        options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / (engines * jobs_per_gpu())
+    if gpus and engines * jobs_per_gpu() > 1:
         options["kv_cache_memory_bytes"] = _kv_cache_bytes(options["gpu_memory_utilization"], model)
     return options
 

@@ -138,7 +138,7 @@ def holds(raw: dict[str, Any]) -> bool:
         attempt(lambda: check_paths(config))
         attempt(lambda: recipes_of(config))
         for gpus in (0, 8):
-            attempt(partial(check_gpus, config, gpus))
+            attempt(partial(check_gpus, config, gpus, 1))
             assert 1 <= len(auto_shards(config, gpus)) <= 10_000
     return True
 
