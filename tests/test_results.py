@@ -67,9 +67,9 @@ def test_demo_table():
         assert table_row(names[model], model_row(model, rows, SETTINGS)) in RESULTS
 
 
-@pytest.fixture(scope="module")
-def study():
-    return records("demo_study", "part", "recipe")
+@pytest.fixture(scope="module", params=["demo_study", "smollm2_study"])
+def study(request):
+    return records(request.param, "part", "recipe")
 
 
 def mean_of_k(rows):
@@ -78,7 +78,7 @@ def mean_of_k(rows):
 
 def heldout_row(recipe, study):
     row = model_row(recipe, study["heldout", recipe], STUDY)
-    cells = [f"| {recipe}", share(row["mean"]), share(row["greedy"]), share(row["pass"]["8"])]
+    cells = [f"| {recipe}", share(row["mean"]), share(row["greedy"]), share(row["pass"][str(row["k"])])]
     for other in ("sft", "dpo"):
         found = STUDY.difference(*(mean_of_k(study["heldout", name]) for name in (recipe, other)))
         difference, low, high = (f"{100 * found[key]:+.1f}" for key in ("difference", "low", "high"))
@@ -86,14 +86,15 @@ def heldout_row(recipe, study):
     return " | ".join(cells) + " |"
 
 
-def test_demo_study_on_heldout_questions(study):
-    recipes = [recipe for part, recipe in study if part == "heldout"]
+def test_study_on_heldout_questions(study):
+    # "NAME, round 2" is a round on a recipe's way, quoted in the text
+    recipes = [recipe for part, recipe in study if part == "heldout" and ", round" not in recipe]
     assert len(recipes) == 21
     for recipe in recipes:
         assert heldout_row(recipe, study) in RESULTS
 
 
-def test_demo_study_on_evaluation_questions(study):
+def test_study_on_evaluation_questions(study):
     recipes = [recipe for part, recipe in study if part == "eval"]
     assert len(recipes) == 3
     for recipe in recipes:
