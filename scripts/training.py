@@ -22,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from scripts.compute import out_of_memory, threads
 from scripts.errors import UserError
+from scripts.packing import pack, packs
 from scripts.progress import Progress
 from scripts.records import fingerprint, new_folder, private_folder, write_json, write_manifest
 
@@ -225,7 +226,11 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     if compiled:
         compile_layers(trainer.model)
     if not args.use_cpu:
-        drop_attention_mask(trainer.model)
+        # Compiled layers would be compiled anew for packed rows; not measured together.
+        if not compiled and packs(trainer.model, max(lengths)):
+            pack(trainer.model)
+        else:
+            drop_attention_mask(trainer.model)
         # cuDNN's attention plans each length anew, 2 ms of CPU a layer; PyTorch's flash attention does not.
         torch.backends.cuda.enable_cudnn_sdp(False)
     step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size

@@ -272,3 +272,24 @@ def test_what_did_not_speed_dpo_up(two_gpus):
     assert f"most seen is {shares['fused LoRA, 8']:.0f} % of the peak" in RESULTS
     padded = 2 * training["preflight"]["mean_length"] * training["examples"] / training["tokens"]
     assert round(1 / (padded - 1)) == 9
+
+
+def test_sequences_without_padding(two_gpus):
+    training = two_gpus["training"]["1 GPU"]  # pairs of the same lengths
+    found = read_json(ROOT / "docs/results/benchmark/packing.json")["pairs_a_micro_batch"]
+    seconds = {name: mean(row["seconds_of_32_pairs"][1:]) for name, row in found.items()}
+    shares = {
+        name: 100 * dpo_share(training, 1, row["tokens_per_second"] / training["tokens"]) for name, row in found.items()
+    }
+    gib = {name: row["reserved_gib"] for name, row in found.items()}
+    ratios = [found[f"packed, {n}"]["tokens_per_second"] / found[str(n)]["tokens_per_second"] for n in (4, 8)]
+    text = " ".join(RESULTS.split())
+    assert (
+        f"{seconds['packed, 4']:.2f} s instead of {seconds['4']:.2f} for 32 pairs ({shares['packed, 4']:.0f} instead of "
+        f"{shares['4']:.0f} % of the peak, {gib['packed, 4']:.0f} instead of {gib['4']:.0f} GiB)" in text
+    )
+    assert (
+        f"{seconds['packed, 8']:.2f} instead of {seconds['8']:.2f} ({shares['packed, 8']:.0f} instead of "
+        f"{shares['8']:.0f} %, {gib['packed, 8']:.0f} instead of {gib['8']:.0f} GiB)" in text
+    )
+    assert "{:.2f} and {:.2f} times the tokens a second".format(*ratios) in text
