@@ -10,8 +10,9 @@ from accelerate.data_loader import SeedableRandomSampler
 from helpers import save_random_model, stage
 from transformers import AutoModelForCausalLM
 
-from scripts import evaluate, generate, train_dpo, train_sft
+from scripts import evaluate, generate, train_dpo, train_sft, training
 from scripts.models import safetensors_shapes
+from scripts.packing import pack
 from scripts.records import load_manifest, read_json, write_jsonl, write_manifest
 from scripts.training import SortedSteps, drop_attention_mask
 
@@ -151,6 +152,35 @@ def test_compiled_layers_learn_the_same(run):
         weights.append(safetensors_shapes(run / output / "adapter_model.safetensors"))
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
     assert weights[1] == weights[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "params", "inputs"),
+    [
+        (train_sft, SFT, {"--base": "base/manifest.json", "--questions": "train.jsonl"}),
+        (train_dpo, DPO, {"--policy": "merged/manifest.json", "--preferences": "preferences.jsonl"}),
+    ],
+)
+def test_packed_layers_learn_the_same(run, tmp_path, monkeypatch, module, params, inputs):
+    curves, train = [], training.train
+    for packed in (False, True):  # on a CPU trainings are padded
+
+        def trained(trainer, *rest, packed=packed):
+            if packed:
+                pack(trainer.model)
+            return train(trainer, *rest)
+
+        output = tmp_path / f"{packed}/manifest.json"
+        command = ["", "--params", json.dumps(params), "--work", tmp_path / "work", "--output", output]
+        command += [word for option, file in inputs.items() for word in (option, run / file)]
+        monkeypatch.setattr("sys.argv", [str(word) for word in command])
+        monkeypatch.setattr(training, "train", trained)
+        shutil.rmtree(tmp_path / "work", ignore_errors=True)
+        module.main()
+        history = read_json(output.parent / "training.json")["log_history"]
+        curves.append([entry["loss"] for entry in history if "loss" in entry])
+    assert len(curves[0]) > 1
+    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
 
 
 def test_a_profile_of_one_step(run):
