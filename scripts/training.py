@@ -226,7 +226,7 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     if compiled:
         compile_layers(trainer.model)
     if not args.use_cpu:
-        # Compiled layers would be compiled anew for packed rows; not measured together.
+        # Packed and compiled at once is not measured.
         if not compiled and packs(trainer.model, max(lengths)):
             pack(trainer.model)
         else:
