@@ -84,7 +84,8 @@ def lease(n: int, timeout: float | None = None) -> Iterator[list[str]]:
                 _take(queue, waiting, [_Place(gpu, f"{gpu.key}.queue")], 1)
             # First in the queue of every GPU that we could use: nobody else can take one now.
             mine = _take(held, waiting, places, n)
-        yield [gpu.id for gpu in pool if gpu in {places[index].gpu for index in mine}]
+        leased = {places[index].gpu for index in mine}
+        yield [gpu.id for gpu in pool if gpu in leased]
 
 
 class UsageSampler:
