@@ -76,13 +76,17 @@ def mean_of_k(rows):
     return [sum(out["correct"] for out in row["samples"]) / len(row["samples"]) for row in rows]
 
 
+def difference(one, other):
+    found = STUDY.difference(one, other)
+    return "{} ({} to {})".format(*(f"{100 * found[key]:+.1f}" for key in ("difference", "low", "high")))
+
+
 def heldout_row(recipe, study):
     row = model_row(recipe, study["heldout", recipe], STUDY)
     cells = [f"| {recipe}", share(row["mean"]), share(row["greedy"]), share(row["pass"][str(row["k"])])]
     for other in ("sft", "dpo"):
-        found = STUDY.difference(*(mean_of_k(study["heldout", name]) for name in (recipe, other)))
-        difference, low, high = (f"{100 * found[key]:+.1f}" for key in ("difference", "low", "high"))
-        cells.append("" if recipe == other else f"{difference} ({low} to {high})")
+        means = (mean_of_k(study["heldout", name]) for name in (recipe, other))
+        cells.append("" if recipe == other else difference(*means))
     return " | ".join(cells) + " |"
 
 
@@ -100,6 +104,25 @@ def test_study_on_evaluation_questions(study):
     for recipe in recipes:
         found = model_row(recipe, study["eval", recipe], STUDY)
         assert table_row(recipe, found, ("mean", "greedy", "majority")) in RESULTS
+
+
+def test_second_study():
+    with lzma.open(ROOT / "docs/results/smollm2_study_2/scores.json.xz", "rt", encoding="utf-8") as file:
+        found = json.load(file)
+    scores = {recipe["recipe"]: recipe["scores"] for recipe in found["recipes"]}
+    assert len(scores) == 13
+    for recipe, own in scores.items():
+        cells = [f"| {recipe}", *(share(STUDY.mean(own[measure])) for measure in ("mean", "greedy", "pass"))]
+        for other in ("sft", "dpo"):
+            cells.append("" if recipe == other else difference(own["mean"], scores[other]["mean"]))
+        assert " | ".join(cells) + " |" in RESULTS
+    texts = records("smollm2_study_2", "part", "recipe")
+    assert len(texts) == 7
+    for (_, recipe), rows in texts.items():
+        assert mean_of_k(rows) == pytest.approx(scores[recipe]["mean"])
+        assert [row["greedy"]["correct"] for row in rows] == scores[recipe]["greedy"]
+    for recipe, row in found["evaluation"]["rows"].items():
+        assert table_row(recipe, row, ("mean", "greedy", "majority")) in RESULTS
 
 
 @pytest.fixture(scope="module")
@@ -298,3 +321,17 @@ def test_sequences_without_padding(two_gpus):
     assert "{:.2f} and {:.2f} times the tokens a second".format(*ratios) in text
     pairs = [zip(found[f"packed, {n}"]["losses"], found[str(n)]["losses"], strict=True) for n in (4, 8)]
     assert f"the losses agree to {max(abs(a - b) for pair in pairs for a, b in pair):.3f} of 57" in text
+
+
+def test_dpo_job_without_padding():
+    job = read_json(ROOT / "docs/results/benchmark/packing.json")["job"]
+    training, (first, start), (last, end) = job["training"], job["progress"][0], job["progress"][-1]
+    rate, reached = training["tokens"] / training["seconds"], dpo_share(training, training["seconds"], 1)
+    text = " ".join(RESULTS.split())
+    assert f"{job['job_seconds']:.1f} s, of which {training['seconds']:.1f} training, {rate:,.0f} tokens/s" in text
+    assert f"{100 * reached:.0f} % of the peak; {(end - start) / (last - first):.2f} s a step of 64 pairs" in text
+    assert f"first two, {job['gpu_memory_mb'] / 1024:.0f} GiB of GPU memory" in text
+    products = max(job["matmul_tflops"])
+    share_of_peak = products / peak_of("NVIDIA H100 80GB HBM3")
+    assert f"{products:.0f} TFLOP/s on that machine, {100 * share_of_peak:.0f} % of the peak, and the training" in text
+    assert f"and the training {100 * reached / share_of_peak:.0f} % of that" in text
