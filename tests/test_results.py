@@ -14,7 +14,7 @@ from scripts.benchmark_report import dpo_flops, joined, mfu, peak_of, phases
 from scripts.engines.interface import Completion
 from scripts.evaluate import grade
 from scripts.records import read_json
-from scripts.report.evaluation import Settings, model_row
+from scripts.report.evaluation import Settings, model_row, scores
 
 SETTINGS = Settings(level=0.95, n_boot=10_000, seed=0)
 STUDY = Settings(level=0.95, n_boot=20_000, seed=0)
@@ -72,30 +72,22 @@ def study(request):
     return records(request.param, "part", "recipe")
 
 
-def mean_of_k(rows):
-    return [sum(out["correct"] for out in row["samples"]) / len(row["samples"]) for row in rows]
-
-
-def difference(one, other):
-    found = STUDY.difference(one, other)
-    return "{} ({} to {})".format(*(f"{100 * found[key]:+.1f}" for key in ("difference", "low", "high")))
-
-
-def heldout_row(recipe, study):
-    row = model_row(recipe, study["heldout", recipe], STUDY)
-    cells = [f"| {recipe}", share(row["mean"]), share(row["greedy"]), share(row["pass"][str(row["k"])])]
+def heldout_row(recipe, of):
+    """The table's row from scores of each question, `of` every recipe."""
+    cells = [f"| {recipe}", *(share(STUDY.mean(of[recipe][measure])) for measure in ("mean", "greedy", "pass"))]
     for other in ("sft", "dpo"):
-        means = (mean_of_k(study["heldout", name]) for name in (recipe, other))
-        cells.append("" if recipe == other else difference(*means))
+        found = STUDY.difference(*(of[name]["mean"] for name in (recipe, other)))
+        difference, low, high = (f"{100 * found[key]:+.1f}" for key in ("difference", "low", "high"))
+        cells.append("" if recipe == other else f"{difference} ({low} to {high})")
     return " | ".join(cells) + " |"
 
 
 def test_study_on_heldout_questions(study):
     # "NAME, round 2" is a round on a recipe's way, quoted in the text
-    recipes = [recipe for part, recipe in study if part == "heldout" and ", round" not in recipe]
-    assert len(recipes) == 21
-    for recipe in recipes:
-        assert heldout_row(recipe, study) in RESULTS
+    of = {name: scores(rows) for (part, name), rows in study.items() if part == "heldout" and ", round" not in name}
+    assert len(of) == 21
+    for recipe in of:
+        assert heldout_row(recipe, of) in RESULTS
 
 
 def test_study_on_evaluation_questions(study):
@@ -109,18 +101,14 @@ def test_study_on_evaluation_questions(study):
 def test_second_study():
     with lzma.open(ROOT / "docs/results/smollm2_study_2/scores.json.xz", "rt", encoding="utf-8") as file:
         found = json.load(file)
-    scores = {recipe["recipe"]: recipe["scores"] for recipe in found["recipes"]}
-    assert len(scores) == 13
-    for recipe, own in scores.items():
-        cells = [f"| {recipe}", *(share(STUDY.mean(own[measure])) for measure in ("mean", "greedy", "pass"))]
-        for other in ("sft", "dpo"):
-            cells.append("" if recipe == other else difference(own["mean"], scores[other]["mean"]))
-        assert " | ".join(cells) + " |" in RESULTS
+    of = {recipe["recipe"]: recipe["scores"] for recipe in found["recipes"]}
+    assert len(of) == 13
+    for recipe in of:
+        assert heldout_row(recipe, of) in RESULTS
     texts = records("smollm2_study_2", "part", "recipe")
     assert len(texts) == 7
     for (_, recipe), rows in texts.items():
-        assert mean_of_k(rows) == pytest.approx(scores[recipe]["mean"])
-        assert [row["greedy"]["correct"] for row in rows] == scores[recipe]["greedy"]
+        assert scores(rows) == of[recipe]
     for recipe, row in found["evaluation"]["rows"].items():
         assert table_row(recipe, row, ("mean", "greedy", "majority")) in RESULTS
 
