@@ -226,8 +226,7 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     if compiled:
         compile_layers(trainer.model)
     if not args.use_cpu:
-        # Packed and compiled at once is not measured.
-        if not compiled and packs(trainer.model, max(lengths)):
+        if packs(trainer.model, max(lengths)):
             pack(trainer.model)
         else:
             drop_attention_mask(trainer.model)

@@ -17,6 +17,7 @@ from scripts.report.inputs import named_files
 from scripts.report.names import points
 from scripts.report.page_models import key_table
 from scripts.report.render import markdown, render, terminal
+from scripts.report.rollouts import seen_by_sft
 from scripts.report.stages import part_of, training, usage
 from scripts.report.summary import plain, summarise
 
@@ -152,7 +153,13 @@ def inputs(folder: Path, text: str = "plain") -> dict[str, Any]:
             )
             for index, start in enumerate(started)
         ],
-        "config": {"run": text, "base_model": {"trust_remote_code": True}, "learning_rate": 5e-6},
+        "config": {
+            "run": text,
+            "base_model": {"trust_remote_code": True},
+            "learning_rate": 5e-6,
+            "sft": {"adapter": None, "n_examples": 2},
+            "generate": {"skip": 0, "n_samples": 3},
+        },
     }
 
 
@@ -321,6 +328,26 @@ def test_gate(tmp_path: Path) -> None:
     formatted = verdict_of(tmp_path, {"base": unmarked, "sft": good})
     assert "one of format" in formatted["notes"][0]
     assert not found["notes"]
+
+
+@pytest.mark.parametrize(
+    ("sft", "skip", "seen"),
+    [({"n_examples": None}, 0, 3), ({"n_examples": 2}, 0, 2), ({"n_examples": 2}, 1, 1), ({"n_examples": 2}, 2, 0),
+     ({"n_examples": None, "adapter": "lora"}, 0, None)],
+)  # fmt: skip
+def test_questions_that_sft_learnt(sft: dict[str, Any], skip: int, seen: int | None) -> None:
+    assert seen_by_sft({"sft": {"adapter": None} | sft, "generate": {"skip": skip, "n_samples": 3}}) == seen
+
+
+def test_a_policy_that_recites_is_noticed(tmp_path: Path) -> None:
+    made = inputs(tmp_path)  # half of round 1's trajectories are right
+    greedy = [out(str(i), str(i)) for i in range(QUESTIONS)]
+    made["evaluations"]["sft"] = save(tmp_path / "sft.jsonl", rows(greedy, {0: 4, 1: 4}, "plain"))
+    said = summarise(PARAMS, **made)["verdict"]["notes"][-1]
+    assert said.startswith("SFT answers 50.0% right in the rollouts of round 1")
+    assert "20.0% in the evaluation" in said
+    made["config"]["generate"]["skip"] = 2
+    assert not any("recites" in note for note in summarise(PARAMS, **made)["verdict"]["notes"])
 
 
 def test_nothing_from_outside_reaches_the_page_unescaped(hostile: dict[str, Any]) -> None:

@@ -1,11 +1,10 @@
 """The quoted figures are those of the records beside them: graded again from the texts, then counted again."""
 
-import gzip
 import json
 import lzma
 import re
 from itertools import groupby
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 import pytest
 from helpers import ROOT
@@ -14,6 +13,7 @@ from scripts.benchmark_report import dpo_flops, joined, mfu, peak_of, phases
 from scripts.engines.interface import Completion
 from scripts.evaluate import grade
 from scripts.records import read_json
+from scripts.regime_w.pairs import similarity_of
 from scripts.report.evaluation import Settings, model_row, scores
 
 SETTINGS = Settings(level=0.95, n_boot=10_000, seed=0)
@@ -41,7 +41,7 @@ def table_row(name, found, columns=("greedy", "mean", "majority")):
 
 @pytest.mark.parametrize(("model", "name"), [("base", "base"), ("sft", "SFT"), ("round1", "round 1")])
 def test_smollm2_table(model, name):
-    with gzip.open(ROOT / f"docs/results/smollm2/{model}.jsonl.gz", "rt", encoding="utf-8") as file:
+    with lzma.open(ROOT / f"docs/results/smollm2/{model}.jsonl.xz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     again = [graded_again(row) for row in rows]
     assert again == rows
@@ -113,6 +113,53 @@ def test_second_study():
         assert table_row(recipe, row, ("mean", "greedy", "majority")) in RESULTS
 
 
+def test_third_study():
+    found = records("smollm2_study_3", "part", "recipe")
+    of = {recipe: scores(rows) for (part, recipe), rows in found.items() if part == "heldout"}
+    assert len(of) == 5
+    for recipe in of:
+        assert heldout_row(recipe, of) in RESULTS
+    read = model_row("rejection_sampling", found["eval", "rejection_sampling"], STUDY)
+    assert f"mean of 8 {share(read['mean'])}, greedy {share(read['greedy'])}" in RESULTS
+
+
+def test_right_trajectories_are_near_copies():
+    folder = ROOT / "docs/results/smollm2_study_3"
+    for policy, rate in read_json(folder / "right_in_rollouts.json").items():
+        assert f"| {policy} | {rate} % |" in RESULTS
+    alike = {"rollouts": [], "heldout": []}
+    with lzma.open(folder / "correct_texts.jsonl.xz", "rt", encoding="utf-8") as file:
+        for row in map(json.loads, file):
+            alike[row["part"]].append(similarity_of(row["gold"], row["text"]))
+    near = {part: sum(value > 0.9 for value in values) / len(values) for part, values in alike.items()}
+    there, here = alike["rollouts"], alike["heldout"]
+    assert f"{near['rollouts']:.0%} are more".replace("%", " %") in RESULTS
+    assert f"ratio; median {median(there):.2f}); of {len(here)} right samples" in RESULTS
+    assert f"{near['heldout']:.0%} (median {median(here):.2f})".replace("%", " %") in RESULTS
+
+
+def test_rollouts_of_questions_that_sft_learnt():
+    found = records("demo_split", "part", "recipe")
+    right = read_json(ROOT / "docs/results/demo_split/right_in_rollouts.json")
+    of = {recipe: scores(rows) for (part, recipe), rows in found.items() if part == "heldout"}
+    assert len(of) == 8
+    for recipe in of:
+        rate = f"{right[recipe]} %" if recipe in right else ""
+        name = f"| {recipe} | "
+        assert name + f"{rate} | " + heldout_row(recipe, of).removeprefix(name) in RESULTS
+    for recipe, other, said in (
+        ("dpo_8_epochs", "sft_8_epochs", "gains {} points** ({} to {}, p < 0.001)"),
+        ("dpo_8_epochs_seen", "sft_8_epochs", "own {}** ({} to {})"),
+        ("dpo_8_epochs", "dpo_8_epochs_seen", "between the two {} ({} to {}, p < 0.001)"),
+    ):
+        gain = STUDY.difference(of[recipe]["mean"], of[other]["mean"])
+        assert said.format(*(f"{100 * gain[key]:.1f}" for key in ("difference", "low", "high"))) in RESULTS
+        assert (gain["p"] < 0.001) == ("p < 0.001" in said)
+    for (part, recipe), rows in found.items():
+        if part == "eval":
+            assert f"{recipe} {100 * model_row(recipe, rows, STUDY)['mean']['value']:.1f} %" in RESULTS
+
+
 @pytest.fixture(scope="module")
 def benchmark():
     return read_json(ROOT / "docs/results/benchmark/h100.json")
@@ -125,6 +172,18 @@ def test_benchmark_phases(benchmark):
         memory = row["peak_memory_mb"] / 1024
         assert f"| {row['label']} | {row['seconds']:.1f} | {memory:.1f} | {busy} |" in RESULTS
     assert f"{sum(row['seconds'] for row in rows):.0f} s in all" in RESULTS
+
+
+def test_rollouts_job():
+    found = read_json(ROOT / "docs/results/benchmark/rollouts_job.json")
+    cold, warm = found["cold"]["mode"], found["warm"]
+    assert (
+        f"**{found['cold']['usage']['seconds']:.0f} s cold** (reach 100) and **{warm['seconds']:.0f} s warm**"
+        in RESULTS
+    )
+    assert f"{cold['seconds']:.1f} and {warm['generation_seconds']:.1f} s\n" in RESULTS
+    rates = f"({cold['tokens_per_second']:,.0f} and {warm['tokens_per_second']:,} tokens/s"
+    assert f"{rates}; the GPU busy for {cold['steady']['utilisation']:.0f} %" in RESULTS
 
 
 def test_benchmark_reached(benchmark):

@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import re
+import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,9 @@ KEPT_OLD = re.compile(r"(?<!RotaryEmbedding): Failed to load weights|weights wer
 # Lengths and sizes in vLLM's cache key are rounded, so that jobs which differ a little share what was compiled.
 LENGTH_STEP = 1024
 KV_STEP = 2**28
+# Batch sizes with a CUDA graph, of which each engine captures two; vLLM's own 51 take three times as long. A batch is padded
+# to the next: only the tail of a job has less than the largest.
+GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512)
 
 
 @contextmanager
@@ -104,6 +108,9 @@ def engine_options(
     }
     if params["max_num_batched_tokens"]:
         options["max_num_batched_tokens"] = params["max_num_batched_tokens"]
+    if gpus and not params["enforce_eager"]:
+        most = 2 * params["max_num_seqs"]  # as vLLM
+        options["compilation_config"] = {"cudagraph_capture_sizes": [size for size in GRAPH_SIZES if size <= most]}
     if gpus:
         options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / (engines * jobs_per_gpu())
     if gpus and engines * jobs_per_gpu() > 1:
@@ -155,6 +162,18 @@ def _serve(pipe: Connection, in_flight: int, final_only: bool) -> None:
                     pipe.send(None)
         except UserError as error:
             pipe.send(error)
+    sys.stdout.flush()
+    os._exit(0)  # Python would take seconds to take all of vLLM apart
+
+
+def _know_class(model: Path) -> None:
+    """Import the model's class into this process. Where its cache lacks the class, vLLM would start another for that, which
+    first imports all of vLLM: 21 s (docs/RESULTS.md)."""
+    from vllm import ModelRegistry
+
+    for name in json.loads((model / "config.json").read_text()).get("architectures") or ():
+        if known := ModelRegistry.models.get(name):
+            ModelRegistry.register_model(name, known.load_model_cls())
 
 
 @contextmanager
@@ -168,6 +187,7 @@ def _one_engine(model: Path, options: dict[str, Any], in_flight: int, final_only
         options = options | {"scheduler_cls": FinalOnlyScheduler, "async_scheduling": True}
     # vLLM 0.23 warms every sampling feature up, with max_num_seqs requests; we use two.
     SamplingParams.for_sampler_warmup = staticmethod(lambda: SamplingParams(temperature=0.9, top_p=0.9, seed=0))
+    _know_class(model)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "model").symlink_to(model)
         os.chdir(folder)

@@ -14,9 +14,10 @@ def rollouts(summary: dict[str, Any]) -> Iterable[Block]:
     shown = list(summary["rollouts"])[-ROUND_FIGURES:]
     for name, found in summary["rollouts"].items():
         yield title(f"Rollouts of {label(name)}")
-        f = found["format"]
+        f, seen = found["format"], found["seen_by_sft"]
+        learnt = "" if seen is None else f", {seen:,} of which SFT was trained on"
         yield text(
-            f"{found['trajectories']:,} trajectories of {found['questions']:,} questions; correct "
+            f"{found['trajectories']:,} trajectories of {found['questions']:,} questions{learnt}; correct "
             f"{percent(found['accuracy']['value'])}, majority {percent(found['majority']['value'])}, at least one correct "
             f"{percent(found['any_correct'])}; all arms agree on {percent(found['unanimous'])} of the questions. Well formed "
             f"{percent(f['well_formed'])}, no answer {percent(f['no_answer'])}, truncated {percent(f['truncated'])}."

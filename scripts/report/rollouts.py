@@ -101,6 +101,15 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
     }
 
 
+def seen_by_sft(config: dict[str, Any]) -> int | None:
+    """How many of the questions that rollouts are made of SFT was trained on; None for an adapter that was taken over."""
+    sft, generate = config["sft"], config["generate"]
+    if sft["adapter"]:
+        return None
+    asked = range(generate["skip"], generate["skip"] + generate["n_samples"])
+    return len(asked) if sft["n_examples"] is None else len(range(asked.start, min(asked.stop, sft["n_examples"])))
+
+
 def _suspect(row: dict[str, Any], answer: str | None) -> dict[str, Any]:
     return {"id": row.get("id"), "question": row["question"], "gold_answer": row["gold_answer"], "answer": answer}
 

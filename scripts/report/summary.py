@@ -33,8 +33,9 @@ def summarise(
     rows = read_evaluations(evaluations)
     models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
     compared = evaluation.comparisons(rows, settings)
+    seen = rollouts.seen_by_sft(config) if config else None
     rounds = {
-        name: found
+        name: found | {"seen_by_sft": seen}
         for name, path in (rollouts_ or {}).items()
         if (found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings))
     }
@@ -70,7 +71,7 @@ def summarise(
             "temperature": params.get("temperature"),
             "power": evaluation.POWER,
         },
-        "verdict": verdict(models, compared, trained),
+        "verdict": verdict(models, compared, trained, rounds),
         "models": models,
         "comparisons": compared,
         "flips": [

@@ -1,5 +1,6 @@
 """What the numbers allow to say, in a sentence, and the gate: red where a stage made the model worse."""
 
+from itertools import pairwise
 from typing import Any
 
 from scripts.report.names import equals, label, percent, points
@@ -9,11 +10,15 @@ AGAINST = {
     "worse": "significantly worse than",
     "unchanged": "no significant change from",
 }
+RECITED = 1.5  # times as often right on the questions of the rollouts as on those of the evaluation
 ALONE = {"better": "significantly better", "worse": "significantly worse", "unchanged": "no significant change"}
 
 
 def verdict(
-    models: list[dict[str, Any]], comparisons: list[dict[str, Any]], training: dict[str, dict[str, Any]]
+    models: list[dict[str, Any]],
+    comparisons: list[dict[str, Any]],
+    training: dict[str, dict[str, Any]],
+    rollouts: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """status `regression`, `alarm`, `gain` or `unchanged`; headline and sentence; reasons (red) and notes."""
     reasons = regressions(comparisons)
@@ -38,7 +43,7 @@ def verdict(
         "headline": headline,
         "sentence": sentence(models, comparisons),
         "reasons": reasons + alarms,
-        "notes": format_notes(models, comparisons),
+        "notes": format_notes(models, comparisons) + recital_notes(models, rollouts),
     }
 
 
@@ -89,6 +94,24 @@ def format_notes(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]
             f"{points(flexible['difference'])} pp ({equals(flexible['p'])}); well-formed answers go from "
             f"{percent(formed[0])} to {percent(formed[1])}."
         )
+    return notes
+
+
+def recital_notes(models: list[dict[str, Any]], rollouts: dict[str, dict[str, Any]]) -> list[str]:
+    """Where a policy answers the questions that SFT taught it far more often right than others: then it recites, and its
+    right trajectories teach it little (docs/method.md)."""
+    notes = []
+    for policy, after in pairwise(models):
+        found = rollouts.get(after["name"])
+        if not found or 2 * (found["seen_by_sft"] or 0) <= found["questions"]:
+            continue
+        there, here = found["accuracy"]["value"], policy["mean"]["value"]
+        if there > RECITED * here:
+            notes.append(
+                f"{_capital(policy)} answers {percent(there)} right in the rollouts of {label(after['name'])}, on questions "
+                f"most of which SFT was trained on, and {percent(here)} in the evaluation: it recites. Give SFT and the "
+                f"rollouts different questions (sft.n_examples, generate.skip)."
+            )
     return notes
 
 
