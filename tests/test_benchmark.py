@@ -155,6 +155,19 @@ def test_jobs_of_a_gpu_share_its_memory(tmp_path, monkeypatch):
     assert 4 * shared["kv_cache_memory_bytes"] < alone["gpu_memory_utilization"] * 80 * 2**30
 
 
+def test_graphs_are_captured_up_to_twice_the_places(tmp_path):
+    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]["vllm"]
+    (tmp_path / "config.json").write_text("{}")
+
+    def sizes(gpus, **changed):
+        options = engine_options(config | changed, tmp_path, gpus, 0, 300, 1)
+        return options.get("compilation_config", {}).get("cudagraph_capture_sizes")
+
+    assert sizes(1)[-1] == 512
+    assert sizes(1, max_num_seqs=20) == [1, 2, 4, 8, 16, 24, 32]
+    assert sizes(1, enforce_eager=True) is sizes(0) is None
+
+
 def test_jobs_that_differ_in_length_only_share_what_is_compiled(tmp_path):
     config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]["vllm"]
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 2048}')

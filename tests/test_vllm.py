@@ -1,6 +1,7 @@
 """The vLLM engine for real, on a CPU or GPU: the transformers engine's greedy texts, seeds, stop texts."""
 
 import importlib.util
+import json
 from dataclasses import replace
 
 import pytest
@@ -45,6 +46,20 @@ def engine(model):
         with open_vllm(model, PARAMS, gpus=0, seed=0) as opened:
             opened.load(64)
             yield opened
+
+
+def test_no_other_process_looks_at_the_models_class(model, monkeypatch, tmp_path):
+    from vllm import ModelRegistry
+    from vllm.model_executor.models import registry
+
+    from scripts.engines.vllm import _know_class
+
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))  # vLLM would find the class there
+    monkeypatch.setattr(ModelRegistry, "models", dict(ModelRegistry.models))
+    monkeypatch.setattr(registry, "_run_in_subprocess", lambda _: pytest.fail("another process was started"))
+    _know_class(model)
+    name = json.loads((model / "config.json").read_text())["architectures"][0]
+    assert ModelRegistry.models[name].inspect_model_cls().architecture == name
 
 
 def requests(temperature, stop=(), n=40):
