@@ -10,8 +10,8 @@ AGAINST = {
     "worse": "significantly worse than",
     "unchanged": "no significant change from",
 }
-RECITED = 1.5  # times as often right on the questions of the rollouts as on those of the evaluation
 ALONE = {"better": "significantly better", "worse": "significantly worse", "unchanged": "no significant change"}
+RECITED = 1.5  # times as often right on the questions of the rollouts as on those of the evaluation
 
 
 def verdict(
