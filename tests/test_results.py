@@ -39,10 +39,15 @@ def table_row(name, found, columns=("greedy", "mean", "majority")):
     return " | ".join([f"| {name}", *cells, share(found["pass"]["8"]), f"{well_formed:.1f} % |"])
 
 
+def lines(path):
+    """Of a compressed JSONL file below docs/results."""
+    with lzma.open(ROOT / "docs/results" / path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
 @pytest.mark.parametrize(("model", "name"), [("base", "base"), ("sft", "SFT"), ("round1", "round 1")])
 def test_smollm2_table(model, name):
-    with lzma.open(ROOT / f"docs/results/smollm2/{model}.jsonl.xz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = lines(f"smollm2/{model}.jsonl.xz")
     again = [graded_again(row) for row in rows]
     assert again == rows
     assert table_row(name, model_row(model, again, SETTINGS)) in RESULTS
@@ -51,8 +56,7 @@ def test_smollm2_table(model, name):
 def records(name, *keys):
     """Records of docs/results/{name} by the values of `keys`, graded again."""
     found = {}
-    with lzma.open(ROOT / "docs/results" / name / "records.jsonl.xz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = lines(f"{name}/records.jsonl.xz")
     for group, own in groupby(rows, key=lambda row: tuple(row.pop(key) for key in keys)):
         found[group] = list(own)
         assert [graded_again(row) for row in found[group]] == found[group]
@@ -124,13 +128,11 @@ def test_third_study():
 
 
 def test_right_trajectories_are_near_copies():
-    folder = ROOT / "docs/results/smollm2_study_3"
-    for policy, rate in read_json(folder / "right_in_rollouts.json").items():
+    for policy, rate in read_json(ROOT / "docs/results/smollm2_study_3/right_in_rollouts.json").items():
         assert f"| {policy} | {rate} % |" in RESULTS
     alike = {"rollouts": [], "heldout": []}
-    with lzma.open(folder / "correct_texts.jsonl.xz", "rt", encoding="utf-8") as file:
-        for row in map(json.loads, file):
-            alike[row["part"]].append(similarity_of(row["gold"], row["text"]))
+    for row in lines("smollm2_study_3/correct_texts.jsonl.xz"):
+        alike[row["part"]].append(similarity_of(row["gold"], row["text"]))
     near = {part: sum(value > 0.9 for value in values) / len(values) for part, values in alike.items()}
     there, here = alike["rollouts"], alike["heldout"]
     assert f"{near['rollouts']:.0%} are more".replace("%", " %") in RESULTS

@@ -102,12 +102,15 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
 
 
 def seen_by_sft(config: dict[str, Any]) -> int | None:
-    """How many of the questions that rollouts are made of SFT was trained on; None for an adapter that was taken over."""
+    """How many of the questions that rollouts are made of SFT was given; None for an adapter that was taken over.
+
+    With the few that it leaves out for a corrected label.
+    """
     sft, generate = config["sft"], config["generate"]
     if sft["adapter"]:
         return None
-    asked = range(generate["skip"], generate["skip"] + generate["n_samples"])
-    return len(asked) if sft["n_examples"] is None else len(range(asked.start, min(asked.stop, sft["n_examples"])))
+    end = generate["skip"] + generate["n_samples"]
+    return max(0, min(end, sft["n_examples"] or end) - generate["skip"])
 
 
 def _suspect(row: dict[str, Any], answer: str | None) -> dict[str, Any]:
