@@ -118,7 +118,7 @@ def main() -> None:
     compiled_before = compiled()
 
     model = HashedFolder(args.model)
-    questions = select(args.questions, params["generate"], shard or "0-of-1")
+    questions = select(args.questions, params["generate"], 1, shard or "0-of-1")
     setup = rollout_setup(model, params, args.gpus, args.work, args.mode)
     with start_engine(setup) as started:
         asks = make_asks(questions, params, 1, load_tokenizer(setup))

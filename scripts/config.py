@@ -19,6 +19,7 @@ MOST_SHARDS = 10_000  # of a round: each is a job
 SHOWN = 8  # problems that one message names
 Count = Annotated[int, Field(ge=1)]
 Shape = Literal["abel", "smollm2", "toy"]
+Part = Literal["all", "sft", "rollouts"]
 Method = Literal["dpo", "rejection_sampling", "rejection_sampling_then_dpo", "none"]
 # Those of TRL's losses that need no further setting (trl/trainer/dpo_config.py).
 Loss = Literal[
@@ -71,6 +72,13 @@ class QuestionSource(Section):
         default_factory=dict, description="right answers by question id, for labels known to be wrong: IS, or WAS -> IS"
     )
 
+    variants: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="of each training question, with other numbers: those whose calculator annotations allow it",
+    )
+
     @model_validator(mode="after")
     def _complete(self) -> "QuestionSource":
         if self.source == "file" and not self.path:
@@ -87,6 +95,13 @@ class Questions(Section):
     eval: QuestionSource = Field(default_factory=lambda: QuestionSource(split="eval"))
     heldout_fraction: float = Field(
         0.05, ge=0, lt=1, description="share of train held out, by hash of the question's id"
+    )
+    rollout_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of train in the part `rollouts`, by hash of the question's id, variants with it; the others are in"
+        " `sft`. What is made of each: sft.part, generate.part",
     )
     overlap_ngram: int = Field(8, ge=3, description="words a n-gram of the train/eval overlap check")
     overlap_drop: float = Field(
@@ -197,7 +212,8 @@ class Sft(Training):
     """Supervised fine-tuning with LoRA on the rationales."""
 
     adapter: str | None = Field(None, description="an existing LoRA adapter folder; training is skipped")
-    n_examples: int | None = Field(None, ge=1, description="the first n training questions; null takes all")
+    part: Part = Field("all", description="training questions to learn: of this part (questions.rollout_fraction)")
+    n_examples: int | None = Field(None, ge=1, description="the first n questions of the part; null takes all")
     styles: list[str] = Field(
         default_factory=lambda: ["plain"], description="prompts to train on, in turn; plain has no instruction"
     )
@@ -212,8 +228,13 @@ class Merge(Section):
 class Generate(Section):
     """Rollouts: one trajectory an arm and question."""
 
+    part: Part = Field("all", description="training questions to sample: of this part (questions.rollout_fraction)")
     n_samples: int = Field(500, ge=1, description="questions")
-    skip: int = Field(0, ge=0, description="training questions passed over first, say those that SFT saw")
+    skip: int = Field(0, ge=0, description="questions of the part passed over first, say those that SFT saw")
+    new_questions: bool = Field(
+        False,
+        description="each round takes the n_samples questions after those of the round before; false: the same ones",
+    )
     max_new_tokens: int = Field(512, ge=1)
     top_p: float = Field(1.0, gt=0, le=1)
     shards: Annotated[int, Field(ge=1, le=MOST_SHARDS)] | Literal["auto"] = Field(

@@ -1,14 +1,17 @@
-"""Fetch training and evaluation questions, split the held-out part off, drop training questions found in evaluation.
+"""Fetch training and evaluation questions, split the held-out part off, drop training questions found in evaluation,
+add variants of training questions with other numbers.
 
     python -m scripts.fetch_questions --params '{"train": {...}, "eval": {...}, ...}' \
         --train train.jsonl --heldout heldout.jsonl --eval eval.jsonl --summary questions.json
 
-Record: {"id": "train-00017", "question": "...", "answer": "rationale\n#### 18", "gold_answer": "18"}
+Record: {"id": "train-00017", "question": "...", "answer": "rationale\n#### 18", "gold_answer": "18", "part": "sft"}
+A variant's has "variant_of" besides; it stands in the part of the question that it varies.
 """
 
 import argparse
 import hashlib
 import json
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError, run
+from scripts.number_variants import Template, read
 from scripts.records import iter_jsonl, sha256_file, write_json, write_jsonl
 from scripts.regime_w.answers import gold_from_rationale, normalise
 from scripts.synthetic_questions import generate
@@ -36,16 +40,25 @@ def main() -> None:
     overlap = find_overlap(loaded["train"], loaded["eval"], params["overlap_ngram"])
     dropped = {i for i, entry in overlap.items() if entry["coverage"] >= params["overlap_drop"]}
     kept = [row for row in loaded["train"] if row["id"] not in dropped]
-    heldout = [row for row in kept if in_heldout(row["id"], params["heldout_fraction"])]
-    train = [row for row in kept if not in_heldout(row["id"], params["heldout_fraction"])]
+    heldout = [row for row in kept if drawn("heldout", row["id"], params["heldout_fraction"])]
+    own = [row for row in kept if not drawn("heldout", row["id"], params["heldout_fraction"])]
+    added = variants(own, params["train"]["variants"], params["train"]["seed"])
+    train = [row | {"part": part_of(row, params["rollout_fraction"])} for row in (*own, *added)]
 
-    write_jsonl(args.train, train)
-    write_jsonl(args.heldout, heldout)
-    write_jsonl(args.eval, loaded["eval"])
+    write_jsonl(args.train, map(plain, train))
+    write_jsonl(args.heldout, map(plain, heldout))
+    write_jsonl(args.eval, map(plain, loaded["eval"]))
     evaluated = {_words(row["question"]) for row in loaded["eval"]}
     exact = len({words for row in loaded["train"] if (words := _words(row["question"])) in evaluated})
     summary = {
-        "counts": {"train": len(train), "heldout": len(heldout), "eval": len(loaded["eval"])},
+        "counts": {
+            "train": len(train),
+            "variants": len(added),
+            "questions_varied": len({row["variant_of"] for row in added}),
+            "parts": dict(Counter(row["part"] for row in train)),
+            "heldout": len(heldout),
+            "eval": len(loaded["eval"]),
+        },
         **{name: describe(params[name]) for name in ("train", "eval")},
         "overlap": {
             "exact": exact,
@@ -58,13 +71,14 @@ def main() -> None:
     }
     write_json(args.summary, summary)
     print(
-        f"{len(train)} training, {len(heldout)} held-out, {len(loaded['eval'])} evaluation questions; "
-        f"{exact} exact duplicates, {len(dropped)} training questions dropped for overlap"
+        f"{len(train)} training ({len(added)} of them variants), {len(heldout)} held-out, "
+        f"{len(loaded['eval'])} evaluation questions; {exact} exact duplicates, "
+        f"{len(dropped)} training questions dropped for overlap"
     )
 
 
 def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
-    """Question records of one source, in its order; UserError names the line or id of a bad one."""
+    """Question records of one source, in its order, answers still annotated; UserError names the line or id of a bad one."""
     if source["source"] == "synthetic":
         rows: Iterable[dict[str, Any]] = generate(source["n"] or 1000, source["split"], source["seed"])
     elif source["source"] == "file":
@@ -103,8 +117,7 @@ def _from_hub(source: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 def _record(name: str, number: int, row: dict[str, Any], corrections: dict[str, str]) -> dict[str, Any]:
     identity = str(row.get("id", f"{name}-{number:05d}"))
-    # Calculator annotations teach a model a notation that its own format does not have.
-    answer = ANNOTATION.sub("", str(row["answer"])).strip()
+    answer = str(row["answer"]).strip()
     if identity in corrections:
         answer = _corrected(identity, answer, corrections[identity])
     gold = gold_from_rationale(answer)
@@ -133,9 +146,55 @@ def _corrected(identity: str, answer: str, correction: str) -> str:
     return f"{rationale.rstrip()}\n#### {right}"
 
 
-def in_heldout(identity: str, fraction: float) -> bool:
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The record without calculator annotations: they teach a model a notation that its own format does not have."""
+    return row | {"answer": ANNOTATION.sub("", row["answer"]).strip()}
+
+
+def variants(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
+    """Up to `count` records a question with other numbers (scripts/number_variants.py): each question's first, then each
+    one's second, and so on, so that a prefix holds all questions alike.
+
+    Questions with a corrected label, or with rationales by style, have none. UserError where no question has one.
+    """
+    templates: dict[str, Template] = {}
+    for row in rows if count else ():
+        if not (row.get("corrected") or row.get("rationales")) and (found := read(row["question"], row["answer"])):
+            templates[row["id"]] = found
+    seen = {identity: {found.question} for identity, found in templates.items()}
+    made = []
+    for number in range(1, count + 1):
+        for identity, template in templates.items():
+            variant = template.vary(random.Random(f"{seed}:{identity}:{number}"))
+            if variant is None or variant[0] in seen[identity]:
+                continue
+            question, answer = variant
+            seen[identity].add(question)
+            made.append(
+                {
+                    "id": f"{identity}-v{number}",
+                    "question": question,
+                    "answer": answer,
+                    "gold_answer": gold_from_rationale(answer),
+                    "variant_of": identity,
+                }
+            )
+    if count and not made:
+        raise UserError(
+            "questions.train.variants: no question's answer has calculator annotations (<<48/2=24>>) that say where its "
+            "numbers go; set it to 0"
+        )
+    return made
+
+
+def drawn(what: str, identity: str, fraction: float) -> bool:
     """By hash of the id, so that adding questions moves none between the parts."""
-    return int(hashlib.sha256(f"heldout:{identity}".encode()).hexdigest()[:8], 16) / 2**32 < fraction
+    return int(hashlib.sha256(f"{what}:{identity}".encode()).hexdigest()[:8], 16) / 2**32 < fraction
+
+
+def part_of(row: dict[str, Any], rollout_fraction: float) -> str:
+    """`rollouts` for this share of the questions, with their variants, else `sft` (`sft.part`, `generate.part`)."""
+    return "rollouts" if drawn("rollouts", row.get("variant_of", row["id"]), rollout_fraction) else "sft"
 
 
 def find_overlap(train: list[dict[str, Any]], evaluation: list[dict[str, Any]], n: int) -> dict[str, dict[str, Any]]:
@@ -174,7 +233,11 @@ def describe(source: dict[str, Any]) -> dict[str, Any]:
     described = {"source": source["source"], **{key: source[key] for key in keys[source["source"]]}}
     if source["source"] == "file":
         described["sha256"] = sha256_file(Path(source["path"]))
-    return described | {"licence": source["licence"], "corrections": len(source["corrections"])}
+    return described | {
+        "licence": source["licence"],
+        "corrections": len(source["corrections"]),
+        "variants": source["variants"],
+    }
 
 
 if __name__ == "__main__":

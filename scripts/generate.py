@@ -15,7 +15,7 @@ from typing import Any
 
 from scripts.collect import Ask, Setup, collect, load_tokenizer, seed_of, start_engine
 from scripts.errors import UserError, run
-from scripts.records import HashedFolder, iter_jsonl, shard_of, write_jsonl
+from scripts.records import HashedFolder, in_part, iter_jsonl, passed_over, shard_of, write_jsonl
 from scripts.regime_w.prompts import encode_prompt, render
 
 RULE = "=" * 80
@@ -39,7 +39,7 @@ def main() -> None:
     params, arms = args.params, args.params["arms"]
 
     model = HashedFolder(args.model)
-    questions = select(args.questions, params["generate"], args.shard)
+    questions = select(args.questions, params["generate"], args.round, args.shard)
     print(f"{RULE}\nRegime W rollouts, round {args.round}, shard {args.shard}\n{RULE}\n\nConfiguration:")
     print(f"  Merged model: {model.folder}\n  Data path: {args.questions}\n  Output path: {args.output}")
     print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
@@ -87,21 +87,22 @@ def rollout_setup(model: HashedFolder, params: dict[str, Any], gpus: int, journa
     )
 
 
-def select(path: Path, generate: dict[str, Any], shard: str) -> list[dict[str, Any]]:
-    """The shard's share of the questions that are asked, `n_samples` after the first `skip`.
-
-    UserError where there are too few.
-    """
-    index, count = (int(part) for part in shard.split("-of-"))
-    first, wanted = generate["skip"], generate["n_samples"]
+def select(path: Path, generate: dict[str, Any], round_number: int, shard: str) -> list[dict[str, Any]]:
+    """The shard's share of the questions that a round asks. UserError where there are too few."""
+    index, count = (int(number) for number in shard.split("-of-"))
+    first, wanted, part = passed_over(generate, round_number), generate["n_samples"], generate["part"]
     chosen, there = [], 0
-    for there, row in enumerate(iter_jsonl(path, required=("id", "question")), 1):
+    for row in iter_jsonl(path, required=("id", "question")):
+        if not in_part(row, part):
+            continue
+        there += 1
         if there > first and shard_of(row["id"], count) == index:
             chosen.append(row)
         if there == first + wanted:
             return chosen
     raise UserError(
-        f"generate.n_samples asks for {wanted} questions after skip {first}, {path} has {there}; lower one of them"
+        f"generate.n_samples asks for {wanted} questions after the first {first}, {path} has {there} of part {part}; "
+        "lower it or generate.skip"
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from scripts.errors import UserError, run
 from scripts.models import check_adapter, check_adapters_tokenizer, trusted
-from scripts.records import fingerprint, load_manifest, new_folder, read_jsonl, write_json, write_manifest
+from scripts.records import fingerprint, in_part, iter_jsonl, load_manifest, new_folder, write_json, write_manifest
 from scripts.regime_w.prompts import encode, render
 
 
@@ -49,6 +49,17 @@ def take_over(adapter: Path, base_manifest: Path, output: Path, params: dict[str
     print(f"SFT adapter {adapter} taken over to {output.parent}")
 
 
+def learnt(questions: Path, sft: dict[str, Any]) -> list[dict[str, Any]]:
+    """The training questions that SFT takes; UserError where there are too few."""
+    rows = [row for row in iter_jsonl(questions, ("id", "question", "answer")) if in_part(row, sft["part"])]
+    wanted = sft["n_examples"] or 1
+    if len(rows) < wanted:
+        raise UserError(
+            f"sft.n_examples asks for {wanted} questions, {questions} has {len(rows)} of part {sft['part']}"
+        )
+    return rows[: sft["n_examples"]]
+
+
 def examples(rows: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> list[dict[str, list[int]]]:
     """Token ids and labels, one example a question, the styles in turn.
 
@@ -79,11 +90,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     training.launch(args.gpus, "scripts.train_sft")
     params, sft = args.params, args.params["sft"]
     base, manifest = load_manifest(args.base)
-    rows = read_jsonl(args.questions, required=("id", "question", "answer"))
-    if sft["n_examples"]:
-        if len(rows) < sft["n_examples"]:
-            raise UserError(f"sft.n_examples asks for {sft['n_examples']} questions, {args.questions} has {len(rows)}")
-        rows = rows[: sft["n_examples"]]
+    rows = learnt(args.questions, sft)
     tokenizer = AutoTokenizer.from_pretrained(base, **trusted(params))
     data = examples(rows, params, tokenizer)
     made_from = {"base": manifest["fingerprint"], "data": fingerprint(data), "params": params}

@@ -157,8 +157,8 @@ def inputs(folder: Path, text: str = "plain") -> dict[str, Any]:
             "run": text,
             "base_model": {"trust_remote_code": True},
             "learning_rate": 5e-6,
-            "sft": {"adapter": None, "n_examples": 2},
-            "generate": {"skip": 0, "n_samples": 3},
+            "sft": {"adapter": None, "part": "all", "n_examples": 2},
+            "generate": {"part": "all", "skip": 0, "n_samples": 3, "new_questions": False},
         },
     }
 
@@ -331,12 +331,22 @@ def test_gate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sft", "skip", "seen"),
-    [({"n_examples": None}, 0, 3), ({"n_examples": 2}, 0, 2), ({"n_examples": 2}, 1, 1), ({"n_examples": 2}, 2, 0),
-     ({"n_examples": None, "adapter": "lora"}, 0, None)],
+    ("sft", "skip", "new", "seen"),
+    [({"n_examples": None}, 0, False, 3), ({"n_examples": 2}, 0, False, 2), ({"n_examples": 2}, 1, False, 1),
+     ({"n_examples": 2}, 2, False, 0), ({"n_examples": 5}, 1, True, 1), ({"n_examples": 4}, 1, True, 0),
+     ({"n_examples": None, "adapter": "lora"}, 0, True, None)],
 )  # fmt: skip
-def test_questions_that_sft_learnt(sft: dict[str, Any], skip: int, seen: int | None) -> None:
-    assert seen_by_sft({"sft": {"adapter": None} | sft, "generate": {"skip": skip, "n_samples": 3}}) == seen
+def test_questions_that_sft_learnt(sft: dict[str, Any], skip: int, new: bool, seen: int | None) -> None:
+    generate = {"part": "all", "skip": skip, "n_samples": 3, "new_questions": new}
+    assert seen_by_sft({"sft": {"adapter": None, "part": "all"} | sft, "generate": generate}, 2) == seen
+
+
+@pytest.mark.parametrize(
+    ("learnt", "sampled", "seen"), [("sft", "rollouts", 0), ("sft", "sft", 2), ("all", "sft", None)]
+)
+def test_questions_of_parts_that_sft_learnt(learnt: str, sampled: str, seen: int | None) -> None:
+    generate = {"part": sampled, "skip": 0, "n_samples": 3, "new_questions": False}
+    assert seen_by_sft({"sft": {"adapter": None, "part": learnt, "n_examples": 2}, "generate": generate}, 1) == seen
 
 
 def test_a_policy_that_recites_is_noticed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.records import passed_over
 from scripts.regime_w.answers import equal
 from scripts.regime_w.pairs import unanimous_not_gold
 from scripts.regime_w.statistics import auc, auc_of_groups, majority, spearman
@@ -101,16 +102,21 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
     }
 
 
-def seen_by_sft(config: dict[str, Any]) -> int | None:
-    """How many of the questions that rollouts are made of SFT was given; None for an adapter that was taken over.
+def seen_by_sft(config: dict[str, Any], round_number: int) -> int | None:
+    """How many of the questions that a round's rollouts are made of SFT was given; None where that is not known: for an
+    adapter that was taken over, and where one of the two takes all questions and the other a part of them.
 
-    With the few that it leaves out for a corrected label.
+    With the few that it leaves out for a corrected label; a variant with other numbers is another question.
     """
     sft, generate = config["sft"], config["generate"]
-    if sft["adapter"]:
+    parts = {sft["part"], generate["part"]}
+    if sft["adapter"] or (len(parts) > 1 and "all" in parts):
         return None
-    end = generate["skip"] + generate["n_samples"]
-    return max(0, min(end, sft["n_examples"] or end) - generate["skip"])
+    if len(parts) > 1:
+        return 0
+    first = passed_over(generate, round_number)
+    end = first + generate["n_samples"]
+    return max(0, min(end, sft["n_examples"] or end) - first)
 
 
 def _suspect(row: dict[str, Any], answer: str | None) -> dict[str, Any]:

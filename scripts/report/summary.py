@@ -33,10 +33,9 @@ def summarise(
     rows = read_evaluations(evaluations)
     models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
     compared = evaluation.comparisons(rows, settings)
-    seen = rollouts.seen_by_sft(config) if config else None
     rounds = {
-        name: found | {"seen_by_sft": seen}
-        for name, path in (rollouts_ or {}).items()
+        name: found | {"seen_by_sft": rollouts.seen_by_sft(config, number) if config else None}
+        for number, (name, path) in enumerate((rollouts_ or {}).items(), 1)
         if (found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings))
     }
     trained = {name: stages.training(read_object(path)) for name, path in (trainings or {}).items()}
