@@ -3,7 +3,6 @@
 import json
 import lzma
 import re
-from itertools import groupby
 from statistics import mean, median, stdev
 
 import pytest
@@ -56,11 +55,17 @@ def test_smollm2_table(model, name):
 def records(name, *keys):
     """Records of docs/results/{name} by the values of `keys`, graded again."""
     found = {}
-    rows = lines(f"{name}/records.jsonl.xz")
-    for group, own in groupby(rows, key=lambda row: tuple(row.pop(key) for key in keys)):
-        found[group] = list(own)
-        assert [graded_again(row) for row in found[group]] == found[group]
+    for row in lines(f"{name}/records.jsonl.xz"):
+        found.setdefault(tuple(row.pop(key) for key in keys), []).append(row)
+        assert graded_again(row) == row
     return found
+
+
+def kept_scores(name):
+    """Of docs/results/{name}/scores.json.xz, where the texts are not kept: what it says of each recipe, and the rest."""
+    with lzma.open(ROOT / f"docs/results/{name}/scores.json.xz", "rt", encoding="utf-8") as file:
+        found = json.load(file)
+    return {recipe["recipe"]: recipe["scores"] for recipe in found["recipes"]}, found
 
 
 def test_demo_table():
@@ -69,11 +74,6 @@ def test_demo_table():
     assert [model for (model,) in found] == list(names)
     for (model,), rows in found.items():
         assert table_row(names[model], model_row(model, rows, SETTINGS)) in RESULTS
-
-
-@pytest.fixture(scope="module", params=["demo_study", "smollm2_study"])
-def study(request):
-    return records(request.param, "part", "recipe")
 
 
 def heldout_row(recipe, of):
@@ -86,26 +86,41 @@ def heldout_row(recipe, of):
     return " | ".join(cells) + " |"
 
 
-def test_study_on_heldout_questions(study):
-    # "NAME, round 2" is a round on a recipe's way, quoted in the text
-    of = {name: scores(rows) for (part, name), rows in study.items() if part == "heldout" and ", round" not in name}
+def heldout_scores(found):
+    return {recipe: scores(rows) for (part, recipe), rows in found.items() if part == "heldout"}
+
+
+def check_evaluations(found, recipes):
+    """The tables' rows of the recipes that were read on the evaluation questions."""
+    assert [recipe for part, recipe in found if part == "eval"] == recipes
+    for recipe in recipes:
+        row = model_row(recipe, found["eval", recipe], STUDY)
+        assert table_row(recipe, row, ("mean", "greedy", "majority")) in RESULTS
+
+
+def test_demo_study():
+    found = records("demo_study", "part", "recipe")
+    of = heldout_scores(found)
     assert len(of) == 21
     for recipe in of:
         assert heldout_row(recipe, of) in RESULTS
+    check_evaluations(found, ["sft", "rejection_sampling", "rounds_2"])
 
 
-def test_study_on_evaluation_questions(study):
-    recipes = [recipe for part, recipe in study if part == "eval"]
-    assert len(recipes) == 3
+def test_first_study():
+    of, _ = kept_scores("smollm2_study")
+    # "NAME, round 2" is a round on a recipe's way, quoted in the text
+    recipes = [name for name in of if ", round" not in name]
+    assert len(recipes) == 21
     for recipe in recipes:
-        found = model_row(recipe, study["eval", recipe], STUDY)
-        assert table_row(recipe, found, ("mean", "greedy", "majority")) in RESULTS
+        assert heldout_row(recipe, of) in RESULTS
+    check_evaluations(
+        records("smollm2_study", "part", "recipe"), ["sft", "rejection_sampling", "rejection_sampling_rounds_3"]
+    )
 
 
 def test_second_study():
-    with lzma.open(ROOT / "docs/results/smollm2_study_2/scores.json.xz", "rt", encoding="utf-8") as file:
-        found = json.load(file)
-    of = {recipe["recipe"]: recipe["scores"] for recipe in found["recipes"]}
+    of, found = kept_scores("smollm2_study_2")
     assert len(of) == 13
     for recipe in of:
         assert heldout_row(recipe, of) in RESULTS
@@ -119,12 +134,66 @@ def test_second_study():
 
 def test_third_study():
     found = records("smollm2_study_3", "part", "recipe")
-    of = {recipe: scores(rows) for (part, recipe), rows in found.items() if part == "heldout"}
+    of = heldout_scores(found)
     assert len(of) == 5
     for recipe in of:
         assert heldout_row(recipe, of) in RESULTS
     read = model_row("rejection_sampling", found["eval", "rejection_sampling"], STUDY)
     assert f"mean of 8 {share(read['mean'])}, greedy {share(read['greedy'])}" in RESULTS
+
+
+@pytest.fixture(scope="module")
+def fourth():
+    return records("smollm2_study_4", "part", "recipe")
+
+
+def test_fourth_study(fourth):
+    of = heldout_scores(fourth)
+    assert len(of) == 20
+    for recipe in of:
+        assert heldout_row(recipe, of) in RESULTS
+    read = [
+        "sft",
+        "rejection_sampling",
+        "sft_4_epochs",
+        "rounds_2_sft_4",
+        "rejection_sampling_sft_4",
+        "sft_all_4_epochs",
+    ]
+    assert sorted(recipe for part, recipe in fourth if part == "eval") == sorted(read)
+    for recipe, found in read_json(ROOT / "docs/results/smollm2_study_4/right_in_rollouts.json").items():
+        assert f"(`{recipe}`) | {found['right']} % | {found['pairs']:,} of {found['questions']:,} |" in RESULTS
+
+
+@pytest.mark.parametrize(
+    ("part", "recipe", "other", "said", "significant"),
+    [
+        ("heldout", "dpo", "sft", "One round on them gains {} points ({} to {}, p < 0.001)", True),
+        ("heldout", "dpo_seen", "sft", "as many questions that SFT learnt {} ({} to {}), on the", False),
+        ("heldout", "dpo_new_numbers", "sft", "same with new numbers {} ({} to {}). The differences", False),
+        ("heldout", "dpo", "dpo_seen", "The differences are {} ({} to {}, p = 0.003)", True),
+        ("heldout", "dpo", "dpo_new_numbers", "p = 0.003) and {} ({} to {}, p < 0.001)", True),
+        ("eval", "rounds_2_sft_4", "sft_4_epochs", "mean of 8 +{} points ({} to {}, p < 0.001)", True),
+        ("eval", "rounds_2_sft_4", "rejection_sampling_sft_4", "p < 0.001) and +{} ({} to {}, p = 0.008)", True),
+        ("heldout", "rounds_2_sft_4", "sft_4_epochs", "it is +{} over SFT ({} to {}, p = 0.012)", True),
+        ("heldout", "rounds_2_sft_4", "rejection_sampling_sft_4", "+{} over rejection sampling ({} to {})", False),
+        ("heldout", "dpo", "rejection_sampling", "rejection sampling differ by +{} ({} to {}), -0.0", False),
+        ("heldout", "rounds_3", "rejection_sampling_rounds_3", "-0.0 and +{} ({} to {}) points after", False),
+        ("eval", "sft_all_4_epochs", "rounds_2_sft_4", "+{} over `rounds_2_sft_4` ({} to {})", False),
+        ("heldout", "sft_all_4_epochs", "sft_8_epochs", "them: {} points ({} to {}, p = 0.049)", True),
+        ("heldout", "dpo_sft_all", "sft_all", "`dpo_sft_all` {} against `sft_all`, {} to {}", False),
+        ("heldout", "loss_sft_1", "dpo", "worse than 5 ({}, {} to {}, p = 0.036)", True),
+    ],
+)
+def test_differences_of_the_fourth_study(fourth, part, recipe, other, said, significant):
+    found = STUDY.difference(*(scores(fourth[part, name])["mean"] for name in (recipe, other)))
+    sentence = said.format(*(f"{100 * found[key]:.1f}" for key in ("difference", "low", "high")))
+    assert sentence in " ".join(RESULTS.split())
+    assert (found["p"] < 0.05) == significant
+    after = said.rpartition("}")[2]
+    if stated := re.search(r"p = ([\d.]+)", after):
+        assert f"{found['p']:.3f}" == stated[1]
+    assert (found["p"] < 0.001) == ("p < 0.001" in after)
 
 
 def test_right_trajectories_are_near_copies():
@@ -143,7 +212,7 @@ def test_right_trajectories_are_near_copies():
 def test_rollouts_of_questions_that_sft_learnt():
     found = records("demo_split", "part", "recipe")
     right = read_json(ROOT / "docs/results/demo_split/right_in_rollouts.json")
-    of = {recipe: scores(rows) for (part, recipe), rows in found.items() if part == "heldout"}
+    of = heldout_scores(found)
     assert len(of) == 8
     for recipe in of:
         rate = f"{right[recipe]} %" if recipe in right else ""
@@ -370,6 +439,18 @@ def test_sequences_without_padding(two_gpus):
     assert "{:.2f} and {:.2f} times the tokens a second".format(*ratios) in text
     pairs = [zip(found[f"packed, {n}"]["losses"], found[str(n)]["losses"], strict=True) for n in (4, 8)]
     assert f"the losses agree to {max(abs(a - b) for pair in pairs for a, b in pair):.3f} of 57" in text
+
+
+def test_dpo_job_without_padding_and_compiled():
+    job = read_json(ROOT / "docs/results/benchmark/packing.json")["compiled job"]
+    _, (first, start), *_, (last, end) = job["progress"]
+    step = (end - start) / (last - first)
+    share = dpo_share(job["training"], step, 64 / job["training"]["examples"])
+    text = " ".join(RESULTS.split())
+    assert f"products there {job['matmul_tflops'][0]:.0f} TFLOP/s): {step:.2f} s a step of 64 pairs" in text
+    assert f"**{100 * share:.0f} % of the peak** (reach 40), in {job['gpu_memory_mb'] / 1024:.0f} GiB" in text
+    assert f"first step takes {job['progress'][0][1]} s, so that the job takes {job['job_seconds']:.1f} s" in text
+    assert f"{job['progress'][0][1] + 23 * step:.0f} s, against 131)" in text
 
 
 def test_dpo_job_without_padding():
