@@ -52,6 +52,8 @@ WORDS = {
     1000: "thousand kilogram kilograms kilometer kilometers",
 }
 YEARS = range(1700, 2101)
+MANY_DIGITS = re.compile(r"[0-9]{16}")
+LONGEST = 200  # characters of an expression
 OPERATIONS: dict[type, Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -66,7 +68,7 @@ ALWAYS_LIKE = 50
 
 
 class Equation(NamedTuple):
-    """An annotation's left side, its numbers replaced by names in `code`; the value it had."""
+    """An annotation: its left side, and the value that had."""
 
     tree: ast.expr
     value: Fraction
@@ -110,46 +112,50 @@ class Template(NamedTuple):
 def read(question: str, answer: str) -> Template | None:
     """The template of a question and its annotated answer, or None where it is not certain."""
     rationale, mark, label = answer.rpartition("####")
-    final = numbers(label)
-    if not mark or len(final) != 1:
+    if not mark or MANY_DIGITS.search(question + answer):
         return None
-    asked = numbers(question)
+    asked, final, plain = numbers(question), numbers(label), ANNOTATION.sub("", answer)
+    calculated = calculations(rationale, set(asked))
+    if calculated is None or len(final) != 1:
+        return None
+    equations, literals = calculated
+    results = {equation.value for equation in equations}
+    explained = results | literals | set(asked)
+    if final[0] not in results or not set(numbers(plain)) <= explained or not holds(plain):
+        return None
+    stuck = tied(question, rationale)
+    known = {*asked, *stuck, *(1 / value for value in stuck if value), Fraction(1), Fraction(100)}
+    if not literals <= known:
+        return None  # worked out in the head
+    free = {value: step for value in asked if value in literals and value not in stuck and (step := step_of(value))}
+    if not free:
+        return None
+    percent = frozenset(value for value in free if re.search(rf"(?<![\d.]){shown(value)} ?(?:%|percent)", question))
+    fixed = frozenset(explained - results - free.keys())
+    return Template(question, plain, free, percent, fixed, tuple(equations))
+
+
+def calculations(rationale: str, asked: set[Fraction]) -> tuple[list[Equation], set[Fraction]] | None:
+    """The annotations' equations and the numbers that go into them from outside; None where one is not exact, or a number is
+    both given and worked out."""
     equations: list[Equation] = []
     literals: set[Fraction] = set()
-    results: set[Fraction] = set()
     for left, right in ANNOTATION.findall(rationale):
         tree, stated = parse(left), numbers(right)
         if tree is None or len(stated) != 1:
             return None
-        operands = {Fraction(str(node.value)) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-        value = evaluate(tree, {})
+        value, results = evaluate(tree, {}), {equation.value for equation in equations}
         if value != stated[0] or not (value > 0 and exact(value)):
             return None
         if isinstance(tree, ast.Constant):
             if value not in results:
                 return None  # worked out in the head
             continue
-        literals |= operands - results
-        if value in literals or value in asked:
-            return None  # both a number that is given and one that is worked out
-        results.add(value)
+        literals |= {Fraction(str(node.value)) for node in ast.walk(tree) if isinstance(node, ast.Constant)} - results
+        if value in literals | asked:
+            return None
         equations.append(Equation(tree, value))
-    if not equations or final[0] not in results:
-        return None
-    plain = ANNOTATION.sub("", answer)
-    if not holds(plain) or not set(numbers(plain)) <= results | literals | set(asked):
-        return None
-    stuck = tied(question, rationale)
-    percent = frozenset(value for value in asked if re.search(rf"(?<![\d.]){shown(value)} ?(?:%|percent)", question))
-    if not all(
-        value in asked or value in stuck or (value and 1 / value in stuck) or value in (1, 100) for value in literals
-    ):
-        return None  # worked out in the head, or known from elsewhere
-    free = {value: step for value in asked if value in literals and value not in stuck and (step := step_of(value))}
-    if not free:
-        return None
-    fixed = frozenset((literals | set(asked)) - free.keys())
-    return Template(question, plain, free, percent, fixed, tuple(equations))
+    return equations, literals
 
 
 def numbers(text: str) -> list[Fraction]:
@@ -162,6 +168,8 @@ def value_of(written: str) -> Fraction:
 
 def parse(left: str) -> ast.expr | None:
     """The expression, of numbers and the four operations alone; None for anything else."""
+    if len(left) > LONGEST:
+        return None
     try:
         tree = ast.parse(re.sub(r"(?<![\d.])0+(?=\d)", "", left.strip().replace(",", "")), mode="eval").body
     except (SyntaxError, ValueError, RecursionError):

@@ -119,6 +119,13 @@ def test_expressions_are_numbers_and_four_operations():
 
 
 @pytest.mark.parametrize(
+    "left", ["9" * 5000, "+".join("1" * 3000), "(" * 3000 + "1" + ")" * 3000, "1/3" + "*1/3" * 900]
+)
+def test_hostile_annotations_are_left_alone(left):
+    assert read(f"Tom has 3 bags of 4 and {left}.", f"<<{left}=12>>12\n#### 12") is None
+
+
+@pytest.mark.parametrize(
     ("value", "step"),
     [("350", "50"), ("7", "1"), ("12", "1"), ("40", "10"), ("20", "5"), ("1.75", "1/4"), ("2.50", "1/2")],
 )

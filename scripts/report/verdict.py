@@ -110,7 +110,7 @@ def recital_notes(models: list[dict[str, Any]], rollouts: dict[str, dict[str, An
             notes.append(
                 f"{_capital(policy)} answers {percent(there)} right in the rollouts of {label(after['name'])}, on questions "
                 f"most of which SFT was trained on, and {percent(here)} in the evaluation: it recites. Give SFT and the "
-                f"rollouts different questions (sft.n_examples, generate.skip)."
+                f"rollouts different questions (questions.rollout_fraction, sft.part, generate.part)."
             )
     return notes
 
