@@ -314,7 +314,7 @@ def test_the_shipped_grid_is_sound_and_shares_its_rollouts():
     assert len({recipe.model(recipe.rounds) for recipe in recipes.values()}) == len(recipes)
     for name, recipe in recipes.items():
         if recipe.rounds:
-            own_rollouts = {"arms", "sft"} & overlay["study"]["recipes"][name].keys()
+            own_rollouts = {"arms", "sft", "generate"} & overlay["study"]["recipes"][name].keys()
             assert (recipe.place("generate", 1) != own.run) == bool(own_rollouts)
 
 

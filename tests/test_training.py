@@ -33,7 +33,7 @@ TRAINING = {
     "gpus": "auto",
 }
 SFT = {
-    "sft": TRAINING | {"adapter": None, "n_examples": None, "styles": ["plain", "wolfram"]},
+    "sft": TRAINING | {"adapter": None, "part": "all", "n_examples": None, "styles": ["plain", "wolfram"]},
     "template": TEMPLATE,
     "styles": {"wolfram": "Be {exact}."},
     "seed": 0,
