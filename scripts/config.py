@@ -72,13 +72,6 @@ class QuestionSource(Section):
         default_factory=dict, description="right answers by question id, for labels known to be wrong: IS, or WAS -> IS"
     )
 
-    variants: int = Field(
-        0,
-        ge=0,
-        le=1000,
-        description="of each training question, with other numbers: those whose calculator annotations allow it",
-    )
-
     @model_validator(mode="after")
     def _complete(self) -> "QuestionSource":
         if self.source == "file" and not self.path:
@@ -95,6 +88,12 @@ class Questions(Section):
     eval: QuestionSource = Field(default_factory=lambda: QuestionSource(split="eval"))
     heldout_fraction: float = Field(
         0.05, ge=0, lt=1, description="share of train held out, by hash of the question's id"
+    )
+    variants: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="of each training question, with other numbers: those whose calculator annotations allow it",
     )
     rollout_fraction: float = Field(
         0.0,

@@ -42,7 +42,7 @@ def main() -> None:
     kept = [row for row in loaded["train"] if row["id"] not in dropped]
     heldout = [row for row in kept if drawn("heldout", row["id"], params["heldout_fraction"])]
     own = [row for row in kept if not drawn("heldout", row["id"], params["heldout_fraction"])]
-    added = variants(own, params["train"]["variants"], params["train"]["seed"])
+    added = variants(own, params["variants"], params["train"]["seed"])
     train = [row | {"part": part_of(row, params["rollout_fraction"])} for row in (*own, *added)]
 
     write_jsonl(args.train, map(plain, train))
@@ -181,7 +181,7 @@ def variants(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str
             )
     if count and not made:
         raise UserError(
-            "questions.train.variants: no question's answer has calculator annotations (<<48/2=24>>) that say where its "
+            "questions.variants: no question's answer has calculator annotations (<<48/2=24>>) that say where its "
             "numbers go; set it to 0"
         )
     return made
@@ -233,11 +233,7 @@ def describe(source: dict[str, Any]) -> dict[str, Any]:
     described = {"source": source["source"], **{key: source[key] for key in keys[source["source"]]}}
     if source["source"] == "file":
         described["sha256"] = sha256_file(Path(source["path"]))
-    return described | {
-        "licence": source["licence"],
-        "corrections": len(source["corrections"]),
-        "variants": source["variants"],
-    }
+    return described | {"licence": source["licence"], "corrections": len(source["corrections"])}
 
 
 if __name__ == "__main__":

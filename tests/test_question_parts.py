@@ -31,9 +31,9 @@ def fetched(tmp_path_factory):
     ]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     params = {
-        "train": SOURCE | {"path": str(source), "variants": VARIANTS},
-        "eval": {"source": "synthetic", "n": 5, "split": "eval", "seed": 1, "licence": "", "corrections": {}, "variants": 0},
-        "heldout_fraction": 0.2, "rollout_fraction": 0.4, "overlap_ngram": 8, "overlap_drop": 0.5,
+        "train": SOURCE | {"path": str(source)},
+        "eval": {"source": "synthetic", "n": 5, "split": "eval", "seed": 1, "licence": "", "corrections": {}},
+        "variants": VARIANTS, "heldout_fraction": 0.2, "rollout_fraction": 0.4, "overlap_ngram": 8, "overlap_drop": 0.5,
     }  # fmt: skip
     files = [f"--{name}={folder / name}.jsonl" for name in ("train", "heldout", "eval")]
     done = stage("fetch_questions", "--params", json.dumps(params), *files, "--summary", folder / "questions.json")
@@ -119,5 +119,5 @@ def test_a_round_beyond_the_last_question_is_refused(fetched, rows):
 def test_variants_of_questions_without_annotations_are_refused():
     row = {"id": "a", "question": "What is 2 + 2?", "answer": "2 + 2 = 4\n#### 4"}
     assert variants([row], 0, 0) == []
-    with pytest.raises(UserError, match=r"questions\.train\.variants: no question's answer has calculator annotations"):
+    with pytest.raises(UserError, match=r"questions\.variants: no question's answer has calculator annotations"):
         variants([row], 1, 0)
