@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import UserError, run
-from scripts.number_variants import Template, read
+from scripts.number_variants import Template, read, without_annotations
 from scripts.records import iter_jsonl, sha256_file, write_json, write_jsonl
 from scripts.regime_w.answers import gold_from_rationale, normalise
 from scripts.synthetic_questions import generate
 
-ANNOTATION = re.compile(r"<<[^<>]*>>")
 SHOWN = 20
 
 
@@ -148,7 +147,7 @@ def _corrected(identity: str, answer: str, correction: str) -> str:
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
     """The record without calculator annotations: they teach a model a notation that its own format does not have."""
-    return row | {"answer": ANNOTATION.sub("", row["answer"]).strip()}
+    return row | {"answer": without_annotations(row["answer"]).strip()}
 
 
 def variants(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:

@@ -92,10 +92,8 @@ def select(path: Path, generate: dict[str, Any], round_number: int, shard: str) 
     index, count = (int(number) for number in shard.split("-of-"))
     first, wanted, part = passed_over(generate, round_number), generate["n_samples"], generate["part"]
     chosen, there = [], 0
-    for row in iter_jsonl(path, required=("id", "question")):
-        if not in_part(row, part):
-            continue
-        there += 1
+    rows = (row for row in iter_jsonl(path, required=("id", "question")) if in_part(row, part))
+    for there, row in enumerate(rows, 1):
         if there > first and shard_of(row["id"], count) == index:
             chosen.append(row)
         if there == first + wanted:

@@ -22,6 +22,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
+ANY_ANNOTATION = re.compile(r"<<[^<>]*>>")
 # `6x5` is two numbers.
 NUMBER = re.compile(r"(?:(?<![\w.,])|(?<=[0-9]x))(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)")
 WRITTEN = r"\$?[0-9][0-9,]*(?:\.[0-9]+)?"
@@ -114,7 +115,7 @@ def read(question: str, answer: str) -> Template | None:
     rationale, mark, label = answer.rpartition("####")
     if not mark or MANY_DIGITS.search(question + answer):
         return None
-    asked, final, plain = numbers(question), numbers(label), ANNOTATION.sub("", answer)
+    asked, final, plain = numbers(question), numbers(label), without_annotations(answer)
     calculated = calculations(rationale, set(asked))
     if calculated is None or len(final) != 1:
         return None
@@ -156,6 +157,10 @@ def calculations(rationale: str, asked: set[Fraction]) -> tuple[list[Equation], 
             return None
         equations.append(Equation(tree, value))
     return equations, literals
+
+
+def without_annotations(text: str) -> str:
+    return ANY_ANNOTATION.sub("", text)
 
 
 def numbers(text: str) -> list[Fraction]:
@@ -230,8 +235,8 @@ def step_of(value: Fraction) -> Fraction | None:
 def draw(old: Fraction, step: Fraction, percent: bool, rng: random.Random) -> Fraction:
     """A number of the same roundness, between half and twice the old one, small ones a little further."""
     low, high = max(step, old / 2), max(old * 2, LEAST_CHOICES * step)
-    if percent:
-        high = min(high, Fraction(95)) if old < 100 else high
+    if percent and old < 100:
+        high = min(high, Fraction(95))
     first, last = -(-low // step), high // step
     value = rng.randint(int(first), int(last)) * step
     return value if value != 1 else old

@@ -96,12 +96,12 @@ def test_a_number_that_a_word_may_mean_stays():
 def test_two_results_that_part_make_no_variant():
     question = "Tom has 6 pens and 2 boxes of 5; Ann has 12 cups and 4 plates. How many things do both have?"
     answer = "6+2*5=<<6+2*5=16>>16\n12+4=<<12+4=16>>16\n16+16=<<16+16=32>>32\n#### 32"
-    for seed in range(5):
-        found = varied(question, answer, seed)
-        if found:  # both results are the same number again
-            first, second, total = re.findall(r"=(\d+)", found[1])
-            assert first == second
-            assert int(total) == 2 * int(first)
+    made = [found for seed in range(5) if (found := varied(question, answer, seed))]
+    assert made
+    for _, changed in made:  # both results are the same number again
+        first, second, total = re.findall(r"=(\d+)", changed)
+        assert first == second
+        assert int(total) == 2 * int(first)
 
 
 def test_written_sums_are_checked():

@@ -12,7 +12,7 @@ from scripts.records import iter_jsonl, read_json
 from scripts.train_sft import learnt
 
 QUESTIONS, VARIANTS = 40, 3
-SOURCE = {"source": "file", "n": None, "seed": 0, "licence": "MIT", "corrections": {"train-00003": "9 -> 8"}}
+SOURCE = {"source": "file", "n": None, "seed": 0, "licence": "MIT", "corrections": {"train-00002": "72 -> 71"}}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,8 @@ def test_variants_follow_the_questions_round_by_round(rows):
     numbers = [int(row["id"].rpartition("-v")[2]) for row in made]
     assert numbers == sorted(numbers)
     assert set(numbers) == {1, 2, 3}
-    annotated = {row["id"] for row in own if not int(row["id"][-5:]) % 2}
+    annotated = {row["id"] for row in own if not int(row["id"][-5:]) % 2 and not row.get("corrected")}
+    assert any(row.get("corrected") for row in own)
     assert {row["variant_of"] for row in made} <= annotated
     assert len(made) > 2 * len(annotated)
     assert len({row["question"] for row in rows}) == len(rows)

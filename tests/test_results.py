@@ -152,15 +152,8 @@ def test_fourth_study(fourth):
     assert len(of) == 20
     for recipe in of:
         assert heldout_row(recipe, of) in RESULTS
-    read = [
-        "sft",
-        "rejection_sampling",
-        "sft_4_epochs",
-        "rounds_2_sft_4",
-        "rejection_sampling_sft_4",
-        "sft_all_4_epochs",
-    ]
-    assert sorted(recipe for part, recipe in fourth if part == "eval") == sorted(read)
+    after_four = ["sft_4_epochs", "rounds_2_sft_4", "rejection_sampling_sft_4", "sft_all_4_epochs"]
+    check_evaluations(fourth, ["sft", "rejection_sampling", *after_four])
     for recipe, found in read_json(ROOT / "docs/results/smollm2_study_4/right_in_rollouts.json").items():
         assert f"(`{recipe}`) | {found['right']} % | {found['pairs']:,} of {found['questions']:,} |" in RESULTS
 
