@@ -4,6 +4,7 @@ apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge  
 """
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -102,26 +104,44 @@ class Cluster:
             )
 
     def wait_for(self, true: Callable[[], bool]) -> None:
-        end = time.monotonic() + 300
+        if not self._comes(true, 300):
+            self._fail()
+
+    def _fail(self) -> NoReturn:
+        tails = {path.name: path.read_text(errors="replace")[-1500:] for path in self.folder.glob("*.out")}
+        statuses = {name: daemon.poll() for name, daemon in self.daemons.items()}
+        pytest.fail(f"SLURM does not do what was waited for; exit statuses: {statuses}; {tails}")
+
+    def _comes(self, true: Callable[[], bool], seconds: float) -> bool:
+        """Whether it becomes true in time, with all daemons alive."""
+        end = time.monotonic() + seconds
         while not true():
             if time.monotonic() > end or any(daemon.poll() is not None for daemon in self.daemons.values()):
-                tails = {path.name: path.read_text(errors="replace")[-1500:] for path in self.folder.glob("*.out")}
-                pytest.fail(f"SLURM does not do what was waited for: {tails}")
+                return False
             time.sleep(0.3)
+        return True
 
     def start_node(self, *options: str) -> None:
         self.start("slurmd", "-D", "-N", "gpu01", *options)
 
     def reboot_node(self) -> None:
-        """Kill all processes of the node's jobs and its daemon at once, then start that as a reboot does."""
+        """Kill all processes of the node's jobs and its daemon at once, then start that as a reboot does, up to three
+        times as an init system would: once in many runs it came to nothing and said nothing."""
+        before = _node_start()
         jobs = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "slurmstepd"]
         jobs += [child for process in jobs for child in process.children(recursive=True)]
         self.daemons["slurmd"].kill()
         for process in jobs:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.daemons["slurmd"].wait()
-        self.start_node("-b")
+        for _ in range(3):
+            self.daemons["slurmd"].wait()
+            self.start_node("-b")
+            if self._comes(lambda: _node_start() != before, 60):
+                return
+            print(f"slurmd did not come back (exit status {self.daemons['slurmd'].poll()})")
+            self.daemons["slurmd"].kill()
+        self._fail()
 
     def stop(self) -> None:
         for daemon in reversed(self.daemons.values()):
@@ -171,7 +191,7 @@ def cluster() -> Iterator[Cluster]:
         cluster.start_node()
         cluster.wait_for(lambda: _output("sinfo", "-h", "-p", "gpu", "-o", "%T").startswith("idle"))
         yield cluster
-        subprocess.run(["scancel", "--partition=gpu,cpu"], check=False, timeout=60)
+        subprocess.run(["scancel", "--user=root"], check=False, timeout=60)
         cluster.wait_for(lambda: not _output("squeue", "-h"))
     finally:
         cluster.stop()
@@ -207,6 +227,14 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _node_start() -> str:
+    """When the node's daemon was started that SLURM heard of last."""
+    shown = _output("scontrol", "show", "node", "gpu01")
+    found = re.search(r"SlurmdStartTime=(\S+)", shown)
+    assert found, shown
+    return found[1]
 
 
 def _output(*command: str) -> str:
