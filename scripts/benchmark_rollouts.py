@@ -44,7 +44,7 @@ PARAMS = {
     "build_preferences": {
         "pairs": {
             "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
-            "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True,
+            "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True, "calculations": 0,
         },
         "styles": {"wolfram": "Solve it step by step, exactly.", "maudlin": "Solve it and check each fragile step."},
         "template": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",

@@ -5,7 +5,8 @@
         --output data/demo/round1/preferences.jsonl --summary data/demo/round1/preferences.json
 
 Record: {"prompt", "chosen", "rejected", "id", "pair_type", "chosen_reward", "rejected_reward", "chosen_arm",
-"rejected_arm", "chosen_tokens", "rejected_tokens", "similarity", "style"}. The prompt is that of the chosen side's style
+"rejected_arm", "chosen_tokens", "rejected_tokens", "similarity", "style"}, where rewards, tokens and similarity are null in
+a calculation pair, whose sides break off behind a sum's result. The prompt is that of the chosen side's style
 (`train_prompt: arm`) or has no instruction (`canonical`).
 """
 
@@ -20,6 +21,7 @@ from scripts.errors import UserError, run
 from scripts.parallel import over_rollouts
 from scripts.records import new_file, scan_jsonl, to_line, write_json
 from scripts.regime_w.pairs import (
+    CALCULATION,
     REASONS,
     build_pairs,
     no_pair_reason,
@@ -121,8 +123,10 @@ def build_part(shared: tuple[Path, dict[str, Any]], part: tuple[int, int]) -> Pa
         counts["questions"] += 1
         counts["pairs"] += len(pairs)
         counts.update({f"dropped: {reason}": count for reason, count in dropped.items()})
+        calculations = sum(pair["pair_type"] == CALCULATION for pair in pairs)
+        counts["calculations"] += calculations
         for side in ("chosen_tokens", "rejected_tokens"):
-            counts[side] += sum(pair[side] for pair in pairs)
+            counts[side] += sum(pair[side] for pair in pairs[: len(pairs) - calculations])
         built.lines.extend(to_line({"prompt": prompt(pair, row["question"], params), **pair}) for pair in pairs)
         if unanimous_not_gold(row):
             built.unanimous.append(row["id"])
@@ -143,16 +147,18 @@ def summarise(counts: Counter[str], coherent: int, unanimous: list[Any]) -> dict
     """The content of preferences.json, `coherent` of whose kept pairs are coherence pairs."""
     dropped = {name: counts[f"dropped: {name}"] for name in REASONS}
     kept = counts["pairs"] - dropped["coherence_share"]
+    calculations = counts["calculations"]
+    whole = kept - calculations
     return {
         "questions": counts["questions"],
         "questions_with_pairs": counts["with pairs"],
         "candidates": kept + sum(dropped.values()),
         "kept": kept,
-        "kept_by_type": {"correctness": kept - coherent, "coherence": coherent},
+        "kept_by_type": {"correctness": whole - coherent, "coherence": coherent, CALCULATION: calculations},
         "dropped": dropped,
         "no_pair_reasons": {name: counts[f"without: {name}"] for name in ("all_correct", "all_wrong", "filtered")},
-        "chosen_tokens_mean": round(counts["chosen_tokens"] / kept, 1) if kept else None,
-        "rejected_tokens_mean": round(counts["rejected_tokens"] / kept, 1) if kept else None,
+        "chosen_tokens_mean": round(counts["chosen_tokens"] / whole, 1) if whole else None,
+        "rejected_tokens_mean": round(counts["rejected_tokens"] / whole, 1) if whole else None,
         "unanimous_not_gold": unanimous,
     }
 

@@ -343,6 +343,9 @@ class Pairs(Section):
         "arm", description="prompt of the chosen's style, or without instruction"
     )
     same_style: bool = Field(True, description="both sides from the same style")
+    calculations: int = Field(
+        0, ge=0, description="pairs of a wrong sum put right and as written, a question at most; 0 makes none"
+    )
 
 
 class RejectionSampling(Training):

@@ -14,21 +14,17 @@ that a word of the question may mean as well (`week` and 7, `half` and 2).
 """
 
 import ast
-import operator
 import random
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
+
+from scripts.regime_w.sums import evaluate, exact, holds, parse, shown, value_of
 
 ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
 ANY_ANNOTATION = re.compile(r"<<[^<>]*>>")
 # `6x5` is two numbers.
 NUMBER = re.compile(r"(?:(?<![\w.,])|(?<=[0-9]x))(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)")
-WRITTEN = r"\$?[0-9][0-9,]*(?:\.[0-9]+)?"
-SUM = re.compile(
-    rf"(?<![\w.,+*/=$-])(?<![-+*/x=] )({WRITTEN}(?: ?[-+*/x] ?{WRITTEN})+) ?= ?({WRITTEN})(?!\.?\d| ?[-+*/x])"
-)
 # What a number in a question must not touch: a letter, a fraction's or time's other half, a power.
 TOUCHING = re.compile(r"[A-Za-z/:^]|-[A-Za-z]*-old|(?:st|nd|rd|th)\b")
 WORDS = {
@@ -54,13 +50,6 @@ WORDS = {
 }
 YEARS = range(1700, 2101)
 MANY_DIGITS = re.compile(r"[0-9]{16}")
-LONGEST = 200  # characters of an expression
-OPERATIONS: dict[type, Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
 STEPS = [Fraction(step) for step in (1000, 500, 100, 50, 10, 5, 1, "1/2", "1/4", "1/10", "1/20", "1/100")]
 LEAST_CHOICES = 8  # between which a new number is drawn, where its step allows it
 TRIES = 300
@@ -167,52 +156,6 @@ def numbers(text: str) -> list[Fraction]:
     return [value_of(written) for written in NUMBER.findall(text)]
 
 
-def value_of(written: str) -> Fraction:
-    return Fraction(written.replace(",", ""))
-
-
-def parse(left: str) -> ast.expr | None:
-    """The expression, of numbers and the four operations alone; None for anything else."""
-    if len(left) > LONGEST:
-        return None
-    try:
-        tree = ast.parse(re.sub(r"(?<![\d.])0+(?=\d)", "", left.strip().replace(",", "")), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.BinOp):
-            known = type(node.op) in OPERATIONS
-        else:
-            known = isinstance(node, ast.operator) or (
-                isinstance(node, ast.Constant) and type(node.value) in (int, float)
-            )
-        if not known:
-            return None
-    try:
-        evaluate(tree, {})
-    except ZeroDivisionError:
-        return None
-    return tree
-
-
-def evaluate(tree: ast.expr, values: dict[Fraction, Fraction]) -> Fraction:
-    """Its exact value, numbers that `values` knows replaced; ZeroDivisionError."""
-    if isinstance(tree, ast.BinOp):
-        return OPERATIONS[type(tree.op)](evaluate(tree.left, values), evaluate(tree.right, values))
-    assert isinstance(tree, ast.Constant)
-    value = Fraction(str(tree.value))
-    return values.get(value, value)
-
-
-def holds(text: str) -> bool:
-    """Whether the sums that a text writes out, `48+24 = 72`, are right, to a hundredth."""
-    for left, right in SUM.findall(text):
-        tree = parse(left.replace("x", "*").replace("$", ""))
-        if tree and abs(evaluate(tree, {}) - value_of(right.replace("$", ""))) > Fraction(1, 100):
-            return False
-    return True
-
-
 def tied(question: str, rationale: str) -> set[Fraction]:
     """Numbers of a question that have to stay."""
     words = set(re.findall(r"[a-z']+", f"{question} {rationale}".lower()))
@@ -242,11 +185,6 @@ def draw(old: Fraction, step: Fraction, percent: bool, rng: random.Random) -> Fr
     return value if value != 1 else old
 
 
-def exact(value: Fraction) -> bool:
-    """Whether it has at most two decimals."""
-    return (value * 100).denominator == 1
-
-
 def alike(old: Fraction, value: Fraction) -> bool:
     """Whether a result may stand in the place of another: positive, no more decimals, a share still a share, of a like size."""
     if value <= 0 or not exact(value) or (old.denominator == 1 and value.denominator != 1):
@@ -272,10 +210,3 @@ def substitute(text: str, values: dict[Fraction, Fraction]) -> str:
         return text[1:] if written.startswith(".") and text.startswith("0.") else text
 
     return NUMBER.sub(new, text)
-
-
-def shown(value: Fraction, cents: bool = False) -> str:
-    """Decimal notation of a number of at most two decimals; with `cents` both of them, where it has any."""
-    if value.denominator == 1:
-        return str(value.numerator)
-    return f"{float(value):.2f}" if cents else f"{float(value):.2f}".rstrip("0")

@@ -22,6 +22,7 @@ from scripts.errors import UserError, run
 from scripts.models import trusted
 from scripts.profiling import StepProfile
 from scripts.records import fingerprint, load_manifest, read_jsonl
+from scripts.regime_w.pairs import CALCULATION
 from scripts.regime_w.prompts import adds_bos, encode
 
 
@@ -81,9 +82,18 @@ def main() -> None:
 
 
 def tokens_of(tokenizer: Any, row: dict[str, Any]) -> dict[str, list[int]]:
-    """Token ids of a pair; both completions end with one EOS."""
+    """Token ids of a pair; both completions end with one EOS.
+
+    Those of a calculation pair break off, so they have none, and what they share before it counts as prompt.
+    """
     prompt_ids, chosen_ids = encode(tokenizer, row["prompt"], row["chosen"])
     _, rejected_ids = encode(tokenizer, row["prompt"], row["rejected"])
+    if row.get("pair_type") == CALCULATION:
+        chosen_ids, rejected_ids = chosen_ids[:-1], rejected_ids[:-1]
+        alike = [ours == theirs for ours, theirs in zip(chosen_ids[:-1], rejected_ids[:-1], strict=False)]
+        shared = [*alike, False].index(False)
+        prompt_ids = prompt_ids + chosen_ids[:shared]
+        chosen_ids, rejected_ids = chosen_ids[shared:], rejected_ids[shared:]
     return {"prompt_ids": prompt_ids, "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
 
 
@@ -101,9 +111,11 @@ def preflight(
         where = f"pair of question {row.get('id', '?')}"
         if wanted_bos and pair["prompt_ids"].count(bos) != 1:
             raise UserError(f"{where}: {pair['prompt_ids'].count(bos)} BOS tokens in the prompt, 1 expected")
+        wanted_eos = "none" if row.get("pair_type") == CALCULATION else "one at its end"
         for side in ("chosen_ids", "rejected_ids"):
-            if pair[side].count(eos) != 1 or pair[side][-1] != eos:
-                raise UserError(f"{where}: {side[:-4]} has {pair[side].count(eos)} EOS tokens, one at its end expected")
+            ids = pair[side]
+            if ids.count(eos) != (wanted_eos != "none") or (ids.count(eos) and ids[-1] != eos):
+                raise UserError(f"{where}: {side[:-4]} has {ids.count(eos)} EOS tokens, {wanted_eos} expected")
         if pair["chosen_ids"] == pair["rejected_ids"]:
             raise UserError(f"{where}: chosen and rejected are the same text")
     top = training.longest(lengths, max_length, "pairs")

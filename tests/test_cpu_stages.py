@@ -30,6 +30,7 @@ PAIR = {
     "pairs": {
         "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
         "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True,
+        "calculations": 0,
     },
     "styles": {"wolfram": "Be exact.", "maudlin": "Look for fragile steps."},
     "template": "Question:\n{question}\nAnswer:\n",
@@ -260,6 +261,25 @@ def test_preferences(scored: Path, tmp_path: Path) -> None:
     canonical = read(again / "preferences.jsonl")
     assert [pair["chosen"] for pair in canonical] == [pair["chosen"] for pair in pairs]
     assert all(pair["prompt"].startswith("Question:\n") for pair in canonical)
+
+
+def test_calculation_pairs_come_from_questions_without_a_right_answer_too(scored: Path, tmp_path: Path) -> None:
+    rows = read(scored)
+    for row, count in zip(rows, (1, 8), strict=False):
+        for number, item in enumerate(row["trajectories"][:count]):
+            item["full_text"] = f"{number}*2 = 1\n{item['full_text']}"
+    done = run_pairs(tmp_path, write(tmp_path / "slips.jsonl", rows), calculations=3)
+    assert done.returncode == 0, done.stderr
+    pairs, report = read(tmp_path / "preferences.jsonl"), json.loads((tmp_path / "preferences.json").read_text())
+    calculations = [pair for pair in pairs if pair["pair_type"] == "calculation"]
+    assert Counter(pair["id"] for pair in calculations) == {"q1": 3}  # 0*2 = 0 is no result to put there
+    assert report["kept_by_type"]["calculation"] == 3
+    assert report["kept"] == len(pairs) == sum(report["kept_by_type"].values())
+    assert report["questions"] == report["questions_with_pairs"] == 3
+    whole = [pair["chosen_tokens"] for pair in pairs if pair["pair_type"] != "calculation"]
+    assert report["chosen_tokens_mean"] == round(sum(whole) / len(whole), 1)
+    for pair in calculations:
+        assert pair["prompt"].startswith(PAIR["styles"][pair["style"]])
 
 
 def test_preferences_without_a_pair(scored: Path, tmp_path: Path) -> None:

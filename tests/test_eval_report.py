@@ -59,9 +59,14 @@ def rows(greedy: list[dict[str, Any]], right: dict[int, int], question: str = "H
 
 
 def base_rows(**kwargs: Any) -> list[dict[str, Any]]:
-    """Right on 0 to 3; 8 right but unmarked, 9 right but truncated; no answer on 7; the rest wrong."""
-    greedy = [out(str(i), str(i)) if i < 4 else out("99", str(i)) for i in range(7)]
-    greedy += [out(None, "7", "none"), out("8", "8", "fallback", tokens=40), out("9", "9", tokens=100, stop=False)]
+    """Right on 0 to 3; 8 right but unmarked, 9 right but truncated; no answer on 7; the rest wrong, 6 for a wrong sum."""
+    greedy = [out(str(i), str(i)) if i < 4 else out("99", str(i)) for i in range(6)]
+    greedy += [
+        out("99", "6", text="2*3 = 99\n#### 99"),
+        out(None, "7", "none"),
+        out("8", "8", "fallback", tokens=40),
+        out("9", "9", tokens=100, stop=False),
+    ]
     return rows(greedy, {0: 4, 1: 1}, **kwargs)
 
 

@@ -20,6 +20,7 @@ from scripts.regime_w.pairs import (
 PARAMS = {
     "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
     "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True,
+    "calculations": 0,
 }  # fmt: skip
 WORDS = ["add", "take", "half", "twice", "eggs", "days", "total", "left", "per", "cost", "gives", "makes"]
 
@@ -113,6 +114,50 @@ def test_styles_are_mixed_only_where_allowed() -> None:
 
 def test_no_coherence_pairs_where_their_share_is_zero() -> None:
     assert build(eight("11111111"), coherence_share=0.0) == ([], Counter())
+
+
+def slipping(index: int, *sums: str) -> dict[str, Any]:
+    return trajectory(index, False, full_text="\n".join((*sums, f"#### {index}")))
+
+
+def test_a_calculation_pair_breaks_off_behind_the_first_wrong_result() -> None:
+    row = record(
+        slipping(0, "She has 3*9 = 27 eggs.", "27-5 = 21 are left, so", "21*2 = 40."), slipping(1, "3*9 = 27.")
+    )
+    assert build(row) == ([], Counter())
+    (pair,), dropped = build(row, calculations=2)
+    assert pair["chosen"] == "She has 3*9 = 27 eggs.\n27-5 = 22 are left, so\n"
+    assert pair["rejected"] == "She has 3*9 = 27 eggs.\n27-5 = 21 are left, so\n"
+    assert (pair["pair_type"], pair["chosen_arm"], pair["rejected_arm"], pair["style"]) == (
+        "calculation", "arm0", "arm0", "wolfram",
+    )  # fmt: skip
+    assert dropped == {}
+
+
+def test_what_follows_a_result_in_a_calculation_pair_holds_no_number() -> None:
+    (pair,), _ = build(record(slipping(0, "3*9 = 28, of which 5 go")), calculations=1)
+    assert pair["chosen"] == "3*9 = 27, of which "
+    (pair,), _ = build(record(trajectory(0, False, full_text="3*9 = 28")), calculations=1)
+    assert (pair["chosen"], pair["rejected"]) == ("3*9 = 27", "3*9 = 28")
+
+
+def test_calculation_pairs_are_capped_and_of_different_sums() -> None:
+    row = record(*(slipping(index, f"{index % 3 + 2}*9 = 1") for index in range(8)))
+    for most, made in ((1, 1), (2, 2), (8, 3)):
+        pairs, _ = build(row, calculations=most)
+        assert len({pair["rejected"] for pair in pairs}) == len(pairs) == made
+    assert build(row, calculations=2)[0] == build(row, calculations=2)[0]
+    firsts = {build(row | {"id": f"q{number}"}, calculations=1)[0][0]["rejected"] for number in range(20)}
+    assert len(firsts) == 3  # not always the first arm's
+
+
+def test_calculation_pairs_stand_beside_the_others() -> None:
+    row = eight()
+    row["trajectories"][2]["full_text"] = "3*9 = 28\n#### 28"
+    without, _ = build(row)
+    pairs, _ = build(row, calculations=1)
+    assert pairs[:-1] == without
+    assert pairs[-1]["pair_type"] == "calculation"
 
 
 def test_the_choice_depends_on_seed_and_id_alone() -> None:

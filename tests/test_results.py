@@ -14,6 +14,7 @@ from scripts.evaluate import grade
 from scripts.records import read_json
 from scripts.regime_w.pairs import similarity_of
 from scripts.report.evaluation import Settings, model_row, scores
+from scripts.report.inputs import note_sums
 
 SETTINGS = Settings(level=0.95, n_boot=10_000, seed=0)
 STUDY = Settings(level=0.95, n_boot=20_000, seed=0)
@@ -49,7 +50,14 @@ def test_smollm2_table(model, name):
     rows = lines(f"smollm2/{model}.jsonl.xz")
     again = [graded_again(row) for row in rows]
     assert again == rows
-    assert table_row(name, model_row(model, again, SETTINGS)) in RESULTS
+    assert table_row(name, row_of(model, again, SETTINGS)) in RESULTS
+
+
+def row_of(model, rows, settings):
+    """What the report says of a model."""
+    for row in rows:
+        note_sums(row)
+    return model_row(model, rows, settings)
 
 
 def records(name, *keys):
@@ -73,7 +81,7 @@ def test_demo_table():
     found = records("demo", "model")
     assert [model for (model,) in found] == list(names)
     for (model,), rows in found.items():
-        assert table_row(names[model], model_row(model, rows, SETTINGS)) in RESULTS
+        assert table_row(names[model], row_of(model, rows, SETTINGS)) in RESULTS
 
 
 def heldout_row(recipe, of):
@@ -94,7 +102,7 @@ def check_evaluations(found, recipes):
     """The tables' rows of the recipes that were read on the evaluation questions."""
     assert [recipe for part, recipe in found if part == "eval"] == recipes
     for recipe in recipes:
-        row = model_row(recipe, found["eval", recipe], STUDY)
+        row = row_of(recipe, found["eval", recipe], STUDY)
         assert table_row(recipe, row, ("mean", "greedy", "majority")) in RESULTS
 
 
@@ -138,7 +146,7 @@ def test_third_study():
     assert len(of) == 5
     for recipe in of:
         assert heldout_row(recipe, of) in RESULTS
-    read = model_row("rejection_sampling", found["eval", "rejection_sampling"], STUDY)
+    read = row_of("rejection_sampling", found["eval", "rejection_sampling"], STUDY)
     assert f"mean of 8 {share(read['mean'])}, greedy {share(read['greedy'])}" in RESULTS
 
 
@@ -221,7 +229,7 @@ def test_rollouts_of_questions_that_sft_learnt():
         assert (gain["p"] < 0.001) == ("p < 0.001" in said)
     for (part, recipe), rows in found.items():
         if part == "eval":
-            assert f"{recipe} {100 * model_row(recipe, rows, STUDY)['mean']['value']:.1f} %" in RESULTS
+            assert f"{recipe} {100 * row_of(recipe, rows, STUDY)['mean']['value']:.1f} %" in RESULTS
 
 
 @pytest.fixture(scope="module")

@@ -263,6 +263,48 @@ def test_one_token_sequence_everywhere(tmp_path, bos):
     assert tokenizer.decode(prefix, skip_special_tokens=True) == ask.prompt
 
 
+CALCULATION = {
+    "id": "q0",
+    "prompt": "Question:\nHow many?\nAnswer:\n",
+    "chosen": "He has 3*9 = 27 eggs.\nThen 27+5 = 32 eggs\n",
+    "rejected": "He has 3*9 = 27 eggs.\nThen 27+5 = 31 eggs\n",
+    "pair_type": "calculation",
+}
+
+
+@pytest.mark.parametrize("right", ["32", "3", "312"])
+def test_of_a_calculation_pair_the_result_alone_is_learnt(tmp_path, right):
+    """The ids are those of the whole text as it was generated; what both sides share stands in the prompt, nothing ends."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model"))
+    row = CALCULATION | {"chosen": CALCULATION["chosen"].replace("32", right)}
+    whole = train_dpo.tokens_of(tokenizer, row | {"pair_type": "correctness"})
+    pair = train_dpo.tokens_of(tokenizer, row)
+    for side in ("chosen_ids", "rejected_ids"):
+        assert pair["prompt_ids"] + pair[side] == whole["prompt_ids"] + whole[side][:-1]
+        assert tokenizer.eos_token_id not in pair[side]
+    assert pair["chosen_ids"][0] != pair["rejected_ids"][0]
+    assert "= 27 eggs" in tokenizer.decode(pair["prompt_ids"])
+
+
+def test_a_side_of_a_calculation_pair_is_never_empty(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model"))
+    pair = train_dpo.tokens_of(tokenizer, CALCULATION | {"chosen": "3*9 = 2", "rejected": "3*9 = 27"})
+    assert pair["chosen_ids"]
+    assert pair["rejected_ids"]
+    assert pair["chosen_ids"] != pair["rejected_ids"]
+
+
+def test_dpo_with_calculation_pairs(run):
+    write_jsonl(run / "mixed.jsonl", [*PAIRS[:7], CALCULATION])
+    done = dpo(run, preferences="mixed.jsonl", output="mixed_lora")
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / "mixed_lora/training.json")["preflight"]["types"] == {"correctness": 7, "calculation": 1}
+
+
 def test_every_loss_of_the_config_is_trls():
     """Names are checked before anything runs; TRL would refuse them after an hour of rollouts."""
     from typing import get_args

@@ -1,6 +1,8 @@
-"""Preference pairs of one question: correct over wrong, and more over less coherent among the correct.
+"""Preference pairs of one question: correct over wrong, more over less coherent among the correct, and a sum put right
+over the wrong sum that a trajectory wrote.
 
-A candidate is any such pair (of one style, where `same_style` holds). It is dropped for the first reason that applies:
+A candidate is any pair of the first two kinds (of one style, where `same_style` holds). It is dropped for the first
+reason that applies:
 
     truncated       a side did not end by itself
     tie             equal rewards
@@ -14,9 +16,15 @@ A candidate is any such pair (of one style, where `same_style` holds). It is dro
 Policies: `all`; `best_worst`, the correctness pair with the largest margin (else such a coherence pair); `capped`, at
 most per_question pairs: correctness pairs first, those of one style first, each trajectory as seldom as can be, and
 for the first half of the places the most alike texts of what is left: the hard ones.
+
+A calculation pair has both sides from one trajectory, which needs no correct answer beside it: the text up to its first
+wrong sum, with the right result and with the written one. The preference is at the step that went wrong, as in Step-DPO
+(Lai et al. 2024, arXiv 2406.18629), and a calculator says which it is. Up to `calculations` a question, none for a sum
+that the question has already.
 """
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -25,9 +33,13 @@ from typing import Any, NamedTuple
 from rapidfuzz import fuzz
 
 from scripts.regime_w.answers import equal
+from scripts.regime_w.sums import first_slip
 
 REASONS = ("truncated", "tie", "identical", "near_identical", "margin", "length_ratio", "over_cap", "coherence_share")
 
+CALCULATION = "calculation"
+# What a calculation pair takes of the text behind the result: that tells where the number ends, and holds no other.
+BEHIND = re.compile(r"[^0-9\n]*\n?")
 MAX_COMPARED = 20_000  # characters of a text whose similarity is measured: that takes time with their square
 
 Record = Mapping[str, Any]
@@ -63,7 +75,43 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     kept = _select(usable, params, random.Random(f"{seed}:{record['id']}"))
     if len(usable) > len(kept):
         dropped["over_cap"] = len(usable) - len(kept)
-    return [_pair(record, candidate) for candidate in kept], dropped
+    pairs = [_pair(record, candidate) for candidate in kept]
+    return pairs + calculation_pairs(record, params["calculations"], seed), dropped
+
+
+def calculation_pairs(record: Record, most: int, seed: int) -> list[dict[str, Any]]:
+    """Up to `most` pairs of a sum put right and as a trajectory wrote it, from other trajectories each."""
+    trajectories = list(record["trajectories"]) if most else []
+    random.Random(f"{seed}:{record['id']}:{CALCULATION}").shuffle(trajectories)
+    made: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for trajectory in trajectories:
+        text = trajectory["full_text"]
+        if len(made) == most or (slip := first_slip(text)) is None:
+            continue
+        line = text[text.rfind("\n", 0, slip.start) + 1 : slip.end]
+        if line in seen:
+            continue
+        seen.add(line)
+        behind = BEHIND.match(text, slip.end)
+        end = text[slip.end : behind.end()] if behind else ""
+        made.append(
+            {
+                "chosen": text[: slip.start] + slip.right + end,
+                "rejected": text[: slip.end] + end,
+                "id": record["id"],
+                "pair_type": CALCULATION,
+                "chosen_reward": None,
+                "rejected_reward": None,
+                "chosen_arm": trajectory["arm"],
+                "rejected_arm": trajectory["arm"],
+                "chosen_tokens": None,
+                "rejected_tokens": None,
+                "similarity": None,
+                "style": trajectory["style"],
+            }
+        )
+    return made
 
 
 def similarity_of(text: str, other: str) -> float:

@@ -95,11 +95,13 @@ def format_of(out: Row) -> int:
 
 
 def format_of_all(outs: Sequence[Row]) -> dict[str, Any]:
-    return answer_format(
+    """`answer_format`, and the share of answers that write out a wrong sum."""
+    found = answer_format(
         np.array([format_of(out) for out in outs], dtype=np.uint8),
         np.array([out["num_tokens"] for out in outs]),
         np.array([bool(out["correct"]) for out in outs]),
     )
+    return found | {"wrong_sum": sum(out["wrong_sum"] for out in outs) / len(outs)}
 
 
 def answer_format(form: Numbers, tokens: Numbers, correct: Numbers) -> dict[str, Any]:

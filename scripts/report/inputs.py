@@ -5,6 +5,7 @@ from typing import Any
 
 from scripts.errors import UserError
 from scripts.records import iter_jsonl, read_json
+from scripts.regime_w.sums import holds
 
 ROW = ("id", "question", "gold_answer", "greedy", "samples")
 OUT = ("text", "answer", "correct", "extraction", "num_tokens", "finish_reason")
@@ -62,12 +63,19 @@ def _checked(path: Path) -> list[dict[str, Any]]:
         for out in (row["greedy"], *row["samples"]):
             if missing := [name for name in OUT if name not in out]:
                 raise UserError(f"{where}: an answer has no {missing[0]!r}; remove the file and run evaluate again")
+        note_sums(row)
         for out in row["samples"]:
             del out["text"]  # most of the file, and the report shows greedy texts alone
         rows.append(row)
     if not rows:
         raise UserError(f"{path}: holds no evaluated question; remove it and run evaluate again")
     return rows
+
+
+def note_sums(row: dict[str, Any]) -> None:
+    """Note of each answer whether it writes out a wrong sum."""
+    for out in (row["greedy"], *row["samples"]):
+        out["wrong_sum"] = not holds(out["text"])
 
 
 def _same_questions(

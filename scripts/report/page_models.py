@@ -127,7 +127,10 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
                     cell(kind if kind == "greedy" else f"{k} samples"),
                     estimate(m[strict]),
                     estimate(m[flexible]),
-                    *(cell(percent(f[key])) for key in ("well_formed", "fallback", "no_answer", "truncated")),
+                    *(
+                        cell(percent(f[key]))
+                        for key in ("well_formed", "fallback", "no_answer", "truncated", "wrong_sum")
+                    ),
                     cell(number(f["tokens_mean"], 0), f"median {number(f['tokens_median'], 0)}"),
                     cell(number(f["tokens_p95"], 0), f"longest {number(f['tokens_max'])}"),
                     cell(number(f["tokens_correct"], 0)),
@@ -135,10 +138,11 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
                 ]
             )
     columns = ["model", "answers", "strict", "flexible", "well formed", "unmarked", "no answer", "truncated"]
+    columns.append("wrong sum")
     yield table([*columns, "tokens", "95% up to", "if right", "if wrong"], rows, left=2)
     yield text(
         "Unmarked: the last number was taken for want of a marked answer. A gain in strict accuracy without one in flexible "
-        "accuracy is a gain in format, not in mathematics."
+        "accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
     )
     few = _few_models(models)
     yield figure(

@@ -1,0 +1,113 @@
+"""Sums that a text writes out, `48/2 = 24`, and whether they are right.
+
+first_slip("She sold 48/2 = 26 clips.\\nThen 48+26 = 74.")    # Slip(start=16, end=18, right="24")
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import NamedTuple
+
+WRITTEN = r"\$?[0-9][0-9,]*(?:\.[0-9]+)?"
+SUM = re.compile(
+    rf"(?<![\w.,+*/=$-])(?<![-+*/x=] )({WRITTEN}(?: ?[-+*/x] ?{WRITTEN})+) ?= ?({WRITTEN})(?!\.?\d| ?[-+*/x])"
+)
+LONGEST = 200  # characters of an expression
+ROUNDED = Fraction(1, 100)  # off by no more than this is right
+OPERATIONS: dict[type, Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+class Slip(NamedTuple):
+    """A wrong result: where it stands in the text, without a `$`, and what it should be."""
+
+    start: int
+    end: int
+    right: str
+
+
+def first_slip(text: str) -> Slip | None:
+    """The first sum of a text that is wrong, None where all are right.
+
+    None too where its right result could not stand there: it is not positive, or has more than two decimals. There the
+    sum is wrong for another reason than arithmetic.
+    """
+    for match, value in wrong_sums(text):
+        if value <= 0 or not exact(value):
+            return None
+        stated = match[2].strip("$,")
+        right = shown(value, cents=bool(re.search(r"\.\d\d$", stated)))
+        if "," in stated:
+            whole, dot, rest = right.partition(".")
+            right = f"{int(whole):,}{dot}{rest}"
+        start = text.index(stated, match.start(2))
+        return Slip(start, start + len(stated), right)
+    return None
+
+
+def holds(text: str) -> bool:
+    """Whether the sums that a text writes out are right, to a hundredth."""
+    return next(wrong_sums(text), None) is None
+
+
+def wrong_sums(text: str) -> Iterator[tuple[re.Match[str], Fraction]]:
+    """The written sums that are off, and what they come to."""
+    for match in SUM.finditer(text):
+        tree = parse(match[1].replace("x", "*").replace("$", "")) if len(match[2]) <= LONGEST else None
+        if tree and abs((value := evaluate(tree, {})) - value_of(match[2].replace("$", ""))) > ROUNDED:
+            yield match, value
+
+
+def parse(left: str) -> ast.expr | None:
+    """The expression, of numbers and the four operations alone; None for anything else."""
+    if len(left) > LONGEST:
+        return None
+    try:
+        tree = ast.parse(re.sub(r"(?<![\d.])0+(?=\d)", "", left.strip().replace(",", "")), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp):
+            known = type(node.op) in OPERATIONS
+        else:
+            known = isinstance(node, ast.operator) or (
+                isinstance(node, ast.Constant) and type(node.value) in (int, float)
+            )
+        if not known:
+            return None
+    try:
+        evaluate(tree, {})
+    except ZeroDivisionError:
+        return None
+    return tree
+
+
+def evaluate(tree: ast.expr, values: dict[Fraction, Fraction]) -> Fraction:
+    """Its exact value, numbers that `values` knows replaced; ZeroDivisionError."""
+    if isinstance(tree, ast.BinOp):
+        return OPERATIONS[type(tree.op)](evaluate(tree.left, values), evaluate(tree.right, values))
+    assert isinstance(tree, ast.Constant)
+    value = Fraction(str(tree.value))
+    return values.get(value, value)
+
+
+def value_of(written: str) -> Fraction:
+    return Fraction(written.replace(",", ""))
+
+
+def exact(value: Fraction) -> bool:
+    """Whether it has at most two decimals."""
+    return (value * 100).denominator == 1
+
+
+def shown(value: Fraction, cents: bool = False) -> str:
+    """Decimal notation of a number of at most two decimals; with `cents` both of them, where it has any."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    return f"{float(value):.2f}" if cents else f"{float(value):.2f}".rstrip("0")
