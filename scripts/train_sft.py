@@ -1,4 +1,4 @@
-"""Fine-tune a LoRA adapter on the rationales (TRL SFTTrainer), or take an existing adapter over.
+"""Fine-tune a LoRA adapter on the rationales and sums like theirs (TRL SFTTrainer), or take an existing adapter over.
 
     python -m scripts.train_sft --params '{"sft": {...}, ...}' --base checkpoints/demo/base/manifest.json \
         --questions data/demo/train.jsonl --work checkpoints/demo/sft_lora.work \
@@ -18,6 +18,7 @@ from scripts.errors import UserError, run
 from scripts.models import check_adapter, check_adapters_tokenizer, trusted
 from scripts.records import fingerprint, in_part, iter_jsonl, load_manifest, new_folder, write_json, write_manifest
 from scripts.regime_w.prompts import encode, render
+from scripts.sum_exercises import exercises
 
 
 def main() -> None:
@@ -91,6 +92,8 @@ def fine_tune(args: argparse.Namespace) -> None:
     params, sft = args.params, args.params["sft"]
     base, manifest = load_manifest(args.base)
     rows = learnt(args.questions, sft)
+    practice = exercises((row["answer"] for row in rows), sft["sum_exercises"], params["seed"])
+    rows += [{"question": question, "answer": answer} for question, answer in practice]
     tokenizer = AutoTokenizer.from_pretrained(base, **trusted(params))
     data = examples(rows, params, tokenizer)
     made_from = {"base": manifest["fingerprint"], "data": fingerprint(data), "params": params}

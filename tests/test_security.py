@@ -138,7 +138,14 @@ def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
     write_manifest(base, {})
     write_jsonl(tmp_path / "train.jsonl", [{"id": str(n), "question": "1+1?", "answer": "#### 2"} for n in range(4)])
     sft = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["sft"]
-    sft |= {"n_examples": None, "batch_size": 1, "per_device_batch_size": 1, "save_steps": 1, "styles": ["plain"]}
+    sft |= {
+        "n_examples": None,
+        "sum_exercises": 0,
+        "batch_size": 1,
+        "per_device_batch_size": 1,
+        "save_steps": 1,
+        "styles": ["plain"],
+    }
     params = json.dumps({"sft": sft, "template": "{question}", "styles": {}, "seed": 0})
     arguments = ["--params", params, "--base", base / "manifest.json", "--questions", tmp_path / "train.jsonl"]
     arguments += ["--work", work, "--output", tmp_path / "lora/manifest.json"]

@@ -33,7 +33,8 @@ TRAINING = {
     "gpus": "auto",
 }
 SFT = {
-    "sft": TRAINING | {"adapter": None, "part": "all", "n_examples": None, "styles": ["plain", "wolfram"]},
+    "sft": TRAINING
+    | {"adapter": None, "part": "all", "n_examples": None, "sum_exercises": 0, "styles": ["plain", "wolfram"]},
     "template": TEMPLATE,
     "styles": {"wolfram": "Be {exact}."},
     "seed": 0,
@@ -96,6 +97,15 @@ def dpo(folder, params=DPO, preferences="preferences.jsonl", output="dpo_lora", 
         folder / preferences, "--work", folder / f"{output}.work", "--output", folder / output / "manifest.json",
         *more,
     )  # fmt: skip
+
+
+def test_sft_practises_sums_besides(run, tmp_path):
+    shutil.copytree(run / "base", tmp_path / "base")
+    rows = [row | {"answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"} for i, row in enumerate(QUESTIONS)]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    done = sft(tmp_path, SFT | {"sft": SFT["sft"] | {"sum_exercises": 4}})
+    assert done.returncode == 0, done.stderr
+    assert read_json(tmp_path / "sft_lora/training.json")["examples"] == len(rows) + 4
 
 
 def test_merge_prints_what_the_guide_prints(run):

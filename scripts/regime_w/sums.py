@@ -41,13 +41,13 @@ def first_slip(text: str) -> Slip | None:
     for match, value in wrong_sums(text):
         if value <= 0 or not exact(value):
             return None
-        stated = match[2].strip("$,")
-        right = shown(value, cents=bool(re.search(r"\.\d\d$", stated)))
-        if "," in stated:
+        old = match[2].strip("$,")
+        right = shown(value, cents=bool(re.search(r"\.\d\d$", old)))
+        if "," in old:
             whole, dot, rest = right.partition(".")
             right = f"{int(whole):,}{dot}{rest}"
-        start = text.index(stated, match.start(2))
-        return Slip(start, start + len(stated), right)
+        start = text.index(old, match.start(2))
+        return Slip(start, start + len(old), right)
     return None
 
 
@@ -58,10 +58,24 @@ def holds(text: str) -> bool:
 
 def wrong_sums(text: str) -> Iterator[tuple[re.Match[str], Fraction]]:
     """The written sums that are off, and what they come to."""
+    return ((match, value) for match, value in written_sums(text) if abs(value - stated(match)) > ROUNDED)
+
+
+def written_sums(text: str) -> Iterator[tuple[re.Match[str], Fraction]]:
+    """The sums that a text writes out, left side and result as groups, and what they come to."""
     for match in SUM.finditer(text):
-        tree = parse(match[1].replace("x", "*").replace("$", "")) if len(match[2]) <= LONGEST else None
-        if tree and abs((value := evaluate(tree, {})) - value_of(match[2].replace("$", ""))) > ROUNDED:
-            yield match, value
+        if len(match[2]) <= LONGEST and (tree := parse_written(match[1])) is not None:
+            yield match, evaluate(tree, {})
+
+
+def stated(match: re.Match[str]) -> Fraction:
+    """The result that a sum gives."""
+    return value_of(match[2].removeprefix("$"))
+
+
+def parse_written(left: str) -> ast.expr | None:
+    """`parse` of a left side as texts write it, `3 x $4`."""
+    return parse(left.replace("x", "*").replace("$", ""))
 
 
 def parse(left: str) -> ast.expr | None:
