@@ -13,6 +13,7 @@ from scripts.engines.interface import Completion
 from scripts.evaluate import grade
 from scripts.records import read_json
 from scripts.regime_w.pairs import similarity_of
+from scripts.regime_w.sums import first_slip, holds
 from scripts.report.evaluation import Settings, model_row, scores
 from scripts.report.inputs import note_sums
 
@@ -195,6 +196,34 @@ def test_differences_of_the_fourth_study(fourth, part, recipe, other, said, sign
     if stated := re.search(r"p = ([\d.]+)", after):
         assert f"{found['p']:.3f}" == stated[1]
     assert (found["p"] < 0.001) == ("p < 0.001" in after)
+
+
+def test_wrong_sums_of_the_fourth_study(fourth):
+    """Of each recipe: mean of 16, answers with a wrong sum, and how many of the others are right."""
+    shares = []
+    for recipe in (
+        "sft_originals",
+        "sft",
+        "sft_4_epochs",
+        "sft_8_epochs",
+        "sft_all_4_epochs",
+        "dpo",
+        "rejection_sampling",
+    ):
+        right = []
+        outs = [out for row in fourth["heldout", recipe] for out in row["samples"]]
+        sums_hold = [out for out in outs if holds(out["text"])]
+        for part in (outs, sums_hold):
+            right.append(sum(out["correct"] for out in part) / len(part))
+        shares.append(right[1])
+        wrong = 1 - len(sums_hold) / len(outs)
+        assert f"| {recipe} | {100 * right[0]:.1f} % | {100 * wrong:.1f} % | {100 * right[1]:.1f} % |" in RESULTS
+    assert f"between {100 * min(shares):.1f} and {100 * max(shares):.1f} %" in RESULTS
+    wrong = [out for row in fourth["eval", "sft_all_4_epochs"] for out in row["samples"] if not out["correct"]]
+    slips = [first_slip(out["text"]) is not None for out in wrong]
+    assert f"of its wrong answers on Platinum {sum(slips) / len(slips):.0%}".replace("%", " %") in " ".join(
+        RESULTS.split()
+    )
 
 
 def test_right_trajectories_are_near_copies():
