@@ -262,6 +262,44 @@ def test_rollouts_of_questions_that_sft_learnt():
 
 
 @pytest.fixture(scope="module")
+def calculations():
+    return records("demo_calculations", "part", "recipe")
+
+
+def wrong_sums(outs):
+    return f"{100 * sum(not holds(out['text']) for out in outs) / len(outs):.1f} %"
+
+
+def test_calculation_pairs_of_the_demo(calculations):
+    of = heldout_scores(calculations)
+    assert len(of) == 18
+    for recipe in of:
+        rows = calculations["heldout", recipe]
+        greedy, sampled = [row["greedy"] for row in rows], [out for row in rows for out in row["samples"]]
+        assert f"{heldout_row(recipe, of)} {wrong_sums(greedy)} | {wrong_sums(sampled)} |" in RESULTS
+
+
+@pytest.mark.parametrize(
+    ("measure", "recipe", "other", "said"),
+    [
+        ("greedy", "calculations_4", "dpo", "`calculations_4` greedy +{} over `dpo` ({} to {})"),
+        ("mean", "calculations_4", "dpo", "in mean of 8 {} ({} to {}). After"),
+        ("mean", "calculations_1_rounds_2", "rounds_2", "`calculations_1_rounds_2` {} against `rounds_2` ({} to {})"),
+        ("mean", "calculations_4_rounds_2", "rounds_2", "`calculations_4_rounds_2` {} ({} to {}); greedy"),
+        ("greedy", "calculations_1_rounds_2", "rounds_2", "greedy +{} ({} to {}) and"),
+        ("greedy", "calculations_4_rounds_2", "rounds_2", "and +{} ({} to {})."),
+        ("mean", "calculations_2", "calculations_2_nll", "as with DPO (+{}, {} to {};"),
+        ("greedy", "calculations_2", "calculations_2_nll", "; +{}, {} to {}, for DPO)"),
+    ],
+)
+def test_differences_of_calculation_pairs(calculations, measure, recipe, other, said):
+    ours, theirs = (scores(calculations["heldout", name])[measure] for name in (recipe, other))
+    found = STUDY.difference(ours, theirs)
+    sentence = said.format(*(f"{100 * found[key]:.1f}" for key in ("difference", "low", "high")))
+    assert sentence in " ".join(RESULTS.split())
+
+
+@pytest.fixture(scope="module")
 def benchmark():
     return read_json(ROOT / "docs/results/benchmark/h100.json")
 
