@@ -213,7 +213,7 @@ class Sft(Training):
     adapter: str | None = Field(None, description="an existing LoRA adapter folder; training is skipped")
     part: Part = Field("all", description="training questions to learn: of this part (questions.rollout_fraction)")
     n_examples: int | None = Field(None, ge=1, description="the first n questions of the part; null takes all")
-    sum_exercises: int = Field(0, ge=0, description="rows of sums besides, like those that the rationales write out")
+    sum_exercises: int = Field(0, ge=0, description="rows of eight sums besides, like the rationales' own")
     styles: list[str] = Field(
         default_factory=lambda: ["plain"], description="prompts to train on, in turn; plain has no instruction"
     )

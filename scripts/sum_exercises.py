@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import accumulate
 from typing import NamedTuple
 
 from scripts.errors import UserError
@@ -31,7 +32,7 @@ class Sum(NamedTuple):
 
 
 def exercises(texts: Iterable[str], count: int, seed: int) -> list[tuple[str, str]]:
-    """`count` questions and answers of A_ROW sums each; long sums, which go wrong most, come up in proportion to their length.
+    """`count` questions and answers of up to A_ROW sums; long sums, which go wrong most, come up in proportion to their length.
 
     UserError where the texts write no sums out.
     """
@@ -40,12 +41,12 @@ def exercises(texts: Iterable[str], count: int, seed: int) -> list[tuple[str, st
     found = [own for text in texts for own in right_sums(text)]
     if not found:
         raise UserError("sft.sum_exercises: no rationale writes a sum out, such as 48/2 = 24; set it to 0")
-    weights = [len(own.left) for own in found]
+    weights = list(accumulate(len(own.left) for own in found))
     made = []
     for number in range(count):
         rng = random.Random(f"{seed}:sums:{number}")
         drawn: dict[str, str] = {}
-        for own in rng.choices(found, weights, k=TRIES):
+        for own in rng.choices(found, cum_weights=weights, k=TRIES):
             if (changed := vary(own, rng)) is not None:
                 drawn.setdefault(*changed)
             if len(drawn) == A_ROW:

@@ -134,6 +134,12 @@ def test_a_calculation_pair_breaks_off_behind_the_first_wrong_result() -> None:
     assert dropped == {}
 
 
+def test_a_cut_off_result_is_not_a_wrong_one() -> None:
+    cut = trajectory(0, False, full_text="3*9 = 2", finish_reason="length")
+    assert build(record(cut), calculations=1)[0] == []
+    assert len(build(record(cut | {"finish_reason": "stop"}), calculations=1)[0]) == 1
+
+
 def test_what_follows_a_result_in_a_calculation_pair_holds_no_number() -> None:
     (pair,), _ = build(record(slipping(0, "3*9 = 28, of which 5 go")), calculations=1)
     assert pair["chosen"] == "3*9 = 27, of which "

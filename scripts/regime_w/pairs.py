@@ -80,8 +80,10 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
 
 
 def calculation_pairs(record: Record, most: int, seed: int) -> list[dict[str, Any]]:
-    """Up to `most` pairs of a sum put right and as a trajectory wrote it, from other trajectories each."""
-    trajectories = list(record["trajectories"]) if most else []
+    """Up to `most` pairs of a sum put right and as it was written, each from another trajectory that ended by itself."""
+    if not most:
+        return []
+    trajectories = [trajectory for trajectory in record["trajectories"] if trajectory["finish_reason"] == "stop"]
     random.Random(f"{seed}:{record['id']}:{CALCULATION}").shuffle(trajectories)
     made: list[dict[str, Any]] = []
     seen: set[str] = set()

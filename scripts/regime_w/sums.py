@@ -1,6 +1,9 @@
 """Sums that a text writes out, `48/2 = 24`, and whether they are right.
 
-first_slip("She sold 48/2 = 26 clips.\\nThen 48+26 = 74.")    # Slip(start=16, end=18, right="24")
+    first_slip("She sold 48/2 = 26 clips.\\nThen 48+26 = 74.")    # Slip(start=16, end=18, right="24")
+
+A sum has two numbers or more, `+`, `-`, `*`, `x` or `/` between them, and one number behind its `=`; what goes on from there,
+`2+2 = 4+1 = 5`, is left alone.
 """
 
 import ast
