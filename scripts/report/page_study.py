@@ -38,7 +38,8 @@ def evaluation(summary: dict[str, Any]) -> Iterable[Block]:
     yield from _tests(found["tests"], k)
     yield text(
         f"Read once, for the baselines and the chosen recipe ({chosen}, by {summary['choice']['by']}): these questions chose "
-        f"nothing. Strict accuracy with {percent(settings['level'], 0)} intervals. {_explained(settings)}"
+        f"nothing. Strict accuracy with {percent(settings['level'], 0)} intervals. Wrong sum: samples that write out a sum which "
+        f"does not hold. {_explained(settings)}"
     )
 
 
@@ -190,7 +191,7 @@ def recipes(summary: dict[str, Any]) -> Iterable[Block]:
 
 
 def _columns(k: int) -> list[str]:
-    return [*(title.format(k=k) for title in METRICS.values()), "well formed", "tokens"]
+    return [*(title.format(k=k) for title in METRICS.values()), "well formed", "wrong sum", "tokens"]
 
 
 def _accuracy(row: dict[str, Any]) -> list[dict[str, str]]:
@@ -204,6 +205,7 @@ def _accuracy(row: dict[str, Any]) -> list[dict[str, str]]:
     return [
         *(estimate(shown[metric]) for metric in METRICS),
         cell(percent(form["well_formed"])),
+        cell(percent(form["wrong_sum"])),
         cell(number(form["tokens_mean"], 0)),
     ]
 
