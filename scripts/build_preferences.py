@@ -123,10 +123,10 @@ def build_part(shared: tuple[Path, dict[str, Any]], part: tuple[int, int]) -> Pa
         counts["questions"] += 1
         counts["pairs"] += len(pairs)
         counts.update({f"dropped: {reason}": count for reason, count in dropped.items()})
-        calculations = sum(pair["pair_type"] == CALCULATION for pair in pairs)
-        counts["calculations"] += calculations
+        whole = [pair for pair in pairs if pair["pair_type"] != CALCULATION]
+        counts["calculations"] += len(pairs) - len(whole)
         for side in ("chosen_tokens", "rejected_tokens"):
-            counts[side] += sum(pair[side] for pair in pairs[: len(pairs) - calculations])
+            counts[side] += sum(pair[side] for pair in whole)
         built.lines.extend(to_line({"prompt": prompt(pair, row["question"], params), **pair}) for pair in pairs)
         if unanimous_not_gold(row):
             built.unanimous.append(row["id"])

@@ -19,7 +19,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from scripts.regime_w.sums import evaluate, exact, holds, parse, shown, value_of
+from scripts.regime_w.sums import evaluate, exact, has_cents, holds, parse, shown, value_of
 
 ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
 ANY_ANNOTATION = re.compile(r"<<[^<>]*>>")
@@ -203,10 +203,7 @@ def substitute(text: str, values: dict[Fraction, Fraction]) -> str:
         value = values[old]
         if value == old:
             return written
-        text = shown(value, cents=bool(re.search(r"\.\d\d$", written)))
-        if "," in written or (value >= 10_000 and old < 1000):
-            whole, dot, rest = text.partition(".")
-            text = f"{int(whole):,}{dot}{rest}"
+        text = shown(value, has_cents(written), commas="," in written or (value >= 10_000 and old < 1000))
         return text[1:] if written.startswith(".") and text.startswith("0.") else text
 
     return NUMBER.sub(new, text)

@@ -15,10 +15,19 @@ from typing import NamedTuple
 
 from scripts.errors import UserError
 from scripts.number_variants import TRIES, alike, draw, step_of
-from scripts.regime_w.sums import evaluate, exact, parse_written, shown, stated, value_of, written_sums
+from scripts.regime_w.sums import (
+    NUMBER,
+    evaluate,
+    exact,
+    has_cents,
+    parse_written,
+    shown,
+    stated,
+    value_of,
+    written_sums,
+)
 
 A_ROW = 8
-NUMBER = re.compile(r"[0-9][0-9,]*(?:\.[0-9]+)?")
 KEPT = (0, 1, 100)  # `1 - 1/4`, `60/100`
 
 
@@ -55,7 +64,7 @@ def exercises(texts: Iterable[str], count: int, seed: int) -> list[tuple[str, st
             continue
         *asked, last = drawn
         question = f"Work out {', '.join(asked)} and {last}." if asked else f"Work out {last}."
-        label = list(drawn.values())[-1].rpartition("=")[2].strip(" $")
+        label = drawn[last].rpartition("=")[2].strip(" $")
         made.append((question, "\n".join((*drawn.values(), f"#### {label}"))))
     return made
 
@@ -77,9 +86,9 @@ def vary(own: Sum, rng: random.Random) -> tuple[str, str] | None:
         step = step_of(old)
         if old in KEPT or step is None:
             return match[0]
-        return shown(draw(old, step, False, rng), cents=bool(re.search(r"\.\d\d$", match[0])))
+        return shown(draw(old, step, False, rng), has_cents(match[0]))
 
-    left = NUMBER.sub(other, own.left)
+    left = re.sub(NUMBER, other, own.left)
     tree = parse_written(left)
     if tree is None or not alike(own.value, value := evaluate(tree, {})):
         return None

@@ -111,11 +111,11 @@ def preflight(
         where = f"pair of question {row.get('id', '?')}"
         if wanted_bos and pair["prompt_ids"].count(bos) != 1:
             raise UserError(f"{where}: {pair['prompt_ids'].count(bos)} BOS tokens in the prompt, 1 expected")
-        wanted_eos = "none" if row.get("pair_type") == CALCULATION else "one at its end"
+        ends = row.get("pair_type") != CALCULATION
         for side in ("chosen_ids", "rejected_ids"):
-            ids = pair[side]
-            if ids.count(eos) != (wanted_eos != "none") or (ids.count(eos) and ids[-1] != eos):
-                raise UserError(f"{where}: {side[:-4]} has {ids.count(eos)} EOS tokens, {wanted_eos} expected")
+            if pair[side].count(eos) != ends or (ends and pair[side][-1] != eos):
+                expected = "one at its end" if ends else "none"
+                raise UserError(f"{where}: {side[:-4]} has {pair[side].count(eos)} EOS tokens, {expected} expected")
         if pair["chosen_ids"] == pair["rejected_ids"]:
             raise UserError(f"{where}: chosen and rejected are the same text")
     top = training.longest(lengths, max_length, "pairs")

@@ -38,8 +38,8 @@ from scripts.regime_w.sums import first_slip
 REASONS = ("truncated", "tie", "identical", "near_identical", "margin", "length_ratio", "over_cap", "coherence_share")
 
 CALCULATION = "calculation"
-# What a calculation pair takes of the text behind the result: that tells where the number ends, and holds no other.
-BEHIND = re.compile(r"[^0-9\n]*\n?")
+# A calculation pair goes on behind its result up to here: that tells where the number ends, and holds no other.
+BREAK = re.compile(r"[0-9]|(?<=\n)")
 MAX_COMPARED = 20_000  # characters of a text whose similarity is measured: that takes time with their square
 
 Record = Mapping[str, Any]
@@ -75,7 +75,10 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     kept = _select(usable, params, random.Random(f"{seed}:{record['id']}"))
     if len(usable) > len(kept):
         dropped["over_cap"] = len(usable) - len(kept)
-    pairs = [_pair(record, candidate) for candidate in kept]
+    pairs = [
+        _pair(record, pair_type, trajectories[chosen], trajectories[rejected], round(similarity, 4))
+        for chosen, rejected, pair_type, _, similarity, _ in kept
+    ]
     return pairs + calculation_pairs(record, params["calculations"], seed), dropped
 
 
@@ -95,24 +98,11 @@ def calculation_pairs(record: Record, most: int, seed: int) -> list[dict[str, An
         if line in seen:
             continue
         seen.add(line)
-        behind = BEHIND.match(text, slip.end)
-        end = text[slip.end : behind.end()] if behind else ""
-        made.append(
-            {
-                "chosen": text[: slip.start] + slip.right + end,
-                "rejected": text[: slip.end] + end,
-                "id": record["id"],
-                "pair_type": CALCULATION,
-                "chosen_reward": None,
-                "rejected_reward": None,
-                "chosen_arm": trajectory["arm"],
-                "rejected_arm": trajectory["arm"],
-                "chosen_tokens": None,
-                "rejected_tokens": None,
-                "similarity": None,
-                "style": trajectory["style"],
-            }
-        )
+        behind = BREAK.split(text[slip.end :], maxsplit=1)[0]
+        part = {**trajectory, "reward": None, "num_tokens": None}
+        chosen = part | {"full_text": text[: slip.start] + slip.right + behind}
+        rejected = part | {"full_text": text[: slip.end] + behind}
+        made.append(_pair(record, CALCULATION, chosen, rejected, None))
     return made
 
 
@@ -217,19 +207,18 @@ def _spread(pool: list[Candidate], places: int, used: Counter[int], hardest: int
     return kept
 
 
-def _pair(record: Record, candidate: Candidate) -> dict[str, Any]:
-    chosen, rejected = record["trajectories"][candidate.chosen], record["trajectories"][candidate.rejected]
+def _pair(record: Record, pair_type: str, chosen: Record, rejected: Record, similarity: float | None) -> dict[str, Any]:
     return {
         "chosen": chosen["full_text"],
         "rejected": rejected["full_text"],
         "id": record["id"],
-        "pair_type": candidate.pair_type,
+        "pair_type": pair_type,
         "chosen_reward": chosen["reward"],
         "rejected_reward": rejected["reward"],
         "chosen_arm": chosen["arm"],
         "rejected_arm": rejected["arm"],
         "chosen_tokens": chosen["num_tokens"],
         "rejected_tokens": rejected["num_tokens"],
-        "similarity": round(candidate.similarity, 4),
+        "similarity": similarity,
         "style": chosen["style"],
     }

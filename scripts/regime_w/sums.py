@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-WRITTEN = r"\$?[0-9][0-9,]*(?:\.[0-9]+)?"
+NUMBER = r"[0-9][0-9,]*(?:\.[0-9]+)?"
+WRITTEN = rf"\$?{NUMBER}"
 SUM = re.compile(
     rf"(?<![\w.,+*/=$-])(?<![-+*/x=] )({WRITTEN}(?: ?[-+*/x] ?{WRITTEN})+) ?= ?({WRITTEN})(?!\.?\d| ?[-+*/x])"
 )
@@ -45,12 +46,8 @@ def first_slip(text: str) -> Slip | None:
         if value <= 0 or not exact(value):
             return None
         old = match[2].strip("$,")
-        right = shown(value, cents=bool(re.search(r"\.\d\d$", old)))
-        if "," in old:
-            whole, dot, rest = right.partition(".")
-            right = f"{int(whole):,}{dot}{rest}"
         start = text.index(old, match.start(2))
-        return Slip(start, start + len(old), right)
+        return Slip(start, start + len(old), shown(value, has_cents(old), commas="," in old))
     return None
 
 
@@ -123,8 +120,15 @@ def exact(value: Fraction) -> bool:
     return (value * 100).denominator == 1
 
 
-def shown(value: Fraction, cents: bool = False) -> str:
-    """Decimal notation of a number of at most two decimals; with `cents` both of them, where it has any."""
+def has_cents(written: str) -> bool:
+    return bool(re.search(r"\.\d\d$", written))
+
+
+def shown(value: Fraction, cents: bool = False, commas: bool = False) -> str:
+    """Decimal notation of a number of at most two decimals; with `cents` both of them, where it has any; with `commas`
+    between thousands."""
+    group = "," if commas else ""
     if value.denominator == 1:
-        return str(value.numerator)
-    return f"{float(value):.2f}" if cents else f"{float(value):.2f}".rstrip("0")
+        return f"{value.numerator:{group}}"
+    text = f"{float(value):{group}.2f}"
+    return text if cents else text.rstrip("0")

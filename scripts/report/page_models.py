@@ -138,8 +138,7 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
                 ]
             )
     columns = ["model", "answers", "strict", "flexible", "well formed", "unmarked", "no answer", "truncated"]
-    columns.append("wrong sum")
-    yield table([*columns, "tokens", "95% up to", "if right", "if wrong"], rows, left=2)
+    yield table([*columns, "wrong sum", "tokens", "95% up to", "if right", "if wrong"], rows, left=2)
     yield text(
         "Unmarked: the last number was taken for want of a marked answer. A gain in strict accuracy without one in flexible "
         "accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
