@@ -93,7 +93,7 @@ class Questions(Section):
         0,
         ge=0,
         le=1000,
-        description="of each training question, with other numbers: those whose calculator annotations allow it",
+        description="of each training question, with other numbers: those whose written calculations allow it",
     )
     rollout_fraction: float = Field(
         0.0,

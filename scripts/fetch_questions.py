@@ -180,8 +180,8 @@ def variants(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str
             )
     if count and not made:
         raise UserError(
-            "questions.variants: no question's answer has calculator annotations (<<48/2=24>>) that say where its "
-            "numbers go; set it to 0"
+            "questions.variants: no question's answer writes out calculations (48/2 = 24) that say where its numbers go; "
+            "set it to 0"
         )
     return made
 

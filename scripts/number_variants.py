@@ -1,16 +1,18 @@
-"""The same word problem with other numbers, worked out again by the calculator annotations of its rationale.
+"""The same word problem with other numbers, worked out again by the calculations of its rationale.
 
     template = read(question, answer)           # None where it cannot be told which number goes where
     template.vary(random.Random(0))             # ("Tom has 7 bags of 12 ...", "7*12 = 84 ...\\n#### 84"), None without luck
 
-GSM8K writes every calculation as `48/2 = <<48/2=24>>24`, so that a question's numbers, the results made from them and the
-answer hang together in a graph. New numbers go into the question, the results follow, and both stand in the rationale where
-the old ones stood. (Numerical variation, as GSM-Plus, 2402.19255, and MuggleMath, 2310.05506, make it with a language model.)
+GSM8K writes calculations as `48/2 = <<48/2=24>>24`, so that a question's numbers, the results made from them and the answer
+hang together in a graph; those without an annotation, `48/2 = 24`, count too. New numbers go into the question, the results
+follow, and both stand in the rationale where the old ones stood. (Numerical variation, as GSM-Plus, 2402.19255, and
+MuggleMath, 2310.05506, make it with a language model.)
 
 Only what is certain is varied. A question is left out where its annotations are not exact, where its rationale holds a
-number that they do not explain, or where a number could be two things: one in the question that is a result too, or two
-results that part. A number stays as it is where other words depend on it: 1 and 0, years, times, fractions, `3rd`, and one
-that a word of the question may mean as well (`week` and 7, `half` and 2).
+number that no calculation explains, or where two results part that were the same number. A given number that is a result too,
+`16/4 = 4`, is the given one up to there and the result behind it, if that can be told (`used_once`). A number stays as it is
+where other words depend on it: 1 and 0, years, times, fractions, `3rd`, and one that a word of the question may mean as well
+(`week` and 7, `half` and 2).
 """
 
 import ast
@@ -19,7 +21,18 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from scripts.regime_w.sums import evaluate, exact, has_cents, holds, parse, shown, value_of
+from scripts.regime_w.sums import (
+    evaluate,
+    exact,
+    has_cents,
+    holds,
+    parse,
+    parse_written,
+    shown,
+    stated,
+    value_of,
+    written_sums,
+)
 
 ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
 ANY_ANNOTATION = re.compile(r"<<[^<>]*>>")
@@ -29,8 +42,8 @@ NUMBER = re.compile(r"(?:(?<![\w.,])|(?<=[0-9]x))(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|
 TOUCHING = re.compile(r"[A-Za-z/:^]|-[A-Za-z]*-old|(?:st|nd|rd|th)\b")
 WORDS = {
     2: "half halves two second twice double doubles doubled couple pair pairs both",
-    3: "three third thirds thrice triple triples tripled",
-    4: "four fourth fourths quarter quarters quadruple",
+    3: "three third thirds thrice triple triples tripled yard yards",
+    4: "four fourth fourths quarter quarters quadruple gallon gallons",
     5: "five fifth fifths nickel nickels weekday weekdays",
     6: "six sixth",
     7: "seven week weeks weekly",
@@ -38,17 +51,31 @@ WORDS = {
     9: "nine",
     10: "ten tenth tens dime dimes decade decades",
     11: "eleven",
-    12: "twelve dozen dozens month months monthly year years yearly annual annually foot feet",
+    12: "twelve dozen dozens month months monthly year years yearly annual annually foot feet inch inches",
+    13: "thirteen",
+    14: "fourteen",
+    15: "fifteen",
+    16: "sixteen ounce ounces",
+    17: "seventeen",
+    18: "eighteen",
+    19: "nineteen",
+    20: "twenty",
     24: "day days daily hour hours",
     25: "quarter quarters",
     30: "thirty month months monthly",
+    40: "forty",
+    50: "fifty",
     52: "week weeks weekly year years yearly",
-    60: "second seconds minute minutes hour hours",
+    60: "sixty second seconds minute minutes hour hours",
+    70: "seventy",
+    80: "eighty",
+    90: "ninety",
     100: "hundred century percent percentage cent cents",
     365: "day days year years",
-    1000: "thousand kilogram kilograms kilometer kilometers",
+    1000: "thousand kilogram kilograms kilometer kilometers kg km liter liters litre litres gram grams",
 }
 YEARS = range(1700, 2101)
+KNOWN = (Fraction(1), Fraction(100), Fraction(1, 100))  # `.01` for a percent
 MANY_DIGITS = re.compile(r"[0-9]{16}")
 STEPS = [Fraction(step) for step in (1000, 500, 100, 50, 10, 5, 1, "1/2", "1/4", "1/10", "1/20", "1/100")]
 LEAST_CHOICES = 8  # between which a new number is drawn, where its step allows it
@@ -58,14 +85,16 @@ ALWAYS_LIKE = 50
 
 
 class Equation(NamedTuple):
-    """An annotation: its left side, and the value that had."""
+    """A calculation: its left side, the value that had, and where in the answer its result stands."""
 
     tree: ast.expr
     value: Fraction
+    position: int
+    given: bool = False  # up to there the value is a given number
 
 
 class Template(NamedTuple):
-    """`free`: the question's numbers that may change, with the step of each; `fixed`: numbers that mean the same always."""
+    """`free`: the question's numbers that may change, with the step of each; `fixed`: given numbers that stay."""
 
     question: str
     answer: str  # without annotations
@@ -80,23 +109,32 @@ class Template(NamedTuple):
             new = {old: draw(old, step, old in self.percent, rng) for old, step in self.free.items()}
             if any(old == value for old, value in new.items()) or len(set(new.values())) < len(new):
                 continue
-            values = self._worked_out(new)
-            if values is not None and holds(answer := substitute(self.answer, values)):
-                return substitute(self.question, values), answer
+            given = {value: value for value in self.fixed} | new
+            results = self._worked_out(given)
+            if results is not None and holds(answer := self._rewritten(given, results)):
+                return substitute(self.question, given), answer
         return None
 
-    def _worked_out(self, new: dict[Fraction, Fraction]) -> dict[Fraction, Fraction] | None:
-        """Every number's new value; None where a result is of another kind than the old one."""
-        known = {value: value for value in self.fixed} | new
-        for tree, old in self.equations:
+    def _worked_out(self, given: dict[Fraction, Fraction]) -> dict[Fraction, Fraction] | None:
+        """Every result's new value; None where one is of another kind than the old one."""
+        results: dict[Fraction, Fraction] = {}
+        for equation in self.equations:
             try:
-                value = evaluate(tree, known)
+                value = evaluate(equation.tree, given | results)
             except ZeroDivisionError:
                 return None
-            if known.get(old, value) != value or not alike(old, value):
+            if results.get(equation.value, value) != value or not alike(equation.value, value):
                 return None
-            known[old] = value
-        return known
+            results[equation.value] = value
+        return results
+
+    def _rewritten(self, given: dict[Fraction, Fraction], results: dict[Fraction, Fraction]) -> str:
+        values, text, at = results | given, "", 0
+        for equation in self.equations:
+            if equation.given:
+                text += substitute(self.answer[at : equation.position], values)
+                values[equation.value], at = results[equation.value], equation.position
+        return text + substitute(self.answer[at:], values)
 
 
 def read(question: str, answer: str) -> Template | None:
@@ -105,47 +143,103 @@ def read(question: str, answer: str) -> Template | None:
     if not mark or MANY_DIGITS.search(question + answer):
         return None
     asked, final, plain = numbers(question), numbers(label), without_annotations(answer)
-    calculated = calculations(rationale, set(asked))
-    if calculated is None or len(final) != 1:
-        return None
-    equations, literals = calculated
-    results = {equation.value for equation in equations}
-    explained = results | literals | set(asked)
-    if final[0] not in results or not set(numbers(plain)) <= explained or not holds(plain):
+    calculated = calculations(rationale)
+    if calculated is None or len(final) != 1 or not holds(plain):
         return None
     stuck = tied(question, rationale)
-    known = {*asked, *stuck, *(1 / value for value in stuck if value), Fraction(1), Fraction(100)}
-    if not literals <= known:
-        return None  # worked out in the head
-    free = {value: step for value in asked if value in literals and value not in stuck and (step := step_of(value))}
+    told = given_and_results(calculated, stuck.union(asked), plain, final[0])
+    if told is None:
+        return None
+    literals, equations = told
+    percent = frozenset(value for value in asked if re.search(rf"(?<![\d.]){shown(value)} ?(?:%|percent)", question))
+    known = {*asked, *stuck, *(1 / value for value in stuck if value), *KNOWN}
+    shares = [share for value in percent for share in shares_of(value) if share.value in literals - known]
+    of_percents = {share.value for share in shares}
+    if not literals <= known | of_percents or len(shares) > len(of_percents):
+        return None  # worked out in the head, or the share of two percentages
+    given = literals.union(asked) - of_percents
+    if not set(numbers(plain)) <= given | {equation.value for equation in (*shares, *equations)}:
+        return None
+    used = literals.union(*map(operands, shares)) - stuck
+    free = {value: step for value in asked if value in used and (step := step_of(value))}
     if not free:
         return None
-    percent = frozenset(value for value in free if re.search(rf"(?<![\d.]){shown(value)} ?(?:%|percent)", question))
-    fixed = frozenset(explained - results - free.keys())
-    return Template(question, plain, free, percent, fixed, tuple(equations))
+    return Template(question, plain, free, percent, frozenset(given - free.keys()), (*shares, *equations))
 
 
-def calculations(rationale: str, asked: set[Fraction]) -> tuple[list[Equation], set[Fraction]] | None:
-    """The annotations' equations and the numbers that go into them from outside; None where one is not exact, or a number is
-    both given and worked out."""
-    equations: list[Equation] = []
-    literals: set[Fraction] = set()
-    for left, right in ANNOTATION.findall(rationale):
-        tree, stated = parse(left), numbers(right)
-        if tree is None or len(stated) != 1:
-            return None
-        value, results = evaluate(tree, {}), {equation.value for equation in equations}
-        if value != stated[0] or not (value > 0 and exact(value)):
-            return None
-        if isinstance(tree, ast.Constant):
-            if value not in results:
-                return None  # worked out in the head
+def calculations(rationale: str) -> list[Equation] | None:
+    """The calculations of a rationale in their order, annotated and not; None where an annotation is not exact."""
+    plain = without_annotations(rationale)
+    found = {}
+    for match, value in written_sums(plain):
+        if value == stated(match) and value > 0 and exact(value) and (tree := parse_written(match[1])):
+            position = match.start(2) + match[2].startswith("$")
+            found[position] = Equation(tree, value, position)
+    removed = 0
+    for match in ANY_ANNOTATION.finditer(rationale):
+        position = match.start() - removed
+        removed += len(match[0])
+        if not (annotation := ANNOTATION.fullmatch(match[0])):
             continue
-        literals |= {Fraction(str(node.value)) for node in ast.walk(tree) if isinstance(node, ast.Constant)} - results
-        if value in literals | asked:
+        tree, right = parse(annotation[1]), numbers(annotation[2])
+        if tree is None or len(right) != 1:
             return None
-        equations.append(Equation(tree, value))
-    return equations, literals
+        value = evaluate(tree, {})
+        if value != right[0] or not (value > 0 and exact(value)):
+            return None
+        if not isinstance(tree, ast.Constant):
+            found[position] = Equation(tree, value, position)
+        elif not any(equation.value == value for equation in found.values() if equation.position <= position):
+            return None  # worked out in the head
+    return [found[position] for position in sorted(found)]
+
+
+def given_and_results(
+    equations: list[Equation], known: set[Fraction], plain: str, final: Fraction
+) -> tuple[set[Fraction], list[Equation]] | None:
+    """The numbers that go into the calculations from outside, and the calculations, each told whether its value is a given
+    number too; None where it is not clear which of the two one is, or that the last one is the answer."""
+    literals: set[Fraction] = set()
+    told: list[Equation] = []
+    for number, equation in enumerate(equations):
+        results = {earlier.value for earlier in told}
+        literals |= operands(equation) - results
+        given = equation.value in literals | known and equation.value not in results
+        if given and not used_once(equation, equations[number + 1 :], plain, final):
+            return None
+        told.append(equation._replace(given=given))
+    return (literals, told) if final in {equation.value for equation in told} else None
+
+
+def used_once(equation: Equation, later: list[Equation], plain: str, final: Fraction) -> bool:
+    """Whether a value that is a given number too is that one up to the calculation and its result behind it: as every result it
+    is used, once, or is the answer; and no words name it but on the line where it is used."""
+    value, position, end = equation.value, equation.position, plain.rindex("####")
+    uses = [one.position for one in later for operand in constants(one.tree) if operand == value]
+    if len(uses) != (value != final):
+        return False
+    before = numbers(plain[plain.rfind("\n", 0, position) + 1 : position])
+    result = NUMBER.match(plain, position)
+    start = result.end() if result else position
+    use, line = (uses[0], max(start, plain.rfind("\n", 0, uses[0]) + 1)) if uses else (end, end)
+    behind = numbers(plain[start:line]) + numbers(plain[use:end])
+    return before.count(value) <= constants(equation.tree).count(value) and value not in behind
+
+
+def operands(equation: Equation) -> set[Fraction]:
+    return set(constants(equation.tree))
+
+
+def constants(tree: ast.expr) -> list[Fraction]:
+    return [Fraction(str(node.value)) for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+
+
+def shares_of(percent: Fraction) -> list[Equation]:
+    """What a rationale may write for 20 %: 0.2; for 20 % less or more 0.8 and 1.2, or 80 and 120."""
+    written = shown(percent)
+    lefts = (f"{written}/100", f"1-{written}/100", f"1+{written}/100", f"100-{written}", f"100+{written}")
+    trees = [tree for left in lefts if (tree := parse(left))]
+    return [Equation(tree, evaluate(tree, {}), 0) for tree in trees]
 
 
 def without_annotations(text: str) -> str:
@@ -160,6 +254,8 @@ def tied(question: str, rationale: str) -> set[Fraction]:
     """Numbers of a question that have to stay."""
     words = set(re.findall(r"[a-z']+", f"{question} {rationale}".lower()))
     stuck = {Fraction(number) for number, names in WORDS.items() if words & set(names.split())}
+    if "%" in question + rationale:
+        stuck.add(Fraction(100))
     for match in NUMBER.finditer(question):
         value = value_of(match.group())
         before, after = question[: match.start()][-1:], question[match.end() :]

@@ -117,8 +117,8 @@ def test_a_round_beyond_the_last_question_is_refused(fetched, rows):
         asked(fetched, 100)
 
 
-def test_variants_of_questions_without_annotations_are_refused():
-    row = {"id": "a", "question": "What is 2 + 2?", "answer": "2 + 2 = 4\n#### 4"}
+def test_variants_of_questions_without_calculations_are_refused():
+    row = {"id": "a", "question": "What is 2 + 2?", "answer": "It is 4.\n#### 4"}
     assert variants([row], 0, 0) == []
-    with pytest.raises(UserError, match=r"questions\.variants: no question's answer has calculator annotations"):
+    with pytest.raises(UserError, match=r"questions\.variants: no question's answer writes out calculations"):
         variants([row], 1, 0)
