@@ -1,4 +1,5 @@
-"""The quoted figures are those of the records beside them: graded again from the texts, then counted again."""
+"""The quoted figures are those of the records beside them: counted again from the texts, graded again, or from the
+scores of each question where the texts are not kept."""
 
 import json
 import lzma
@@ -48,10 +49,8 @@ def lines(path):
 
 @pytest.mark.parametrize(("model", "name"), [("base", "base"), ("sft", "SFT"), ("round1", "round 1")])
 def test_smollm2_table(model, name):
-    rows = lines(f"smollm2/{model}.jsonl.xz")
-    again = [graded_again(row) for row in rows]
-    assert again == rows
-    assert table_row(name, row_of(model, again, SETTINGS)) in RESULTS
+    of = kept("smollm2")["scores"]["eval"][model]
+    assert table_row(name, row_of_scores(of, SETTINGS)) in RESULTS
 
 
 def row_of(model, rows, settings):
@@ -70,11 +69,16 @@ def records(name, *keys):
     return found
 
 
-def kept_scores(name):
-    """Of docs/results/{name}/scores.json.xz, where the texts are not kept: what it says of each recipe, and the rest."""
-    with lzma.open(ROOT / f"docs/results/{name}/scores.json.xz", "rt", encoding="utf-8") as file:
-        found = json.load(file)
-    return {recipe["recipe"]: recipe["scores"] for recipe in found["recipes"]}, found
+def kept(name):
+    """What docs/results/{name} keeps instead of texts: `scores` by part, recipe and measure, a value a question of `ids`."""
+    [found] = lines(f"{name}/scores.json.xz")
+    return found
+
+
+def row_of_scores(of, settings):
+    """What `table_row` needs of `row_of`, from scores of 8 samples a question."""
+    found = {measure: settings.mean(values) for measure, values in of.items()}
+    return found | {"pass": {"8": found["pass"]}, "format": {"greedy": {"well_formed": mean(of["well_formed"])}}}
 
 
 def test_demo_table():
@@ -99,55 +103,48 @@ def heldout_scores(found):
     return {recipe: scores(rows) for (part, recipe), rows in found.items() if part == "heldout"}
 
 
-def check_evaluations(found, recipes):
-    """The tables' rows of the recipes that were read on the evaluation questions."""
-    assert [recipe for part, recipe in found if part == "eval"] == recipes
-    for recipe in recipes:
-        row = row_of(recipe, found["eval", recipe], STUDY)
+def check_heldout(of, number):
+    """The table of so many recipes, of the held-out questions."""
+    assert len(of) == number
+    for recipe in of:
+        assert heldout_row(recipe, of) in RESULTS
+
+
+def evaluation_rows(found):
+    return {recipe: row_of(recipe, rows, STUDY) for (part, recipe), rows in found.items() if part == "eval"}
+
+
+def check_evaluations(rows, recipes):
+    """The table of the recipes that were read on the evaluation questions."""
+    assert list(rows) == recipes
+    for recipe, row in rows.items():
         assert table_row(recipe, row, ("mean", "greedy", "majority")) in RESULTS
 
 
 def test_demo_study():
     found = records("demo_study", "part", "recipe")
-    of = heldout_scores(found)
-    assert len(of) == 21
-    for recipe in of:
-        assert heldout_row(recipe, of) in RESULTS
-    check_evaluations(found, ["sft", "rejection_sampling", "rounds_2"])
+    check_heldout(heldout_scores(found), 21)
+    check_evaluations(evaluation_rows(found), ["sft", "rejection_sampling", "rounds_2"])
 
 
 def test_first_study():
-    of, _ = kept_scores("smollm2_study")
+    of = kept("smollm2_study")["scores"]
     # "NAME, round 2" is a round on a recipe's way, quoted in the text
-    recipes = [name for name in of if ", round" not in name]
-    assert len(recipes) == 21
-    for recipe in recipes:
-        assert heldout_row(recipe, of) in RESULTS
-    check_evaluations(
-        records("smollm2_study", "part", "recipe"), ["sft", "rejection_sampling", "rejection_sampling_rounds_3"]
-    )
+    check_heldout({recipe: found for recipe, found in of["heldout"].items() if ", round" not in recipe}, 21)
+    rows = {recipe: row_of_scores(found, STUDY) for recipe, found in of["eval"].items()}
+    check_evaluations(rows, ["sft", "rejection_sampling", "rejection_sampling_rounds_3"])
 
 
 def test_second_study():
-    of, found = kept_scores("smollm2_study_2")
-    assert len(of) == 13
-    for recipe in of:
-        assert heldout_row(recipe, of) in RESULTS
-    texts = records("smollm2_study_2", "part", "recipe")
-    assert len(texts) == 7
-    for (_, recipe), rows in texts.items():
-        assert scores(rows) == of[recipe]
-    for recipe, row in found["evaluation"]["rows"].items():
-        assert table_row(recipe, row, ("mean", "greedy", "majority")) in RESULTS
+    found = kept("smollm2_study_2")
+    check_heldout(found["scores"]["heldout"], 13)
+    check_evaluations(found["report"]["evaluation"]["rows"], ["sft", "rejection_sampling", "sft_lr_1e-3"])
 
 
 def test_third_study():
-    found = records("smollm2_study_3", "part", "recipe")
-    of = heldout_scores(found)
-    assert len(of) == 5
-    for recipe in of:
-        assert heldout_row(recipe, of) in RESULTS
-    read = row_of("rejection_sampling", found["eval", "rejection_sampling"], STUDY)
+    of = kept("smollm2_study_3")["scores"]
+    check_heldout(of["heldout"], 5)
+    read = row_of_scores(of["eval"]["rejection_sampling"], STUDY)
     assert f"mean of 8 {share(read['mean'])}, greedy {share(read['greedy'])}" in RESULTS
 
 
@@ -157,12 +154,9 @@ def fourth():
 
 
 def test_fourth_study(fourth):
-    of = heldout_scores(fourth)
-    assert len(of) == 20
-    for recipe in of:
-        assert heldout_row(recipe, of) in RESULTS
+    check_heldout(heldout_scores(fourth), 20)
     after_four = ["sft_4_epochs", "rounds_2_sft_4", "rejection_sampling_sft_4", "sft_all_4_epochs"]
-    check_evaluations(fourth, ["sft", "rejection_sampling", *after_four])
+    check_evaluations(evaluation_rows(fourth), ["sft", "rejection_sampling", *after_four])
     for recipe, found in read_json(ROOT / "docs/results/smollm2_study_4/right_in_rollouts.json").items():
         assert f"(`{recipe}`) | {found['right']} % | {found['pairs']:,} of {found['questions']:,} |" in RESULTS
 
@@ -256,9 +250,8 @@ def test_rollouts_of_questions_that_sft_learnt():
         gain = STUDY.difference(of[recipe]["mean"], of[other]["mean"])
         assert said.format(*(f"{100 * gain[key]:.1f}" for key in ("difference", "low", "high"))) in RESULTS
         assert (gain["p"] < 0.001) == ("p < 0.001" in said)
-    for (part, recipe), rows in found.items():
-        if part == "eval":
-            assert f"{recipe} {100 * row_of(recipe, rows, STUDY)['mean']['value']:.1f} %" in RESULTS
+    for recipe, row in evaluation_rows(found).items():
+        assert f"{recipe} {100 * row['mean']['value']:.1f} %" in RESULTS
 
 
 @pytest.fixture(scope="module")
