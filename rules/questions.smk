@@ -28,6 +28,7 @@ rule fetch_questions:
         run=re.escape(RUN),
     conda:
         ENV
+    threads: 8 if CONFIG["questions"]["variants"] else 1
     params:
         config=part(**CONFIG["questions"]),
     shell:

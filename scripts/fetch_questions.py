@@ -18,8 +18,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from scripts.compute import threads
 from scripts.errors import UserError, run
 from scripts.number_variants import Template, read, without_annotations
+from scripts.parallel import in_order
+from scripts.progress import Progress
 from scripts.records import iter_jsonl, sha256_file, write_json, write_jsonl
 from scripts.regime_w.answers import gold_from_rationale, normalise
 from scripts.synthetic_questions import generate
@@ -156,19 +159,22 @@ def variants(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str
 
     Questions with a corrected label, or with rationales by style, have none. UserError where no question has one.
     """
-    templates: dict[str, Template] = {}
+    templates: list[tuple[str, Template]] = []
     for row in rows if count else ():
         if not (row.get("corrected") or row.get("rationales")) and (found := read(row["question"], row["answer"])):
-            templates[row["id"]] = found
-    seen = {identity: {found.question} for identity, found in templates.items()}
+            templates.append((row["id"], found))
+    progress = Progress(max(1, len(templates)), "Varied", unit="questions")
+    varied = []
+    for own in in_order(_vary, templates, threads(), (count, seed)):
+        varied.append(own)
+        progress.update(1)
+    progress.close()
     made = []
     for number in range(1, count + 1):
-        for identity, template in templates.items():
-            variant = template.vary(random.Random(f"{seed}:{identity}:{number}"))
-            if variant is None or variant[0] in seen[identity]:
+        for (identity, _), own in zip(templates, varied, strict=True):
+            if number not in own:
                 continue
-            question, answer = variant
-            seen[identity].add(question)
+            question, answer = own[number]
             made.append(
                 {
                     "id": f"{identity}-v{number}",
@@ -184,6 +190,19 @@ def variants(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str
             "set it to 0"
         )
     return made
+
+
+def _vary(params: tuple[int, int], task: tuple[str, Template]) -> dict[int, tuple[str, str]]:
+    """A question's variants by number, less those that are alike."""
+    (count, seed), (identity, template) = params, task
+    seen = {template.question}
+    found = {}
+    for number in range(1, count + 1):
+        variant = template.vary(random.Random(f"{seed}:{identity}:{number}"))
+        if variant is not None and variant[0] not in seen:
+            seen.add(variant[0])
+            found[number] = variant
+    return found
 
 
 def drawn(what: str, identity: str, fraction: float) -> bool:
