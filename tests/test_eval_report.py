@@ -365,6 +365,25 @@ def test_a_policy_that_recites_is_noticed(tmp_path: Path) -> None:
     assert not any("recites" in note for note in summarise(PARAMS, **made)["verdict"]["notes"])
 
 
+def test_a_policy_that_recites_what_a_round_taught_is_noticed(tmp_path: Path) -> None:
+    made = inputs(tmp_path)
+    made["config"]["generate"]["skip"] = 3  # none that SFT learnt
+    made["rollouts_"]["round2"] = save(
+        tmp_path / "next.jsonl",
+        [rollout(i, [True] * 4) | {"id": f"t{i}-v2"} for i in range(2)] + [rollout(9, [False] * 4)],
+    )
+    greedy = [out(str(i), str(i)) for i in range(QUESTIONS)]
+    made["evaluations"] |= {
+        name: save(tmp_path / f"{name}.jsonl", rows(greedy, {0: 4, 1: 4}, "plain")) for name in ("round1", "round2")
+    }
+    found = summarise(PARAMS, **made)
+    assert [found["rollouts"][name]["seen_by_rounds"] for name in ("round1", "round2")] == [0, 2]
+    said = found["verdict"]["notes"][-1]
+    assert said.startswith("Round 1 answers 66.7% right in the rollouts of round 2")
+    assert "a round before asked too" in said
+    assert "of 3 questions, 0 of which SFT was trained on, 2 of which a round before asked too" in render(found)[1]
+
+
 def test_nothing_from_outside_reaches_the_page_unescaped(hostile: dict[str, Any]) -> None:
     html, md = render(hostile)
     assert "&lt;script&gt;" in html

@@ -14,8 +14,10 @@ def rollouts(summary: dict[str, Any]) -> Iterable[Block]:
     shown = list(summary["rollouts"])[-ROUND_FIGURES:]
     for name, found in summary["rollouts"].items():
         yield title(f"Rollouts of {label(name)}")
-        f, seen = found["format"], found["seen_by_sft"]
+        f, seen, again = found["format"], found["seen_by_sft"], found["seen_by_rounds"]
         learnt = "" if seen is None else f", {seen:,} of which SFT was trained on"
+        if again:
+            learnt += f", {again:,} of which a round before asked too, with the same or other numbers"
         yield text(
             f"{found['trajectories']:,} trajectories of {found['questions']:,} questions{learnt}; correct "
             f"{percent(found['accuracy']['value'])}, majority {percent(found['majority']['value'])}, at least one correct "

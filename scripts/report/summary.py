@@ -33,10 +33,11 @@ def summarise(
     rows = read_evaluations(evaluations)
     models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
     compared = evaluation.comparisons(rows, settings)
+    asked: set[str] = set()
     rounds = {
         name: found | {"seen_by_sft": rollouts.seen_by_sft(config, number) if config else None}
         for number, (name, path) in enumerate((rollouts_ or {}).items(), 1)
-        if (found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings))
+        if (found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings, asked))
     }
     trained = {name: stages.training(read_object(path)) for name, path in (trainings or {}).items()}
     tokens = {("evaluate", m["name"]): sum(f["tokens_total"] for f in m["format"].values()) for m in models}

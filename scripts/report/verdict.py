@@ -98,19 +98,28 @@ def format_notes(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]
 
 
 def recital_notes(models: list[dict[str, Any]], rollouts: dict[str, dict[str, Any]]) -> list[str]:
-    """Where a policy answers the questions that SFT taught it far more often right than others: then it recites, and its
-    right trajectories teach it little (docs/method.md)."""
+    """Where a policy answers the questions that SFT or a round taught it far more often right than others: then it recites,
+    and its right trajectories teach it little (docs/method.md)."""
     notes = []
     for policy, after in pairwise(models):
         found = rollouts.get(after["name"])
-        if not found or 2 * (found["seen_by_sft"] or 0) <= found["questions"]:
+        if not found:
+            continue
+        if 2 * (found["seen_by_sft"] or 0) > found["questions"]:
+            taught = "SFT was trained on"
+            advice = (
+                "Give SFT and the rollouts different questions (questions.rollout_fraction, sft.part, generate.part)."
+            )
+        elif 2 * found["seen_by_rounds"] > found["questions"]:
+            taught = "a round before asked too, with the same or other numbers"
+            advice = "Rounds of other questions may teach it more (more of them, and generate.new_questions)."
+        else:
             continue
         there, here = found["accuracy"]["value"], policy["mean"]["value"]
         if there > RECITED * here:
             notes.append(
                 f"{_capital(policy)} answers {percent(there)} right in the rollouts of {label(after['name'])}, on questions "
-                f"most of which SFT was trained on, and {percent(here)} in the evaluation: it recites. Give SFT and the "
-                f"rollouts different questions (questions.rollout_fraction, sft.part, generate.part)."
+                f"most of which {taught}, and {percent(here)} in the evaluation: it recites. {advice}"
             )
     return notes
 
