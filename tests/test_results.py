@@ -161,6 +161,18 @@ def test_fourth_study(fourth):
         assert f"(`{recipe}`) | {found['right']} % | {found['pairs']:,} of {found['questions']:,} |" in RESULTS
 
 
+def check_difference(ours, theirs, said, significant):
+    """The sentence has the difference, its interval and, where it gives one, p."""
+    found = STUDY.difference(ours, theirs)
+    sentence = said.format(*(f"{100 * found[key]:.1f}" for key in ("difference", "low", "high")))
+    assert sentence in " ".join(RESULTS.split())
+    assert (found["p"] < 0.05) == significant
+    after = said.rpartition("}")[2]
+    if stated := re.search(r"p = ([\d.]+)", after):
+        assert f"{found['p']:.3f}" == stated[1]
+    assert (found["p"] < 0.001) == ("p < 0.001" in after)
+
+
 @pytest.mark.parametrize(
     ("part", "recipe", "other", "said", "significant"),
     [
@@ -182,14 +194,76 @@ def test_fourth_study(fourth):
     ],
 )
 def test_differences_of_the_fourth_study(fourth, part, recipe, other, said, significant):
-    found = STUDY.difference(*(scores(fourth[part, name])["mean"] for name in (recipe, other)))
-    sentence = said.format(*(f"{100 * found[key]:.1f}" for key in ("difference", "low", "high")))
-    assert sentence in " ".join(RESULTS.split())
-    assert (found["p"] < 0.05) == significant
-    after = said.rpartition("}")[2]
-    if stated := re.search(r"p = ([\d.]+)", after):
-        assert f"{found['p']:.3f}" == stated[1]
-    assert (found["p"] < 0.001) == ("p < 0.001" in after)
+    ours, theirs = (scores(fourth[part, name])["mean"] for name in (recipe, other))
+    check_difference(ours, theirs, said, significant)
+
+
+@pytest.fixture(scope="module")
+def fifth():
+    found = records("smollm2_study_5", "part", "recipe")
+    return {key: (scores(rows), rows) for key, rows in found.items()}
+
+
+def test_fifth_study(fifth):
+    of = {recipe: found for (part, recipe), (found, _) in fifth.items() if part == "heldout"}
+    check_heldout(of, 17)
+    rows = evaluation_rows({key: rows for key, (_, rows) in fifth.items()})
+    rivals = ["rejection_sampling", "rejection_sampling_lr_3e-4"]
+    check_evaluations(
+        rows,
+        [
+            "sft",
+            "sft_no_sums",
+            "sft_all_4_epochs",
+            "dpo",
+            *rivals,
+            "lr_2e-4",
+            "lr_4e-4_rounds_1",
+            "lr_4e-4_rollouts_15200",
+        ],
+    )
+    for policy, rate in read_json(ROOT / "docs/results/smollm2_study_5/right_in_rollouts.json").items():
+        assert f"| {policy} | {rate} % | {100 * STUDY.mean(of[policy]['mean'])['value']:.1f} % |" in RESULTS
+    shares = [
+        wrong_sums([out for row in rows for out in row["samples"]])
+        for rows in (fifth[part, recipe][1] for part in ("heldout", "eval") for recipe in ("sft", "sft_no_sums"))
+    ]
+    numbers = [share.removesuffix(" %") for share in shares]
+    said = "{} instead of {} % of held-out answers have one ({} and {} % on Platinum)"
+    assert said.format(*numbers) in " ".join(RESULTS.split())
+
+
+@pytest.mark.parametrize(
+    ("measure", "part", "recipe", "other", "said", "significant"),
+    [
+        ("mean", "eval", "dpo", "sft", "on Platinum +{} points ({} to {}, p = 0.002)", True),
+        ("mean", "heldout", "dpo", "sft", "held out +{} ({} to {}, p = 0.013)", True),
+        ("pass", "eval", "dpo", "sft", "pass@8 {} ({} to {}), greedy", False),
+        ("greedy", "eval", "dpo", "sft", "greedy +{} ({} to {}): not significant", False),
+        ("mean", "eval", "rejection_sampling", "sft", "+{} over SFT on Platinum ({} to {}, p < 0.001)", True),
+        ("mean", "both", "dpo", "rejection_sampling", "DPO differs from it by {} ({} to {}), from", False),
+        ("mean", "both", "dpo", "rejection_sampling_lr_3e-4", "rejection sampling at 3e-4 by +{} ({} to {}).", False),
+        ("mean", "both", "dpo", "sft_all_4_epochs", "`sft_all_4_epochs` on both sets +{} ({} to {})", False),
+        ("mean", "heldout", "lr_4e-4_rounds_1", "rounds_1", "(+{} over one at 1e-4, {} to {})", False),
+        ("mean", "heldout", "lr_4e-4", "lr_4e-4_rounds_1", "loses that again ({}, {} to {})", False),
+        ("mean", "both", "lr_4e-4_rollouts_15200", "lr_4e-4_rounds_1", "no better ({} on both sets, {} to {})", False),
+        ("mean", "both", "sft", "sft_no_sums", "on both sets +{} ({} to {}). **Pairs", False),
+        ("mean", "heldout", "calculations_2_rounds_1", "rounds_1", "against `rounds_1` {} ({} to {})", False),
+    ],
+)
+def test_differences_of_the_fifth_study(fifth, measure, part, recipe, other, said, significant):
+    parts = ("heldout", "eval") if part == "both" else (part,)
+    ours, theirs = ([value for own in parts for value in fifth[own, name][0][measure]] for name in (recipe, other))
+    check_difference(ours, theirs, said, significant)
+
+
+def test_the_fifth_study_against_the_fourth(fourth, fifth):
+    for part, said, significant in (
+        ("eval", "+{} points there ({} to {}, p < 0.001)", True),
+        ("heldout", "+{} on the held-out questions ({} to {}); more", False),
+    ):
+        ours, theirs = fifth[part, "sft_all_4_epochs"][0], scores(fourth[part, "sft_all_4_epochs"])
+        check_difference(ours["mean"], theirs["mean"], said, significant)
 
 
 def test_wrong_sums_of_the_fourth_study(fourth):
