@@ -156,7 +156,7 @@ def read(question: str, answer: str) -> Template | None:
     shares = [share for value in percent for share in shares_of(value) if share.value in literals - known]
     of_percents = {share.value for share in shares}
     if not literals <= known | of_percents or len(shares) > len(of_percents):
-        return None  # worked out in the head, or the share of two percentages
+        return None  # worked out in the head, or two shares are the same number
     given = literals.union(asked) - of_percents
     if not set(numbers(plain)) <= given | {equation.value for equation in (*shares, *equations)}:
         return None
@@ -198,7 +198,7 @@ def given_and_results(
     equations: list[Equation], known: set[Fraction], plain: str, final: Fraction
 ) -> tuple[set[Fraction], list[Equation]] | None:
     """The numbers that go into the calculations from outside, and the calculations, each told whether its value is a given
-    number too; None where it is not clear which of the two one is, or that the last one is the answer."""
+    number too; None where it is not clear which of the two one is, or none is the answer."""
     literals: set[Fraction] = set()
     told: list[Equation] = []
     for number, equation in enumerate(equations):
