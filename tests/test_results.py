@@ -245,7 +245,7 @@ def test_fifth_study(fifth):
         ("mean", "both", "dpo", "rejection_sampling_lr_3e-4", "rejection sampling at 3e-4 by +{} ({} to {}).", False),
         ("mean", "both", "dpo", "sft_all_4_epochs", "`sft_all_4_epochs` on both sets +{} ({} to {})", False),
         ("mean", "heldout", "lr_4e-4_rounds_1", "rounds_1", "(+{} over one at 1e-4, {} to {})", False),
-        ("mean", "heldout", "lr_4e-4", "lr_4e-4_rounds_1", "loses that again ({}, {} to {})", False),
+        ("mean", "heldout", "lr_4e-4", "lr_4e-4_rounds_1", "second round adds nothing ({}, {} to {})", False),
         ("mean", "both", "lr_4e-4_rollouts_15200", "lr_4e-4_rounds_1", "no better ({} on both sets, {} to {})", False),
         ("mean", "both", "sft", "sft_no_sums", "on both sets +{} ({} to {}). **Pairs", False),
         ("mean", "heldout", "calculations_2_rounds_1", "rounds_1", "against `rounds_1` {} ({} to {})", False),

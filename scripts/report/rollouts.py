@@ -3,7 +3,7 @@
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -51,24 +51,15 @@ class Trajectories:
             groups.append(group)
 
 
-def summarise(
-    rows: Iterable[dict[str, Any]], settings: Settings, before: set[str] | None = None
-) -> dict[str, Any] | None:
-    """All numbers of a round, None without a question. Reads each row once, so that a large file can be streamed.
-
-    `before` holds the questions of the rounds before it (`same_question`) and gets this round's.
-    """
-    questions = agreed = solvable = majority_right = suspicious = disagreeing = again = 0
-    before = set() if before is None else before
-    own: set[str] = set()
+def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, Any] | None:
+    """All numbers of a round, None without a question. Reads each row once, so that a large file can be streamed."""
+    questions = agreed = solvable = majority_right = suspicious = disagreeing = 0
     per_question: Counter[int] = Counter()
     found = Trajectories()
     suspects: list[dict[str, Any]] = []
     disagreements: list[dict[str, Any]] = []
     for row in rows:
         trajectories = row["trajectories"]
-        own.add(name := same_question(row.get("id", row["question"])))
-        again += name in before
         right = sum(bool(item["correct"]) for item in trajectories)
         per_question[right] += 1
         solvable += right > 0
@@ -87,14 +78,12 @@ def summarise(
         questions += 1
     if not found.tokens:
         return None
-    before |= own
     question, correct, tokens, form = (
         np.asarray(column) for column in (found.question, found.correct, found.tokens, found.format)
     )
     scores = {name: np.asarray(column) for name, column in found.scores.items()}
     return {
         "questions": questions,
-        "seen_by_rounds": again,
         "trajectories": len(correct),
         "accuracy": settings.mean(_per_question(question, correct)),
         "majority": settings.mean([1] * majority_right + [0] * (questions - majority_right)),
@@ -131,9 +120,11 @@ def seen_by_sft(config: dict[str, Any], round_number: int) -> int | None:
     return max(0, min(end, sft["n_examples"] or end) - first)
 
 
-def same_question(identity: str) -> str:
-    """The id of the question that this one is or varies (scripts/fetch_questions.py)."""
-    return re.sub(r"-v[0-9]+$", "", identity)
+def counted(rows: Iterable[dict[str, Any]], questions: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The rows, counted by the question that each one asks or varies (`-v3`, scripts/fetch_questions.py)."""
+    for row in rows:
+        questions[re.sub(r"-v[0-9]+$", "", row.get("id", row["question"]))] += 1
+        yield row
 
 
 def _suspect(row: dict[str, Any], answer: str | None) -> dict[str, Any]:

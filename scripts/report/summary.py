@@ -1,6 +1,7 @@
 """All numbers of the report as one plain dict: what eval_report.json holds and the page shows."""
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,15 @@ def summarise(
     rows = read_evaluations(evaluations)
     models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
     compared = evaluation.comparisons(rows, settings)
-    asked: set[str] = set()
-    rounds = {
-        name: found | {"seen_by_sft": rollouts.seen_by_sft(config, number) if config else None}
-        for number, (name, path) in enumerate((rollouts_ or {}).items(), 1)
-        if (found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings, asked))
-    }
+    rounds, before = {}, set[str]()
+    for number, (name, path) in enumerate((rollouts_ or {}).items(), 1):
+        asked: Counter[str] = Counter()
+        if found := rollouts.summarise(rollouts.counted(iter_jsonl(path, ROLLOUT), asked), settings):
+            rounds[name] = found | {
+                "seen_by_sft": rollouts.seen_by_sft(config, number) if config else None,
+                "seen_by_rounds": sum(asked[question] for question in asked.keys() & before),
+            }
+        before |= asked.keys()
     trained = {name: stages.training(read_object(path)) for name, path in (trainings or {}).items()}
     tokens = {("evaluate", m["name"]): sum(f["tokens_total"] for f in m["format"].values()) for m in models}
     tokens["evaluate", ""] = sum(tokens.values())  # of one job for all models
