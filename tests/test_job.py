@@ -75,7 +75,14 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    return not any(map(runs, pids))
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it may end between two looks at it
+        return False
 
 
 SEEN = "import os; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')), os.environ['CUDA_DEVICE_ORDER'])"
