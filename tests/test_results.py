@@ -198,6 +198,34 @@ def test_differences_of_the_fourth_study(fourth, part, recipe, other, said, sign
     check_difference(ours, theirs, said, significant)
 
 
+def test_wrong_sums_of_the_fourth_study(fourth):
+    """Of each recipe: mean of 16, answers with a wrong sum, and how many of the others are right."""
+    shares = []
+    for recipe in (
+        "sft_originals",
+        "sft",
+        "sft_4_epochs",
+        "sft_8_epochs",
+        "sft_all_4_epochs",
+        "dpo",
+        "rejection_sampling",
+    ):
+        right = []
+        outs = [out for row in fourth["heldout", recipe] for out in row["samples"]]
+        sums_hold = [out for out in outs if holds(out["text"])]
+        for part in (outs, sums_hold):
+            right.append(sum(out["correct"] for out in part) / len(part))
+        shares.append(right[1])
+        wrong = 1 - len(sums_hold) / len(outs)
+        assert f"| {recipe} | {100 * right[0]:.1f} % | {100 * wrong:.1f} % | {100 * right[1]:.1f} % |" in RESULTS
+    assert f"between {100 * min(shares):.1f} and {100 * max(shares):.1f} %" in RESULTS
+    wrong = [out for row in fourth["eval", "sft_all_4_epochs"] for out in row["samples"] if not out["correct"]]
+    slips = [first_slip(out["text"]) is not None for out in wrong]
+    assert f"of its wrong answers on Platinum {sum(slips) / len(slips):.0%}".replace("%", " %") in " ".join(
+        RESULTS.split()
+    )
+
+
 @pytest.fixture(scope="module")
 def fifth():
     found = records("smollm2_study_5", "part", "recipe")
@@ -208,20 +236,8 @@ def test_fifth_study(fifth):
     of = {recipe: found for (part, recipe), (found, _) in fifth.items() if part == "heldout"}
     check_heldout(of, 17)
     rows = evaluation_rows({key: rows for key, (_, rows) in fifth.items()})
-    rivals = ["rejection_sampling", "rejection_sampling_lr_3e-4"]
-    check_evaluations(
-        rows,
-        [
-            "sft",
-            "sft_no_sums",
-            "sft_all_4_epochs",
-            "dpo",
-            *rivals,
-            "lr_2e-4",
-            "lr_4e-4_rounds_1",
-            "lr_4e-4_rollouts_15200",
-        ],
-    )
+    read = "sft sft_no_sums sft_all_4_epochs dpo rejection_sampling rejection_sampling_lr_3e-4 lr_2e-4 lr_4e-4_rounds_1"
+    check_evaluations(rows, [*read.split(), "lr_4e-4_rollouts_15200"])
     for policy, rate in read_json(ROOT / "docs/results/smollm2_study_5/right_in_rollouts.json").items():
         assert f"| {policy} | {rate} % | {100 * STUDY.mean(of[policy]['mean'])['value']:.1f} % |" in RESULTS
     shares = [
@@ -264,34 +280,6 @@ def test_the_fifth_study_against_the_fourth(fourth, fifth):
     ):
         ours, theirs = fifth[part, "sft_all_4_epochs"][0], scores(fourth[part, "sft_all_4_epochs"])
         check_difference(ours["mean"], theirs["mean"], said, significant)
-
-
-def test_wrong_sums_of_the_fourth_study(fourth):
-    """Of each recipe: mean of 16, answers with a wrong sum, and how many of the others are right."""
-    shares = []
-    for recipe in (
-        "sft_originals",
-        "sft",
-        "sft_4_epochs",
-        "sft_8_epochs",
-        "sft_all_4_epochs",
-        "dpo",
-        "rejection_sampling",
-    ):
-        right = []
-        outs = [out for row in fourth["heldout", recipe] for out in row["samples"]]
-        sums_hold = [out for out in outs if holds(out["text"])]
-        for part in (outs, sums_hold):
-            right.append(sum(out["correct"] for out in part) / len(part))
-        shares.append(right[1])
-        wrong = 1 - len(sums_hold) / len(outs)
-        assert f"| {recipe} | {100 * right[0]:.1f} % | {100 * wrong:.1f} % | {100 * right[1]:.1f} % |" in RESULTS
-    assert f"between {100 * min(shares):.1f} and {100 * max(shares):.1f} %" in RESULTS
-    wrong = [out for row in fourth["eval", "sft_all_4_epochs"] for out in row["samples"] if not out["correct"]]
-    slips = [first_slip(out["text"]) is not None for out in wrong]
-    assert f"of its wrong answers on Platinum {sum(slips) / len(slips):.0%}".replace("%", " %") in " ".join(
-        RESULTS.split()
-    )
 
 
 def test_right_trajectories_are_near_copies():
