@@ -200,15 +200,16 @@ def given_and_results(
     """The numbers that go into the calculations from outside, and the calculations, each told whether its value is a given
     number too; None where it is not clear which of the two one is, or none is the answer."""
     literals: set[Fraction] = set()
+    results: set[Fraction] = set()
     told: list[Equation] = []
     for number, equation in enumerate(equations):
-        results = {earlier.value for earlier in told}
         literals |= operands(equation) - results
         given = equation.value in literals | known and equation.value not in results
         if given and not used_once(equation, equations[number + 1 :], plain, final):
             return None
         told.append(equation._replace(given=given))
-    return (literals, told) if final in {equation.value for equation in told} else None
+        results.add(equation.value)
+    return (literals, told) if final in results else None
 
 
 def used_once(equation: Equation, later: list[Equation], plain: str, final: Fraction) -> bool:

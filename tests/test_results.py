@@ -21,6 +21,7 @@ from scripts.report.inputs import note_sums
 SETTINGS = Settings(level=0.95, n_boot=10_000, seed=0)
 STUDY = Settings(level=0.95, n_boot=20_000, seed=0)
 RESULTS = (ROOT / "docs/RESULTS.md").read_text(encoding="utf-8")
+FLOWING = " ".join(RESULTS.split())  # sentences break over lines
 
 
 def graded_again(row):
@@ -161,11 +162,16 @@ def test_fourth_study(fourth):
         assert f"(`{recipe}`) | {found['right']} % | {found['pairs']:,} of {found['questions']:,} |" in RESULTS
 
 
+def check_interval(ours, theirs, said):
+    """The sentence has the difference and its interval."""
+    found = STUDY.difference(ours, theirs)
+    assert said.format(*(f"{100 * found[key]:.1f}" for key in ("difference", "low", "high"))) in FLOWING
+    return found
+
+
 def check_difference(ours, theirs, said, significant):
     """The sentence has the difference, its interval and, where it gives one, p."""
-    found = STUDY.difference(ours, theirs)
-    sentence = said.format(*(f"{100 * found[key]:.1f}" for key in ("difference", "low", "high")))
-    assert sentence in " ".join(RESULTS.split())
+    found = check_interval(ours, theirs, said)
     assert (found["p"] < 0.05) == significant
     after = said.rpartition("}")[2]
     if stated := re.search(r"p = ([\d.]+)", after):
@@ -221,9 +227,7 @@ def test_wrong_sums_of_the_fourth_study(fourth):
     assert f"between {100 * min(shares):.1f} and {100 * max(shares):.1f} %" in RESULTS
     wrong = [out for row in fourth["eval", "sft_all_4_epochs"] for out in row["samples"] if not out["correct"]]
     slips = [first_slip(out["text"]) is not None for out in wrong]
-    assert f"of its wrong answers on Platinum {sum(slips) / len(slips):.0%}".replace("%", " %") in " ".join(
-        RESULTS.split()
-    )
+    assert f"of its wrong answers on Platinum {sum(slips) / len(slips):.0%}".replace("%", " %") in FLOWING
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +250,7 @@ def test_fifth_study(fifth):
     ]
     numbers = [share.removesuffix(" %") for share in shares]
     said = "{} instead of {} % of held-out answers have one ({} and {} % on Platinum)"
-    assert said.format(*numbers) in " ".join(RESULTS.split())
+    assert said.format(*numbers) in FLOWING
 
 
 @pytest.mark.parametrize(
@@ -309,8 +313,7 @@ def test_rollouts_of_questions_that_sft_learnt():
         ("dpo_8_epochs_seen", "sft_8_epochs", "own {}** ({} to {})"),
         ("dpo_8_epochs", "dpo_8_epochs_seen", "between the two {} ({} to {}, p < 0.001)"),
     ):
-        gain = STUDY.difference(of[recipe]["mean"], of[other]["mean"])
-        assert said.format(*(f"{100 * gain[key]:.1f}" for key in ("difference", "low", "high"))) in RESULTS
+        gain = check_interval(of[recipe]["mean"], of[other]["mean"], said)
         assert (gain["p"] < 0.001) == ("p < 0.001" in said)
     for recipe, row in evaluation_rows(found).items():
         assert f"{recipe} {100 * row['mean']['value']:.1f} %" in RESULTS
@@ -349,9 +352,7 @@ def test_calculation_pairs_of_the_demo(calculations):
 )
 def test_differences_of_calculation_pairs(calculations, measure, recipe, other, said):
     ours, theirs = (scores(calculations["heldout", name])[measure] for name in (recipe, other))
-    found = STUDY.difference(ours, theirs)
-    sentence = said.format(*(f"{100 * found[key]:.1f}" for key in ("difference", "low", "high")))
-    assert sentence in " ".join(RESULTS.split())
+    check_interval(ours, theirs, said)
 
 
 @pytest.fixture(scope="module")
@@ -550,18 +551,17 @@ def test_sequences_without_padding(two_gpus):
     seconds, shares = seconds_and_shares(found, training)
     gib = {name: row["reserved_gib"] for name, row in found.items()}
     ratios = [found[f"packed, {n}"]["tokens_per_second"] / found[str(n)]["tokens_per_second"] for n in (4, 8)]
-    text = " ".join(RESULTS.split())
     assert (
         f"{seconds['packed, 4']:.2f} s instead of {seconds['4']:.2f} for 32 pairs ({shares['packed, 4']:.0f} instead of "
-        f"{shares['4']:.0f} % of the peak, {gib['packed, 4']:.0f} instead of {gib['4']:.0f} GiB)" in text
+        f"{shares['4']:.0f} % of the peak, {gib['packed, 4']:.0f} instead of {gib['4']:.0f} GiB)" in FLOWING
     )
     assert (
         f"{seconds['packed, 8']:.2f} instead of {seconds['8']:.2f} ({shares['packed, 8']:.0f} instead of "
-        f"{shares['8']:.0f} %, {gib['packed, 8']:.0f} instead of {gib['8']:.0f} GiB)" in text
+        f"{shares['8']:.0f} %, {gib['packed, 8']:.0f} instead of {gib['8']:.0f} GiB)" in FLOWING
     )
-    assert "{:.2f} and {:.2f} times the tokens a second".format(*ratios) in text
+    assert "{:.2f} and {:.2f} times the tokens a second".format(*ratios) in FLOWING
     pairs = [zip(found[f"packed, {n}"]["losses"], found[str(n)]["losses"], strict=True) for n in (4, 8)]
-    assert f"the losses agree to {max(abs(a - b) for pair in pairs for a, b in pair):.3f} of 57" in text
+    assert f"the losses agree to {max(abs(a - b) for pair in pairs for a, b in pair):.3f} of 57" in FLOWING
 
 
 def test_dpo_job_without_padding_and_compiled():
@@ -569,22 +569,22 @@ def test_dpo_job_without_padding_and_compiled():
     _, (first, start), *_, (last, end) = job["progress"]
     step = (end - start) / (last - first)
     share = dpo_share(job["training"], step, 64 / job["training"]["examples"])
-    text = " ".join(RESULTS.split())
-    assert f"products there {job['matmul_tflops'][0]:.0f} TFLOP/s): {step:.2f} s a step of 64 pairs" in text
-    assert f"**{100 * share:.0f} % of the peak** (reach 40), in {job['gpu_memory_mb'] / 1024:.0f} GiB" in text
-    assert f"first step takes {job['progress'][0][1]} s, so that the job takes {job['job_seconds']:.1f} s" in text
-    assert f"{job['progress'][0][1] + 23 * step:.0f} s, against 131)" in text
+    assert f"products there {job['matmul_tflops'][0]:.0f} TFLOP/s): {step:.2f} s a step of 64 pairs" in FLOWING
+    assert f"**{100 * share:.0f} % of the peak** (reach 40), in {job['gpu_memory_mb'] / 1024:.0f} GiB" in FLOWING
+    assert f"first step takes {job['progress'][0][1]} s, so that the job takes {job['job_seconds']:.1f} s" in FLOWING
+    assert f"{job['progress'][0][1] + 23 * step:.0f} s, against 131)" in FLOWING
 
 
 def test_dpo_job_without_padding():
     job = read_json(ROOT / "docs/results/benchmark/packing.json")["job"]
     training, (first, start), (last, end) = job["training"], job["progress"][0], job["progress"][-1]
     rate, reached = training["tokens"] / training["seconds"], dpo_share(training, training["seconds"], 1)
-    text = " ".join(RESULTS.split())
-    assert f"{job['job_seconds']:.1f} s, of which {training['seconds']:.1f} training, {rate:,.0f} tokens/s" in text
-    assert f"{100 * reached:.0f} % of the peak; {(end - start) / (last - first):.2f} s a step of 64 pairs" in text
-    assert f"first two, {job['gpu_memory_mb'] / 1024:.0f} GiB of GPU memory" in text
+    assert f"{job['job_seconds']:.1f} s, of which {training['seconds']:.1f} training, {rate:,.0f} tokens/s" in FLOWING
+    assert f"{100 * reached:.0f} % of the peak; {(end - start) / (last - first):.2f} s a step of 64 pairs" in FLOWING
+    assert f"first two, {job['gpu_memory_mb'] / 1024:.0f} GiB of GPU memory" in FLOWING
     products = max(job["matmul_tflops"])
     share_of_peak = products / peak_of("NVIDIA H100 80GB HBM3")
-    assert f"{products:.0f} TFLOP/s on that machine, {100 * share_of_peak:.0f} % of the peak, and the training" in text
-    assert f"and the training {100 * reached / share_of_peak:.0f} % of that" in text
+    assert (
+        f"{products:.0f} TFLOP/s on that machine, {100 * share_of_peak:.0f} % of the peak, and the training" in FLOWING
+    )
+    assert f"and the training {100 * reached / share_of_peak:.0f} % of that" in FLOWING
