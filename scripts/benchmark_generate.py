@@ -147,7 +147,7 @@ def settings(params: dict[str, Any], mode: str, gpus: int) -> dict[str, Any]:
         engine["transformers"] = engine["transformers"] | {"mode": "one_at_a_time"}
     if mode == "one_question":
         engine = engine | {"name": "vllm"}
-        vllm |= {"enforce_eager": True, "engines_per_gpu": 1, "final_only": False}
+        vllm |= {"enforce_eager": True, "engines_per_gpu": 1, "offline_scheduler": False}
     if mode == "tensor_parallel":
         vllm |= {"tensor_parallel_size": gpus, "engines_per_gpu": 1}
     if mode in ("small", "small_one_engine"):

@@ -261,9 +261,10 @@ class Vllm(Section):
     engines_per_gpu: Count | Literal["auto"] = Field(
         "auto", description="engines that share a GPU; auto: several for a model so small that the CPU is the bound"
     )
-    final_only: bool = Field(
+    offline_scheduler: bool = Field(
         True,
-        description="tokens leave the engine when their completion ends, by a scheduler of ours; false: vLLM's own, each at once",
+        description="tokens leave the engine when their completion ends, free places are given away a few dozen at a time;"
+        " false: vLLM's own scheduler, each at once",
     )
 
     @model_validator(mode="after")

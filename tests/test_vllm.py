@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from helpers import save_random_model
@@ -26,9 +27,9 @@ PARAMS = {
     "dtype": "float32",
     "enforce_eager": True,
     "load_format": "auto",
-    "in_flight": 16,
+    "in_flight": 80,
     "engines_per_gpu": 1,
-    "final_only": True,
+    "offline_scheduler": True,
 }
 
 
@@ -62,7 +63,7 @@ def test_no_other_process_looks_at_the_models_class(model, monkeypatch, tmp_path
     assert ModelRegistry.models[name].inspect_model_cls().architecture == name
 
 
-def requests(temperature, stop=(), n=40):
+def requests(temperature, stop=(), n=100):
     return [Request(str(i), tuple(range(5, 8 + i % 5)), temperature, 1.0, 12, 100 + i, stop) for i in range(n)]
 
 
@@ -89,9 +90,28 @@ def test_tokens_handed_over_at_the_end_are_those_of_vllms_own_scheduler(engine, 
 
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     asked = requests(1.0) + [replace(request, key=f"greedy {request.key}") for request in requests(0.0)]
-    with open_vllm(model, PARAMS | {"final_only": False}, gpus=0, seed=0) as own:
+    with open_vllm(model, PARAMS | {"offline_scheduler": False}, gpus=0, seed=0) as own:
         own.load(64)
         assert texts(own, asked) == texts(engine, asked)
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "taken_up"),
+    [(0, 9, True), (1000, 1024, False), (992, 1024, True), (1023, 1, True), (1005, 20, False), (1004, 20, True)],
+)
+def test_free_places_are_given_away_together(monkeypatch, running, waiting, taken_up):
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+    from vllm.v1.core.sched.interface import PauseState
+
+    from scripts.engines.vllm_scheduler import OfflineScheduler
+
+    scheduler = OfflineScheduler.__new__(OfflineScheduler)
+    scheduler.scheduler_config = SimpleNamespace(max_num_seqs=1024)
+    monkeypatch.setattr(scheduler, "get_request_counts", lambda: (running, waiting))
+    monkeypatch.setattr(AsyncScheduler, "schedule", lambda self: self._pause_state == PauseState.UNPAUSED)
+    scheduler.set_pause_state(PauseState.UNPAUSED)
+    assert scheduler.schedule() == taken_up
+    assert scheduler._pause_state == PauseState.UNPAUSED
 
 
 def test_stop_texts(engine):

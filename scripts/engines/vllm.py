@@ -8,6 +8,7 @@ Each engine lives in a process of its own, vLLM's core inside it. There the mode
 a graph compiled once serves all models of one shape: vLLM keys its cache by that name, among others.
 """
 
+import gc
 import json
 import logging
 import multiprocessing
@@ -37,9 +38,9 @@ KEPT_OLD = re.compile(r"(?<!RotaryEmbedding): Failed to load weights|weights wer
 # Lengths and sizes in vLLM's cache key are rounded, so that jobs which differ a little share what was compiled.
 LENGTH_STEP = 1024
 KV_STEP = 2**28
-# Batch sizes with a CUDA graph, of which each engine captures two; vLLM's own 51 take three times as long. A batch is padded
-# to the next: only the tail of a job has less than the largest.
-GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512)
+# Batch sizes with a CUDA graph, of which each engine captures two; vLLM's own 51 end at 512 and take three times as long. A
+# batch is padded to the next: only the tail of a job has less than max_num_seqs.
+GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int) -> Iter
     try:
         for _ in range(engines):
             ours, theirs = context.Pipe()
-            worker = context.Process(target=_serve, args=(theirs, params["in_flight"], params["final_only"]))
+            worker = context.Process(target=_serve, args=(theirs, params["in_flight"], params["offline_scheduler"]))
             worker.start()
             theirs.close()  # so that the death of a worker ends its pipe
             pipes.append(ours)
@@ -109,13 +110,18 @@ def engine_options(
     if params["max_num_batched_tokens"]:
         options["max_num_batched_tokens"] = params["max_num_batched_tokens"]
     if gpus and not params["enforce_eager"]:
-        most = 2 * params["max_num_seqs"]  # as vLLM
-        options["compilation_config"] = {"cudagraph_capture_sizes": [size for size in GRAPH_SIZES if size <= most]}
+        options["compilation_config"] = {"cudagraph_capture_sizes": _graph_sizes(params["max_num_seqs"])}
     if gpus:
         options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / (engines * jobs_per_gpu())
     if gpus and engines * jobs_per_gpu() > 1:
         options["kv_cache_memory_bytes"] = _kv_cache_bytes(options["gpu_memory_utilization"], model)
     return options
+
+
+def _graph_sizes(max_num_seqs: int) -> list[int]:
+    """Up to twice `max_num_seqs`, as vLLM: a batch that reads prompts too has more tokens than requests."""
+    sizes = {size for size in GRAPH_SIZES if size <= 2 * max_num_seqs}
+    return sorted(sizes | {min(max_num_seqs, GRAPH_SIZES[-1])})
 
 
 def _weights(model: Path) -> int:
@@ -140,17 +146,20 @@ def _kv_cache_bytes(utilization: float, model: Path) -> int:
     return size // KV_STEP * KV_STEP
 
 
-def _serve(pipe: Connection, in_flight: int, final_only: bool) -> None:
+def _serve(pipe: Connection, in_flight: int, offline_scheduler: bool) -> None:
     """A worker: gets its model and options and says None when ready; then answers each list of requests with its completions
     and None, and each other model's folder with None once it has that model's weights."""
     # KeyboardInterrupt reaches us too on a terminal; the parent tells of it.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # this process is the engine's own already
+        gc.disable()  # what a start makes stays: looking through it again and again is a fifth of the imports' time
         from vllm import LLM  # noqa: F401 - takes as long as the parent's own imports and prompts
 
         try:
             model, options = pipe.recv()
-            with _one_engine(model, options, in_flight, final_only) as engine:
+            with _one_engine(model, options, in_flight, offline_scheduler) as engine:
+                gc.freeze()
+                gc.enable()
                 pipe.send(None)
                 while True:
                     message = pipe.recv()
@@ -177,14 +186,16 @@ def _know_class(model: Path) -> None:
 
 
 @contextmanager
-def _one_engine(model: Path, options: dict[str, Any], in_flight: int, final_only: bool) -> Iterator["VllmEngine"]:
+def _one_engine(
+    model: Path, options: dict[str, Any], in_flight: int, offline_scheduler: bool
+) -> Iterator["VllmEngine"]:
     import torch
     from vllm import LLM, SamplingParams
 
-    if final_only:
-        from scripts.engines.vllm_scheduler import FinalOnlyScheduler
+    if offline_scheduler:
+        from scripts.engines.vllm_scheduler import OfflineScheduler
 
-        options = options | {"scheduler_cls": FinalOnlyScheduler, "async_scheduling": True}
+        options = options | {"scheduler_cls": OfflineScheduler, "async_scheduling": True}
     # vLLM 0.23 warms every sampling feature up, with max_num_seqs requests; we use two.
     SamplingParams.for_sampler_warmup = staticmethod(lambda: SamplingParams(temperature=0.9, top_p=0.9, seed=0))
     _know_class(model)
