@@ -224,6 +224,9 @@ def dpo(args: Any, base: dict[str, Any], training: dict[str, Any], usage: dict[s
         training["tokens"],
         length,
     )
+    params = read_json(args.adapter)["made_from"]["params"]["dpo"]
+    step_flops = flops * params["batch_size"] / (training["examples"] * params["epochs"])
+    step_seconds = training["step_seconds"]
     gpus = usage["gpus"]
     peak = args.params["peak_tflops"] or (peak_of(gpus[0]["name"]) if gpus else None)
     reached = base["made_from"].get("matmul_tflops")
@@ -239,6 +242,8 @@ def dpo(args: Any, base: dict[str, Any], training: dict[str, Any], usage: dict[s
         "gpus": len(gpus),
         "peak_tflops": peak,
         "mfu": mfu(flops, training["seconds"], len(gpus), peak) if gpus and peak else None,
+        "step_seconds": step_seconds,
+        "step_mfu": mfu(step_flops, step_seconds, len(gpus), peak) if gpus and peak and step_seconds else None,
         "share_of_matmul": mfu(flops, training["seconds"], len(gpus), reached) if gpus and reached else None,
         "gpu_memory_mb": max((gpu["max_memory_mb"] for gpu in gpus), default=None),
         "model_mb": 2 * base["made_from"]["weights"] / 2**20,
@@ -424,7 +429,9 @@ def _dpo(summary: dict[str, Any]) -> list[Block]:
         ("tokens/s", number(d["tokens_per_second"], 0)),
         ("model FLOPs", f"{d['flops']:.3g}"),
         ("peak of the data sheet, TFLOP/s a GPU", number(d["peak_tflops"], 0)),
-        ("model FLOP utilisation", _percent(d["mfu"] and 100 * d["mfu"])),
+        ("model FLOP utilisation, all of the training", _percent(d["mfu"] and 100 * d["mfu"])),
+        ("the median step", duration(d["step_seconds"])),
+        ("model FLOP utilisation of that step, with mean lengths", _percent(d["step_mfu"] and 100 * d["step_mfu"])),
         (
             "share of what one large matrix product reaches here",
             _percent(d["share_of_matmul"] and 100 * d["share_of_matmul"]),

@@ -77,7 +77,14 @@ def main() -> None:
     tokens = int(
         sum(2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * dpo["epochs"]
     )
-    record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "preflight": checked, "alarm": watch.alarm}
+    record = {
+        "examples": len(data),
+        "seconds": seconds,
+        "step_seconds": watch.step_seconds(),
+        "tokens": tokens,
+        "preflight": checked,
+        "alarm": watch.alarm,
+    }
     training.save_adapter(trainer, args.output, str(policy), record, made_from)
 
 

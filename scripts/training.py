@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -27,8 +29,8 @@ from scripts.progress import Progress
 from scripts.records import fingerprint, new_folder, private_folder, write_json, write_manifest
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
-# Micro-batches of a training below which compiling does not pay: at 7B it took 80 s and saved 0.1 s each (docs/RESULTS.md).
-COMPILE_PASSES = 1000
+# Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/RESULTS.md).
+COMPILE_PASSES = 100
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -116,14 +118,21 @@ class Watch(TrainerCallback):
         self.label, self.alarm_logps_drop, self.beta = label, alarm_logps_drop, beta
         self.progress: Progress | None = None
         self.alarm: str | None = None
+        self.ends: list[float] = []  # of steps, time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if is_main():
             self.progress = Progress(state.max_steps - state.global_step, self.label, unit="steps")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.ends.append(time.monotonic())
         if self.progress:
             self.progress.update(1)
+
+    def step_seconds(self) -> float | None:
+        """The median step's, which neither what the first ones compile nor a short last one moves; None where too few ran."""
+        gaps = [later - earlier for earlier, later in pairwise(self.ends)]
+        return median(gaps) if gaps else None
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.progress:
@@ -199,6 +208,8 @@ def compile_layers(model: Any) -> None:
     """
     blocks = set(model._no_split_modules or ())
     layers = [module for module in model.modules() if type(module).__name__ in blocks]
+    # A layer's floats are constants. As inputs of its graph they have torch trace it twice.
+    torch._dynamo.config.specialize_float = True
     # As all other layers' inputs: the first layer's would need a graph of its own.
     model.get_input_embeddings().register_forward_hook(lambda *call: call[-1].requires_grad_(torch.is_grad_enabled()))
     for layer in layers:

@@ -351,6 +351,15 @@ def test_the_alarm_fires_once_when_the_chosen_log_probability_has_fallen(capsys)
     assert capsys.readouterr().out.count("ALARM") == 1
 
 
+def test_the_median_step_is_neither_the_one_that_compiles_nor_a_short_last_one():
+    from scripts.training import Watch
+
+    watch = Watch("DPO")
+    assert watch.step_seconds() is None
+    watch.ends = [100.0, 130.0, 134.0, 139.0, 143.0, 144.0]
+    assert watch.step_seconds() == 4.0
+
+
 def test_a_step_has_the_examples_of_the_random_order_sorted_by_length():
     rng = random.Random(0)
     lengths = [rng.randint(10, 400) for _ in range(100)]

@@ -181,7 +181,8 @@ def _without_times(value: Any) -> Any:
     return {
         key: _without_times(entry)
         for key, entry in value.items()
-        if key not in ("seconds", "usage", "training", "provenance", "training.json", "fingerprint", "adapter")
+        if key
+        not in ("seconds", "step_seconds", "usage", "training", "provenance", "training.json", "fingerprint", "adapter")
     }
 
 
