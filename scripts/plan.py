@@ -7,8 +7,8 @@ from typing import Any
 from scripts.config import MOST_SHARDS
 from scripts.errors import UserError
 
-# A job's start costs about as much as generating this many trajectories with a 7B model on an H100 (docs/scaling.md): with
-# fewer a shard, GPUs would mostly start engines.
+# A job's start with a cold compile cache costs about as much as generating this many trajectories with a 7B model on an H100
+# (docs/scaling.md): with fewer a shard, GPUs would mostly start engines.
 TRAJECTORIES_A_START = 8_000
 # With more a shard, a slow GPU or a preemption holds the others up, and a job outgrows SLURM's time limit.
 TRAJECTORIES_A_SHARD = 400_000

@@ -9,7 +9,7 @@ from statistics import mean, median, stdev
 import pytest
 from helpers import ROOT
 
-from scripts.benchmark_report import dpo_flops, joined, mfu, peak_of, phases
+from scripts.benchmark_report import dpo_flops, joined, mfu, peak_of
 from scripts.engines.interface import Completion
 from scripts.evaluate import grade
 from scripts.records import read_json
@@ -17,6 +17,7 @@ from scripts.regime_w.pairs import similarity_of
 from scripts.regime_w.sums import first_slip, holds
 from scripts.report.evaluation import Settings, model_row, scores
 from scripts.report.inputs import note_sums
+from scripts.training import COMPILE_PASSES
 
 SETTINGS = Settings(level=0.95, n_boot=10_000, seed=0)
 STUDY = Settings(level=0.95, n_boot=20_000, seed=0)
@@ -356,48 +357,131 @@ def test_differences_of_calculation_pairs(calculations, measure, recipe, other, 
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    return read_json(ROOT / "docs/results/benchmark/h100.json")
+def one_run():
+    return read_json(ROOT / "docs/results/benchmark/one_run.json")
 
 
-def test_benchmark_phases(benchmark):
-    rows = phases(benchmark["usage"], 1.25)
+@pytest.fixture(scope="module")
+def side_by_side():
+    return read_json(ROOT / "docs/results/benchmark/side_by_side.json")
+
+
+def until_tail(mode):
+    """GPU utilisation."""
+    return f"{mode['steady']['utilisation']:.0f} %"
+
+
+def test_benchmark_reached(one_run):
+    modes, dpo = one_run["modes"], one_run["dpo"]
+    jobs = {row["phase"]: row for row in one_run["phases"]}
+    one, full = modes["pipeline"], modes["full"]
+    merges = [jobs[name] for name in ("merge", "merge_dpo")]
+    assert one["compile_cache"] == "cold"
+    assert one_run["rollouts"]["compile_cache"] == full["compile_cache"] == "warm"
+    (evaluation,) = one_run["evaluations"].values()
+    training = one_run["training"] | {"preflight": {"mean_length": dpo["mean_length"]}}
+    assert dpo["step_mfu"] == pytest.approx(dpo_share(training, dpo["step_seconds"], 64 / dpo["pairs"]))
+    reached = {
+        "generation, 500 x 8, engine ready | 34 s, 17,500 tokens/s": (
+            f"{one['seconds']:.1f} s, {one['tokens_per_second']:,.0f} tokens/s"
+        ),
+        "GPU utilisation until the tail | 90 %": until_tail(one),
+        "ratio to one question a call | 85": (
+            f"{one['tokens_per_second'] / modes['one_question']['tokens_per_second']:.1f}"
+        ),
+        "whole rollout job, cold compile cache | 100 s": f"{one['job_seconds']:.1f} s",
+        "whole rollout job, warm | 65 s": f"{jobs['generate']['seconds']:.1f} s",
+        "7,473 x 8: tokens/s, against the steady rate of 500 x 8 | 95 %": (
+            f"{full['tokens_per_second']:,.0f}, "
+            f"{100 * full['tokens_per_second'] / one['steady']['tokens_per_second']:.0f} %"
+        ),
+        "7,473 x 8: host memory of the job | 6 GiB": f"{full['peak_memory_mb'] / 1024:.1f} GiB",
+        "small model, 2,200 x 8 | 60,000 tokens/s": f"{modes['small']['tokens_per_second']:,.0f} tokens/s",
+        "merge of a 7B LoRA, disk to disk, verified | 45 s, under 20 GiB": (
+            " and ".join(f"{job['seconds']:.1f}" for job in merges)
+            + f" s, {max(job['peak_memory_mb'] for job in merges) / 1024:.1f} GiB"
+        ),
+        "DPO, share of the card's peak | 40 %": (
+            f"{100 * dpo['step_mfu']:.0f} % in the median step; {100 * dpo['mfu']:.0f} % with the step that compiles"
+        ),
+        "DPO, 1,500 pairs | 4 minutes": f"{dpo['seconds']:.0f} s; whole job {dpo['job_seconds']:.0f} s",
+        "evaluation, 1,209 greedy and k = 8, engine ready | 100 s": f"{evaluation['seconds']:.1f} s",
+        "phases 2 to 5, every start-up counted | 12 minutes": (
+            f"{sum(job['seconds'] for job in jobs.values()) / 60:.1f} minutes"
+        ),
+    }
+    for row, figure in reached.items():
+        assert f"| {row} | {figure} |" in RESULTS
+
+
+def test_benchmark_compared(one_run):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row in one_run["comparison"][:3]:
+        rate = row["tokens_per_second"]
+        assert f"| {rate:.1f} |" in RESULTS or f"| {rate:,.0f} |" in RESULTS
+        took = row["seconds"] / 60
+        assert f"| {row['seconds']:.1f} s |" in RESULTS or f"| {took:.0f} min, extrapolated |" in RESULTS
+        assert all(f"| {row['utilisation']:.0f} % |" in text for text in (RESULTS, readme))
+        assert f"| {rate:.1f} |" in readme or f"| {rate:,.0f} |" in readme
+        assert f"| {row['seconds']:.0f} s |" in readme or f"| {took:.0f} minutes |" in readme
+    own, tail, steady = one_run["comparison"][2], *(one_run["modes"]["pipeline"][name] for name in ("tail", "steady"))
+    ratio, against = own["speed_up_one_at_a_time"], own["speed_up_one_question"]
+    assert f"| {ratio:.0f}; {against:.1f} times one question a call |" in RESULTS
+    assert (
+        f"lasts {tail['seconds']:.1f} s and costs {tail['cost_seconds']:.1f} s against the steady rate of "
+        f"{steady['tokens_per_second']:,.0f} tokens/s. The engine took {own['start_seconds']:.1f} s to start cold and "
+        f"{one_run['rollouts']['start_seconds']} s warm." in FLOWING
+    )
+    minutes = one_run["modes"]["full"]["seconds"] / 60
+    assert f"GSM8K train x 8 take {minutes:.1f} minutes in that run" in readme
+    small, alone = (one_run["modes"][name] for name in ("small", "small_one_engine"))
+    assert f"made {small['tokens_per_second'] / alone['tokens_per_second']:.1f} times the tokens/s of one" in RESULTS
+    assert f"leaves the GPU idle for {100 - alone['utilisation']:.0f} % of the time" in RESULTS
+
+
+def test_benchmark_phases(one_run):
+    rows = one_run["phases"]
     for row in rows:
         busy = "CPU" if row["utilisation"] is None else f"{row['utilisation']:.0f} %"
         memory = row["peak_memory_mb"] / 1024
         assert f"| {row['label']} | {row['seconds']:.1f} | {memory:.1f} | {busy} |" in RESULTS
-    assert f"{sum(row['seconds'] for row in rows):.0f} s in all" in RESULTS
+    total = sum(row["seconds"] for row in rows)
+    assert f"{total:.0f} s in all, {total / 60:.1f} minutes" in RESULTS
+    assert f"| {total / 60:.1f} minutes (one GPU) |" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_rollouts_job():
-    found = read_json(ROOT / "docs/results/benchmark/rollouts_job.json")
-    cold, warm = found["cold"]["mode"], found["warm"]
+def test_rates_of_the_scaling_page_are_those_of_the_run(one_run):
+    measured = read_json(ROOT / "docs/scaling.json")["measured"]
+    mode, rollouts = one_run["modes"]["pipeline"], one_run["rollouts"]
+    job = next(row["seconds"] for row in one_run["phases"] if row["phase"] == "generate")
+    assert measured["tokens_per_second"]["value"] == round(mode["steady"]["tokens_per_second"])
+    assert measured["tail_seconds"]["value"] == round(mode["tail"]["cost_seconds"], 1)
+    assert measured["start_seconds"]["value"] == round(job - rollouts["seconds"], 1)
+    full = one_run["modes"]["full"]["job_seconds"] / 60
+    assert f"on one H100 took {full:.1f} minutes with a warm" in (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+
+
+def test_places_given_away_together(side_by_side):
+    found = side_by_side["places given away together"]
+    for name, said in (
+        ("one by one", "one by one"),
+        ("a 32nd", "a 32nd together"),
+        ("a 32nd, cold", "a 32nd together, the cold job before them"),
+        ("a 16th", "a 16th together"),
+    ):
+        mode = found[name]
+        assert mode["compile_cache"] == ("cold" if "cold" in name else "warm")
+        steady = mode["steady"]["tokens_per_second"]
+        assert f"| {said} | {mode['tokens_per_second']:,.0f} | {steady:,.0f} | {until_tail(mode)} |" in RESULTS
+
+
+def test_one_engine_for_two_models(side_by_side):
+    base, sft, both = side_by_side["one engine for two models"].values()
+    assert f"the next one's weights in {both['start_seconds'][1]} s, two evaluations" in FLOWING
     assert (
-        f"**{found['cold']['usage']['seconds']:.0f} s cold** (reach 100) and **{warm['seconds']:.0f} s warm**"
-        in RESULTS
+        f"took {both['job_seconds']:.1f} s, by an engine each {base['job_seconds']:.1f} and {sft['job_seconds']:.1f} s"
+        in FLOWING
     )
-    assert f"{cold['seconds']:.1f} and {warm['generation_seconds']:.1f} s\n" in RESULTS
-    rates = f"({cold['tokens_per_second']:,.0f} and {warm['tokens_per_second']:,} tokens/s"
-    assert f"{rates}; the GPU busy for {cold['steady']['utilisation']:.0f} %" in RESULTS
-
-
-def test_benchmark_reached(benchmark):
-    modes, usage, training = benchmark["modes"], benchmark["usage"], benchmark["training"]
-    rate = f"{modes['pipeline']['seconds']:.1f} s, {modes['pipeline']['tokens_per_second']:,.0f} tokens/s"
-    assert f"| generation, 500 x 8, engine ready | 34 s, 17,500 tokens/s | {rate} |" in RESULTS
-    assert f"until the tail | 90 % | {modes['pipeline']['steady']['utilisation']:.0f} % |" in RESULTS
-    assert f"job, cold | 100 s | {usage['pipeline']['seconds']:.0f} s |" in RESULTS
-    assert f"job, warm | 65 s | {usage['generate-0-of-1']['seconds']:.0f} s |" in RESULTS
-    assert f"| 60,000 tokens/s | {modes['small']['tokens_per_second']:,.0f} tokens/s |" in RESULTS
-    merges = [usage[name] for name in ("merge", "merge_dpo")]
-    took = " and ".join(f"{job['seconds']:.1f}" for job in merges)
-    memory = max(job["peak_memory_mb"] for job in merges) / 1024
-    assert f"| merge | 45 s, under 20 GiB | {took} s, {memory:.1f} GiB |" in RESULTS
-    assert f"engine ready | 100 s | {benchmark['timing']['evaluate']['seconds']} s |" in RESULTS
-    minutes = sum(row["seconds"] for row in phases(usage, 1.25)) / 60
-    assert f"| phases 2 to 5 | 12 minutes | {minutes:.1f} minutes |" in RESULTS
-    share = dpo_share(training, training["seconds"], 1)
-    assert f"40 % of the peak | {training['seconds']:.0f} s, {100 * share:.0f} % of the peak |" in RESULTS
 
 
 def dpo_share(training, seconds, part):
@@ -408,19 +492,7 @@ def dpo_share(training, seconds, part):
     return mfu(part * flops, seconds, 1, peak_of("NVIDIA H100 80GB HBM3"))
 
 
-def test_ratio_to_one_question_a_call():
-    modes = read_json(ROOT / "docs/results/benchmark/one_question.json")["modes"]
-    slow, fast = modes["one_question"]["tokens_per_second"], modes["pipeline"]["tokens_per_second"]
-    assert (
-        f"questions): {slow:.1f} tokens/s; this pipeline in that run {fast:,.0f}, **{fast / slow:.1f} times**"
-        in RESULTS
-    )
-    assert f"only {modes['pipeline']['steady']['utilisation']:.0f} % of the time until the tail" in RESULTS
-
-
-def test_what_bounds_dpo(benchmark):
-    before = benchmark["training"]["seconds"] / benchmark["training"]["steps"]
-    assert f"and {before:.1f} s on average in the run above" in RESULTS
+def test_what_bounds_dpo():
     found = read_json(ROOT / "docs/results/benchmark/dpo.json")
     training, said = found["training"], {}
     for name, points in found["progress"].items():
@@ -431,7 +503,8 @@ def test_what_bounds_dpo(benchmark):
     compiled, eager = said["compiled"], said["eager"]
     assert f"{compiled[0]:.2f} s a step of 64 pairs, {compiled[1]:.0f} % of the peak" in RESULTS
     assert f"{eager[0]:.1f} s and {eager[1]:.0f} % without" in RESULTS
-    assert f"takes {found['progress']['compiled'][0][1]} s: {training['seconds']:.0f} s in all" in RESULTS
+    first = found["progress"]["compiled"][0][1]
+    assert f"a first step, which compiles, of {first} s: {training['seconds']:.0f} s in all" in RESULTS
     seconds = {name: row["seconds_of_32_pairs"] for name, row in found["pairs_a_micro_batch"].items()}
     gib = {name: f"{row['reserved_gib']:.0f}" for name, row in found["pairs_a_micro_batch"].items()}
     assert f"{gib['4']} GiB are reserved instead of {gib['with mask, cuDNN and fixed segments, 4']}" in RESULTS
@@ -453,19 +526,12 @@ def two_gpus():
     return read_json(ROOT / "docs/results/benchmark/h100x2.json")
 
 
-def test_one_and_two_gpus(two_gpus):
-    jobs = {name: two_gpus["usage"][name] for name in two_gpus["modes"]}
-    modes = joined(
-        {
-            name: record | {"job_seconds": jobs[name]["seconds"], "peak_memory_mb": jobs[name]["peak_memory_mb"]}
-            for name, record in two_gpus["modes"].items()
-        }
-    )
-    one, full, sharded, parallel = (modes[name] for name in ("pipeline", "full", "full_shards", "tensor_parallel"))
+def test_one_and_two_gpus(two_gpus, side_by_side):
+    modes = joined(side_by_side["two GPUs"])
+    one, sharded, parallel = (modes[name] for name in ("full", "full_shards", "tensor_parallel"))
     for label, found, cache, each in (
-        ("one GPU, 500 x 8", one, "cold", ""),
-        ("one GPU, 7,473 x 8", full, "cold", ""),
-        ("two GPUs, a shard each, 7,473 x 8", sharded, "warm", " each"),
+        ("one GPU, 1,500 x 8", one, "cold", ""),
+        ("two GPUs, a shard each, 1,500 x 8", sharded, "warm", " each"),
         ("two GPUs, tensor parallel, 500 x 8", parallel, "cold", ""),
     ):
         assert found["compile_cache"] == cache
@@ -474,34 +540,16 @@ def test_one_and_two_gpus(two_gpus):
             f"| {found['utilisation']:.0f} % | {found['job_seconds']:.0f} s, {cache} "
             f"| {found['peak_memory_mb'] / 1024:.1f} GiB{each} |" in RESULTS
         )
-
-    def times(record, other):
-        return f"{record['tokens_per_second'] / other['tokens_per_second']:.2f} times"
-
-    whole = f"{full['job_seconds'] / sharded['job_seconds']:.2f} times"
-    assert f"{times(sharded, full)} one** (reach 1.9; whole jobs {whole}" in RESULTS
-    steady = 100 * full["tokens_per_second"] / one["steady"]["tokens_per_second"]
-    assert f"{steady:.0f} % of that row's steady rate" in RESULTS
-    assert f"two is {times(parallel, one)} the first row" in RESULTS
-    assert f"took {parallel['start_seconds']:.0f} s to start" in RESULTS
-    minutes = [f"{record['seconds'] / 60:.1f}" for record in (full, sharded)]
-    said = f"{minutes[0]} minutes on one H100, {minutes[1]} on two with a shard each ({times(sharded, full)}"
-    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
-    minutes = [f"{record['job_seconds'] / 60:.1f}" for record in (full, sharded)]
-    said = f"{minutes[0]} minutes with a cold compile cache, on two {minutes[1]} with a warm one"
-    assert said in (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
-
-
-def test_phases_beside_another_job(two_gpus):
-    usage, small = two_gpus["usage"], two_gpus["modes"]["small"]["tokens_per_second"]
-    total = sum(row["seconds"] for row in phases(usage, 1.25))
-    seconds = {name: job["seconds"] for name, job in usage.items()}
-    assert f"took {total:.0f} s, {total / 60:.1f} minutes: rollouts {seconds['generate-0-of-1']:.0f} s" in RESULTS
-    assert (
-        f"DPO {seconds['train_dpo']:.0f} s, merges {seconds['merge']:.1f} and {seconds['merge_dpo']:.1f} s, evaluation "
-        f"{seconds['evaluate-round1']:.0f} s ({two_gpus['timing']['evaluate']['seconds']:.1f} s engine ready" in RESULTS
-    )
-    assert f"\nmodel made {small:,.0f} tokens/s" in RESULTS
+    times = sharded["tokens_per_second"] / one["tokens_per_second"]
+    older = two_gpus["modes"]
+    shards = [older[f"full_shards-{index}-of-2"] for index in (0, 1)]
+    two = sum(shard["tokens"] for shard in shards) / max(shard["seconds"] for shard in shards)
+    alone = older["full"]["tokens_per_second"]
+    assert f"**Two GPUs, a shard each, are {times:.2f} times one** (reach 1.9)" in RESULTS
+    assert f"bound by the CPU, {two / alone:.2f} times: {alone:,.0f} tokens/s on one" in RESULTS
+    assert f"\n{two:,.0f} on two" in RESULTS
+    assert f"| {times:.2f} times (12,000 trajectories), {two / alone:.2f} (59,784);" in RESULTS
+    assert f"make {times:.2f} times the tokens/s of one" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_dpo_on_two_gpus(two_gpus):
@@ -571,8 +619,23 @@ def test_dpo_job_without_padding_and_compiled():
     share = dpo_share(job["training"], step, 64 / job["training"]["examples"])
     assert f"products there {job['matmul_tflops'][0]:.0f} TFLOP/s): {step:.2f} s a step of 64 pairs" in FLOWING
     assert f"**{100 * share:.0f} % of the peak** (reach 40), in {job['gpu_memory_mb'] / 1024:.0f} GiB" in FLOWING
-    assert f"first step takes {job['progress'][0][1]} s, so that the job takes {job['job_seconds']:.1f} s" in FLOWING
-    assert f"{job['progress'][0][1] + 23 * step:.0f} s, against 131)" in FLOWING
+    assert f"But the first step took {job['progress'][0][1]} s there" in FLOWING
+
+
+def test_what_compiling_costs_and_saves(side_by_side):
+    found = side_by_side["compiled layers"]
+    for name, training in found.items():
+        lengths = {"preflight": {"mean_length": training["mean_length"]}}
+        share = dpo_share(training | lengths, training["step_seconds"], 64 / training["examples"])
+        assert (
+            f"| {name} | {training['step_seconds']:.2f} s, {100 * share:.0f} % of the peak | {training['seconds']:.1f} s "
+            f"| {training['job_seconds']:.1f} s | {training['gpu_memory_mb'] / 1024:.1f} GiB |" in RESULTS
+        )
+    eager, compiled = (found[name] for name in ("not compiled", "compiled"))
+    beyond = [training["seconds"] - training["steps"] * training["step_seconds"] for training in (eager, compiled)]
+    costs, saves = beyond[1] - beyond[0], (eager["step_seconds"] - compiled["step_seconds"]) / 8
+    assert f"costs {costs:.1f} s at the beginning and saves {saves:.2f} s a micro-batch" in RESULTS
+    assert f"earned back after {costs / saves:.0f}, and `compile: auto` compiles from {COMPILE_PASSES} on" in RESULTS
 
 
 def test_dpo_job_without_padding():
