@@ -226,10 +226,12 @@ def dpo(args: Any, base: dict[str, Any], training: dict[str, Any], usage: dict[s
     )
     params = read_json(args.adapter)["made_from"]["params"]["dpo"]
     step_flops = flops * params["batch_size"] / (training["examples"] * params["epochs"])
-    step_seconds = training["step_seconds"]
     gpus = usage["gpus"]
     peak = args.params["peak_tflops"] or (peak_of(gpus[0]["name"]) if gpus else None)
-    reached = base["made_from"].get("matmul_tflops")
+
+    def share(done: float, seconds: float | None, tflops: float | None) -> float | None:
+        return mfu(done, seconds, len(gpus), tflops) if gpus and seconds and tflops else None
+
     return {
         "pairs": training["examples"],
         "mean_length": length,
@@ -241,10 +243,10 @@ def dpo(args: Any, base: dict[str, Any], training: dict[str, Any], usage: dict[s
         "flops": flops,
         "gpus": len(gpus),
         "peak_tflops": peak,
-        "mfu": mfu(flops, training["seconds"], len(gpus), peak) if gpus and peak else None,
-        "step_seconds": step_seconds,
-        "step_mfu": mfu(step_flops, step_seconds, len(gpus), peak) if gpus and peak and step_seconds else None,
-        "share_of_matmul": mfu(flops, training["seconds"], len(gpus), reached) if gpus and reached else None,
+        "mfu": share(flops, training["seconds"], peak),
+        "step_seconds": training["step_seconds"],
+        "step_mfu": share(step_flops, training["step_seconds"], peak),
+        "share_of_matmul": share(flops, training["seconds"], base["made_from"].get("matmul_tflops")),
         "gpu_memory_mb": max((gpu["max_memory_mb"] for gpu in gpus), default=None),
         "model_mb": 2 * base["made_from"]["weights"] / 2**20,
     }

@@ -39,7 +39,7 @@ KEPT_OLD = re.compile(r"(?<!RotaryEmbedding): Failed to load weights|weights wer
 LENGTH_STEP = 1024
 KV_STEP = 2**28
 # Batch sizes with a CUDA graph, of which each engine captures two; vLLM's own 51 end at 512 and take three times as long. A
-# batch is padded to the next: only the tail of a job has less than max_num_seqs.
+# batch is padded to the next: only the tail of a job has much less than max_num_seqs.
 GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024)
 
 

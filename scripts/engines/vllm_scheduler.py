@@ -25,7 +25,7 @@ class OfflineScheduler(AsyncScheduler):
             self.set_pause_state(PauseState.PAUSED_NEW)
         try:
             return super().schedule(*args)
-        finally:
+        finally:  # between steps a paused scheduler would say that nothing waits
             self.set_pause_state(PauseState.UNPAUSED)
 
     def _update_request_with_output(self, request: Any, new_token_ids: list[int], *args: Any, **kwargs: Any) -> Any:
