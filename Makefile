@@ -36,7 +36,7 @@ test_slurm: $(VENV)/.dev
 	PATH="$(abspath $(VENV))/bin:$$PATH" python -m pytest -m slurm tests/slurm $(PYTEST)
 
 test_vllm: $(VENV)-vllm/.done
-	PATH="$(abspath $(VENV))-vllm/bin:$$PATH" python -m pytest -m vllm tests/test_vllm.py $(PYTEST)
+	PATH="$(abspath $(VENV))-vllm/bin:$$PATH" python -m pytest -m vllm tests/e2e/test_vllm.py $(PYTEST)
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -54,7 +54,7 @@ ruleorder: benchmark_pairs > build_preferences
 
 rule benchmark_model:
     input:
-        code=code("benchmark_model"),
+        code=code("benchmark.benchmark_model"),
     output:
         manifest="checkpoints/{run}/{random}/manifest.json",
         usage="benchmarks/{run}/benchmark_model/{random}.usage.json",
@@ -78,15 +78,15 @@ rule benchmark_model:
             }
         ),
     shell:
-        "python -m scripts.job --stage benchmark_model --gpus {resources.gpu:q}"
+        "python -m regime_w.runtime.job --stage benchmark_model --gpus {resources.gpu:q}"
         " --lock {output.manifest:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark_model --params {params.config:q}"
+        " python -m scripts.benchmark.benchmark_model --params {params.config:q}"
         " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_adapter:
     input:
-        code=code("benchmark_model"),
+        code=code("benchmark.benchmark_model"),
         base="checkpoints/{run}/base/manifest.json",
     output:
         manifest="checkpoints/{run}/sft_lora/manifest.json",
@@ -103,15 +103,15 @@ rule benchmark_adapter:
     params:
         config=part(lora=CONFIG["sft"]["lora"], seed=CONFIG["seed"]),
     shell:
-        "python -m scripts.job --stage benchmark_adapter --gpus {resources.gpu:q}"
+        "python -m regime_w.runtime.job --stage benchmark_adapter --gpus {resources.gpu:q}"
         " --lock {output.manifest:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark_model --params {params.config:q} --base {input.base:q}"
+        " python -m scripts.benchmark.benchmark_model --params {params.config:q} --base {input.base:q}"
         " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_questions:
     input:
-        code=code("benchmark_data"),
+        code=code("benchmark.benchmark_data"),
         model="checkpoints/{run}/base/manifest.json",
     output:
         train="data/{run}/train.jsonl",
@@ -134,13 +134,13 @@ rule benchmark_questions:
             seed=CONFIG["seed"],
         ),
     shell:
-        "python -m scripts.benchmark_data --params {params.config:q} --model {input.model:q}"
+        "python -m scripts.benchmark.benchmark_data --params {params.config:q} --model {input.model:q}"
         " --train {output.train:q} --eval {output.eval:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_pairs:
     input:
-        code=code("benchmark_data"),
+        code=code("benchmark.benchmark_data"),
         model="checkpoints/{run}/base/manifest.json",
         rollouts="data/{run}/round{round}/rollouts.jsonl",
         check="results/{run}/round{round}/rollouts_check.json",
@@ -165,15 +165,15 @@ rule benchmark_pairs:
             most=CONFIG["generate"]["max_new_tokens"],
         ),
     shell:
-        "python -m scripts.job --stage benchmark_pairs --lock {output.preferences:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark_data --params {params.config:q} --model {input.model:q}"
+        "python -m regime_w.runtime.job --stage benchmark_pairs --lock {output.preferences:q} --usage {output.usage:q} --"
+        " python -m scripts.benchmark.benchmark_data --params {params.config:q} --model {input.model:q}"
         " --rollouts {input.rollouts:q} --preferences {output.preferences:q}"
         " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_generate:
     input:
-        code=code("benchmark_generate"),
+        code=code("benchmark.benchmark_generate"),
         model=lambda wildcards: (
             "checkpoints/{run}/small/manifest.json"
             if wildcards.mode.startswith("small")
@@ -216,16 +216,16 @@ rule benchmark_generate:
         ),
         work="data/{run}/benchmark/{mode}.work",
     shell:
-        "python -m scripts.job --stage benchmark_generate --gpus {resources.gpu:q}"
+        "python -m regime_w.runtime.job --stage benchmark_generate --gpus {resources.gpu:q}"
         " --lock {output.record:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark_generate --params {params.config:q} --mode {wildcards.mode:q}"
+        " python -m scripts.benchmark.benchmark_generate --params {params.config:q} --mode {wildcards.mode:q}"
         " --model {input.model:q} --questions {input.questions:q} --work {params.work:q}"
         " --output {output.record:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
 
 
 rule benchmark_report:
     input:
-        code=code("benchmark_report"),
+        code=code("benchmark.benchmark_report"),
         templates=rules.eval_report.input.templates,
         base=f"checkpoints/{RUN}/base/manifest.json",
         adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora/manifest.json",
@@ -267,7 +267,7 @@ rule benchmark_report:
         modes_usage=lambda wildcards, input: named(BENCHMARK_MODES, input.modes_usage),
         evaluations=lambda wildcards, input: named(BENCHMARK["models"], input.evaluations),
     shell:
-        "python -m scripts.benchmark_report --params {params.config:q} --base {input.base:q}"
+        "python -m scripts.benchmark.benchmark_report --params {params.config:q} --base {input.base:q}"
         " --adapter {input.adapter:q} --pairs {input.pairs:q} --modes {input.modes:q}"
         " --modes-usage {params.modes_usage:q} --usage {params.usage:q}"
         " --evaluations {params.evaluations:q} --html {output.html:q} --md {output.md:q}"

@@ -10,12 +10,12 @@ from snakemake.utils import update_config
 
 sys.path.insert(0, str(Path(workflow.basedir)))
 
-from scripts.code_inputs import modules_of
-from scripts.config import load
-from scripts.errors import UserError
-from scripts.gpu import jobs_per_gpu, visible_gpus
-from scripts.plan import auto_shards, check_gpus, check_paths, planned_gpus
-from scripts.recipes import READS, number_of, recipes_of
+from regime_w.config.code_inputs import modules_of
+from regime_w.config.schema import load
+from regime_w.runtime.errors import UserError
+from regime_w.runtime.gpu import jobs_per_gpu, visible_gpus
+from regime_w.config.plan import auto_shards, check_gpus, check_paths, planned_gpus
+from regime_w.config.recipes import READS, number_of, recipes_of
 
 try:
     CONFIG = load(config)
@@ -66,7 +66,7 @@ PLACES = {
 
 
 wildcard_constraints:
-    # The run's own name, or a folder of stages in which its study's recipes differ from it (scripts/recipes.py).
+    # The run's own name, or a folder of stages in which its study's recipes differ from it (regime_w/config/recipes.py).
     run=rf"{re.escape(RUN)}(/study/[0-9a-f]+)?",
     round=r"[1-9][0-9]*",
     shard=r"[0-9]+-of-[0-9]+",
@@ -78,7 +78,7 @@ def code(module, skip=()):
     """The module's file and those of all modules of ours that it imports, less those that this config never runs:
     a real edit reruns what it touches."""
     return modules_of(
-        f"scripts.{module}", Path(workflow.basedir), tuple(f"scripts.{name}" for name in skip)
+        f"scripts.{module}", Path(workflow.basedir), tuple(skip)
     )
 
 
@@ -101,7 +101,7 @@ def recipe_of(stage, wildcards):
 
 
 def reads(stage):
-    """What a stage reads of its recipe's config (READS in scripts/recipes.py) as one JSON parameter."""
+    """What a stage reads of its recipe's config (READS in regime_w/config/recipes.py) as one JSON parameter."""
     return lambda wildcards: json.dumps(
         READS[stage](recipe_of(stage, wildcards)[0].config), sort_keys=True
     )
@@ -149,7 +149,7 @@ def made_in_round(stage, what):
 
 
 def shards_of(recipe, short):
-    """The shards of a recipe; `short` as one word (`expand` in scripts/records.py).
+    """The shards of a recipe; `short` as one word (`expand` in regime_w/runtime/records.py).
 
     A command holds 128 KB, in which the names of thousands of files do not fit.
     """

@@ -28,7 +28,7 @@ rule evaluate:
     params:
         config=reads("evaluate"),
     shell:
-        "python -m scripts.job --stage evaluate --gpus {resources.gpu:q} --lock {output.usage:q}"
+        "python -m regime_w.runtime.job --stage evaluate --gpus {resources.gpu:q} --lock {output.usage:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.evaluate --params {params.config:q} --models {input.models:q}"
         " --questions {input.questions:q} --outputs {output.records:q}"
@@ -60,7 +60,7 @@ rule eval_report:
         code=code("eval_report"),
         templates=[
             str(path.relative_to(workflow.basedir))
-            for path in sorted(Path(workflow.basedir, "scripts/report").glob("*.j2"))
+            for path in sorted(Path(workflow.basedir, "regime_w/report").glob("*.j2"))
         ],
         questions=f"data/{RUN}/questions.json",
         evaluations=EVALUATIONS,

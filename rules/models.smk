@@ -9,7 +9,7 @@ NEEDS    a GPU where there is one
 rule base_model:
     input:
         code=code(
-            "base_model", skip=[] if CONFIG["base_model"]["source"] == "tiny" else ["tiny_model"]
+            "base_model", skip=[] if CONFIG["base_model"]["source"] == "tiny" else ["regime_w.models.tiny"]
         ),
         model=(
             [CONFIG["base_model"]["path"]]
@@ -31,7 +31,7 @@ rule base_model:
     params:
         config=part(**CONFIG["base_model"], seed=CONFIG["seed"]),
     shell:
-        "python -m scripts.job --stage base_model --lock {output.manifest:q} --usage {output.usage:q} --"
+        "python -m regime_w.runtime.job --stage base_model --lock {output.manifest:q} --usage {output.usage:q} --"
         " python -m scripts.base_model --params {params.config:q}"
         " --output {output.manifest:q} 2>&1 | tee -i {log:q}"
 
@@ -57,7 +57,7 @@ rule train_sft:
         config=reads("train_sft"),
         work=subpath(output.manifest, parent=True),
     shell:
-        "python -m scripts.job --stage train_sft --gpus {resources.gpu:q} --lock {output.manifest:q}"
+        "python -m regime_w.runtime.job --stage train_sft --gpus {resources.gpu:q} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.train_sft --params {params.config:q} --base {input.base:q}"
         " --questions {input.questions:q} --work {params.work:q}.work --output {output.manifest:q}"
@@ -84,7 +84,7 @@ rule merge_lora:
     params:
         config=reads("merge_lora"),
     shell:
-        "python -m scripts.job --stage merge_lora --gpus {resources.gpu:q} --lock {output.manifest:q}"
+        "python -m regime_w.runtime.job --stage merge_lora --gpus {resources.gpu:q} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.merge_lora --params {params.config:q} --base {input.base:q}"
         " --adapter {input.adapter:q} --output {output.manifest:q} --gpus {resources.gpu:q}"

@@ -26,7 +26,7 @@ rule build_preferences:
     params:
         config=reads("build_preferences"),
     shell:
-        "python -m scripts.job --stage build_preferences --lock {output.preferences:q}"
+        "python -m regime_w.runtime.job --stage build_preferences --lock {output.preferences:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.build_preferences --params {params.config:q}"
         " --rollouts {input.rollouts:q} --output {output.preferences:q}"
@@ -56,7 +56,7 @@ rule train_dpo:
         config=reads("train_dpo"),
         work=subpath(output.manifest, parent=True),
     shell:
-        "python -m scripts.job --stage train_dpo --gpus {resources.gpu:q} --lock {output.manifest:q}"
+        "python -m regime_w.runtime.job --stage train_dpo --gpus {resources.gpu:q} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.train_dpo --params {params.config:q} --policy {input.policy:q}"
         " --preferences {input.preferences:q} --work {params.work:q}.work"
@@ -81,7 +81,7 @@ rule build_samples:
     params:
         config=reads("build_samples"),
     shell:
-        "python -m scripts.job --stage build_samples --usage {output.usage:q} --"
+        "python -m regime_w.runtime.job --stage build_samples --usage {output.usage:q} --"
         " python -m scripts.build_samples --params {params.config:q}"
         " --rollouts {input.rollouts:q} --output {output.samples:q}"
         " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
@@ -109,7 +109,7 @@ rule train_rft:
         config=reads("train_rft"),
         work=subpath(output.manifest, parent=True),
     shell:
-        "python -m scripts.job --stage train_rft --gpus {resources.gpu:q} --lock {output.manifest:q}"
+        "python -m regime_w.runtime.job --stage train_rft --gpus {resources.gpu:q} --lock {output.manifest:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.train_rft --params {params.config:q} --policy {input.policy:q}"
         " --samples {input.samples:q} --work {params.work:q}.work"

@@ -8,7 +8,7 @@ NEEDS    CPU; network for `source: hub`
 
 rule fetch_questions:
     input:
-        code=code("fetch_questions", skip=[] if "synthetic" in SOURCES else ["synthetic_questions"]),
+        code=code("fetch_questions", skip=[] if "synthetic" in SOURCES else ["regime_w.questions.synthetic"]),
         files=[
             CONFIG["questions"][name]["path"]
             for name in ("train", "eval")
@@ -32,7 +32,7 @@ rule fetch_questions:
     params:
         config=part(**CONFIG["questions"]),
     shell:
-        "python -m scripts.job --stage fetch_questions --lock {output.train:q} --usage {output.usage:q} --"
+        "python -m regime_w.runtime.job --stage fetch_questions --lock {output.train:q} --usage {output.usage:q} --"
         " python -m scripts.fetch_questions --params {params.config:q}"
         " --train {output.train:q} --heldout {output.heldout:q} --eval {output.eval:q}"
         " --summary {output.summary:q} 2>&1 | tee -i {log:q}"

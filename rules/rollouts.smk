@@ -29,7 +29,7 @@ rule generate:
         config=reads("generate"),
         journal="data/{run}/round{round}/journal",
     shell:
-        "python -m scripts.job --stage generate --gpus {resources.gpu:q} --lock {output.completions:q}"
+        "python -m regime_w.runtime.job --stage generate --gpus {resources.gpu:q} --lock {output.completions:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.generate --params {params.config:q} --model {input.model:q}"
         " --questions {input.questions:q} --round {wildcards.round:q} --shard {wildcards.shard:q}"
@@ -55,7 +55,7 @@ rule score_rollouts:
         config=reads("score_rollouts"),
         completions=lambda wildcards: completions(wildcards, short=True),
     shell:
-        "python -m scripts.job --stage score_rollouts --lock {output.rollouts:q} --usage {output.usage:q} --"
+        "python -m regime_w.runtime.job --stage score_rollouts --lock {output.rollouts:q} --usage {output.usage:q} --"
         " python -m scripts.score_rollouts --params {params.config:q}"
         " --completions {params.completions:q} --questions {input.questions:q}"
         " --output {output.rollouts:q} 2>&1 | tee -i {log:q}"
@@ -78,6 +78,6 @@ rule check_rollouts:
     params:
         config=reads("check_rollouts"),
     shell:
-        "python -m scripts.job --stage check_rollouts --lock {output.check:q} --usage {output.usage:q} --"
+        "python -m regime_w.runtime.job --stage check_rollouts --lock {output.check:q} --usage {output.usage:q} --"
         " python -m scripts.check_rollouts --params {params.config:q}"
         " --rollouts {input.rollouts:q} --output {output.check:q} 2>&1 | tee -i {log:q}"

@@ -1,6 +1,6 @@
 """Study: recipes, each an overlay over the run's config, ranked on held-out training questions.
 
-INPUTS   the config section `study`; every stage of the recipes is made by the other files' rules (scripts/recipes.py)
+INPUTS   the config section `study`; every stage of the recipes is made by the other files' rules (regime_w/config/recipes.py)
 OUTPUTS  data/{run}/heldout/{model}.jsonl; results/{run}/study/{recipe}.json, study_choice.json; study_report.html, .md, .json
 NEEDS    evaluate_heldout: a GPU where there is one; the others: CPU
 

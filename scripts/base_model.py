@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 
-from scripts import tiny_model
-from scripts.compute import threads
-from scripts.errors import UserError, run
-from scripts.models import check_code, check_model, trusted
-from scripts.records import new_folder, sha256_file, write_manifest
+from regime_w.models import tiny as tiny_model
+from regime_w.models.folders import check_code, check_model, trusted
+from regime_w.models.manifests import write_manifest
+from regime_w.runtime.compute import threads
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import new_folder, sha256_file
 
 WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "README.md", "LICENSE*", "*.py")
 

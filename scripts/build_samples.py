@@ -14,11 +14,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from scripts.build_preferences import ROW, prompt
-from scripts.errors import UserError, run
-from scripts.records import iter_jsonl, new_file, to_line, write_json
-from scripts.regime_w.pairs import unanimous_not_gold
-from scripts.regime_w.samples import REASONS, build_samples
+from regime_w.method.pairs import unanimous_not_gold
+from regime_w.method.samples import REASONS, build_samples
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import iter_jsonl, new_file, to_line, write_json
+from regime_w.tasks.answers import equal
+from regime_w.tasks.prompts import training_prompt
+from regime_w.training.preferences import ROW
 
 
 def main() -> None:
@@ -47,12 +49,12 @@ def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any
         for row in iter_jsonl(rollouts, ROW):
             samples, left_out = build_samples(row, params["rejection_sampling"], params["seed"])
             for sample in samples:
-                text = prompt(sample, row["question"], params, "rejection_sampling")
+                text = training_prompt(sample, row["question"], params, "rejection_sampling")
                 file.write(to_line({"prompt": text, **sample}))
                 counts["tokens"] += sample["tokens"]
             counts.update(questions=1, kept=len(samples), with_samples=bool(samples))
             dropped += left_out
-            if unanimous_not_gold(row):
+            if unanimous_not_gold(row, equal):
                 unanimous.append(row["id"])
         if not counts["kept"]:
             raise UserError(

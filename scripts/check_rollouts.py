@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jq
 
-from scripts.errors import UserError, run
-from scripts.parallel import over_rollouts
-from scripts.records import lines_of, write_json
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.parallel import over_rollouts
+from regime_w.runtime.records import lines_of, write_json
 
 ROW_CHECKS = {
     "id is text": '.id | type == "string" and length > 0',

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import run
-from scripts.records import read_json, write_json
+from regime_w.runtime.errors import run
+from regime_w.runtime.records import read_json, write_json
 
 
 def main() -> None:

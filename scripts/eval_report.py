@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from scripts.errors import UserError, run
-from scripts.records import expand, write_json, write_text
-from scripts.report.inputs import named_files
-from scripts.report.render import render, terminal
-from scripts.report.summary import plain, summarise
+from regime_w.report.inputs import named_files
+from regime_w.report.render import render, terminal
+from regime_w.report.summary import plain, summarise
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import expand, write_json, write_text
 
 
 def main() -> None:

@@ -17,13 +17,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from scripts.collect import Ask, Setup, collect, load_tokenizer, seed_of, start_engine
-from scripts.engines.interface import CannotSwitch, Completion
-from scripts.errors import UserError, run
-from scripts.models import alike
-from scripts.records import HashedFolder, read_jsonl, write_jsonl
-from scripts.regime_w.answers import equal, extract
-from scripts.regime_w.prompts import encode_prompt, render
+from regime_w.models.folders import alike
+from regime_w.models.manifests import HashedFolder
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import read_jsonl, write_jsonl
+from regime_w.sampling.collect import Ask, Setup, collect, load_tokenizer, seed_of, start_engine
+from regime_w.sampling.engines.interface import CannotSwitch, Completion
+from regime_w.tasks.answers import equal, extract
+from regime_w.tasks.prompts import encode_prompt, render
 
 
 def main() -> None:

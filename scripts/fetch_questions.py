@@ -18,14 +18,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from scripts.compute import threads
-from scripts.errors import UserError, run
-from scripts.number_variants import Template, read, without_annotations
-from scripts.parallel import in_order
-from scripts.progress import Progress
-from scripts.records import iter_jsonl, sha256_file, write_json, write_jsonl
-from scripts.regime_w.answers import gold_from_rationale, normalise
-from scripts.synthetic_questions import generate
+from regime_w.questions.synthetic import generate
+from regime_w.questions.variants import Template, read, without_annotations
+from regime_w.runtime.compute import threads
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.parallel import in_order
+from regime_w.runtime.progress import Progress
+from regime_w.runtime.records import iter_jsonl, sha256_file, write_json, write_jsonl
+from regime_w.tasks.answers import gold_from_rationale, normalise
 
 SHOWN = 20
 
@@ -154,7 +154,7 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def variants(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
-    """Up to `count` records a question with other numbers (scripts/number_variants.py): each question's first, then each
+    """Up to `count` records a question with other numbers (regime_w/questions/variants.py): each question's first, then each
     one's second, and so on, so that a prefix holds all questions alike.
 
     Questions with a corrected label, or with rationales by style, have none. UserError where no question has one.

@@ -20,10 +20,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from scripts.compute import out_of_memory, threads
-from scripts.errors import UserError, run
-from scripts.models import check_adapter, check_model, trusted
-from scripts.records import HashedFolder, list_files, new_folder, write_manifest
+from regime_w.models.folders import check_adapter, check_model, trusted
+from regime_w.models.manifests import HashedFolder, list_files, write_manifest
+from regime_w.runtime.compute import out_of_memory, threads
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import new_folder
 
 RULE = "=" * 80
 PROBES = ("Question:\nTom has 3 apples and buys 4 more. How many apples has he?\nAnswer:\n", "12 * 12 = ", "The ")

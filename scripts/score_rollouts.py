@@ -20,14 +20,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from scripts.compute import threads
-from scripts.errors import UserError, run
-from scripts.parallel import in_order
-from scripts.progress import Progress
-from scripts.records import expand, new_file, scan_jsonl, to_line
-from scripts.regime_w.answers import Extraction, answer_and_reasoning, cut, equal, math_verify_agrees, normalise
-from scripts.regime_w.coherence import Coherence, coherence, mean
-from scripts.regime_w.rewards import reward
+from regime_w.method.coherence import Coherence, coherence, mean
+from regime_w.method.rewards import reward
+from regime_w.runtime.compute import threads
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.parallel import in_order
+from regime_w.runtime.progress import Progress
+from regime_w.runtime.records import expand, new_file, scan_jsonl, to_line
+from regime_w.tasks.answers import Extraction, answer_and_reasoning, cut, equal, math_verify_agrees, normalise
 
 COMPLETION = ("id", "arm", "style", "temperature", "seed", "text", "num_tokens", "finish_reason")
 DIGITS = 6  # of scores and rewards in the records

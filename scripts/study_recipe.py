@@ -14,11 +14,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import run
-from scripts.records import read_json, write_json
-from scripts.report import evaluation, stages
-from scripts.report.inputs import named_files, read_evaluations
-from scripts.report.summary import plain
+from regime_w.report import evaluation, stages
+from regime_w.report.inputs import named_files, read_evaluations
+from regime_w.report.summary import plain
+from regime_w.runtime.errors import run
+from regime_w.runtime.records import read_json, write_json
 
 COUNTS = ("kept", "kept_by_type", "correct", "questions", "questions_with_pairs", "questions_with_samples")
 USED = ("stage", "seconds", "gpu_seconds", "cpu_seconds")

@@ -16,14 +16,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import UserError, run
-from scripts.records import iter_jsonl, read_json, write_json, write_text
-from scripts.report import evaluation, rollouts, study
-from scripts.report.inputs import named_files, read_evaluations, read_object
-from scripts.report.page_study import page
-from scripts.report.provenance import provenance
-from scripts.report.render import clean, fill
-from scripts.report.summary import ROLLOUT, plain
+from regime_w.report import evaluation, rollouts, study
+from regime_w.report.inputs import named_files, read_evaluations, read_object
+from regime_w.report.page_study import page
+from regime_w.report.provenance import provenance
+from regime_w.report.render import clean, fill
+from regime_w.report.summary import ROLLOUT, plain
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import iter_jsonl, read_json, write_json, write_text
 
 
 def main() -> None:

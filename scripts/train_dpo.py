@@ -17,13 +17,14 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 from trl import DPOConfig, DPOTrainer
 
-from scripts import training
-from scripts.errors import UserError, run
-from scripts.models import trusted
-from scripts.profiling import StepProfile
-from scripts.records import fingerprint, load_manifest, read_jsonl
-from scripts.regime_w.pairs import CALCULATION
-from scripts.regime_w.prompts import adds_bos, encode
+from regime_w.method.pairs import CALCULATION
+from regime_w.models.folders import trusted
+from regime_w.models.manifests import load_manifest
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import fingerprint, read_jsonl
+from regime_w.tasks.prompts import adds_bos, encode
+from regime_w.training import trainer as training
+from regime_w.training.profiling import StepProfile
 
 
 class PretokenizedDPOTrainer(DPOTrainer):

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from scripts import training
-from scripts.errors import UserError, run
-from scripts.models import trusted
-from scripts.records import fingerprint, load_manifest, read_jsonl
-from scripts.train_sft import example, train
+from regime_w.models.folders import trusted
+from regime_w.models.manifests import load_manifest
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import fingerprint, read_jsonl
+from regime_w.training import trainer as training
+from regime_w.training.sft import example, train
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
         --questions data/demo/train.jsonl --work checkpoints/demo/sft_lora.work \
         --output checkpoints/demo/sft_lora/manifest.json --gpus 0
 
-Loss on the completion alone, EOS included; prompts and token ids come from scripts/regime_w/prompts.py.
+Loss on the completion alone, EOS included; prompts and token ids come from regime_w/tasks/prompts.py.
 On 8 GPUs it starts itself through accelerate (data parallel).
 """
 
@@ -14,11 +14,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import UserError, run
-from scripts.models import check_adapter, check_adapters_tokenizer, trusted
-from scripts.records import fingerprint, in_part, iter_jsonl, load_manifest, new_folder, write_json, write_manifest
-from scripts.regime_w.prompts import encode, render
-from scripts.sum_exercises import exercises
+from regime_w.models.folders import check_adapter, check_adapters_tokenizer, trusted
+from regime_w.models.manifests import load_manifest, write_manifest
+from regime_w.questions.parts import in_part
+from regime_w.questions.sum_exercises import exercises
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.records import fingerprint, iter_jsonl, new_folder, write_json
+from regime_w.tasks.prompts import render
+from regime_w.training.sft import example, train
 
 
 def main() -> None:
@@ -77,16 +80,10 @@ def examples(rows: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any)
     return made
 
 
-def example(tokenizer: Any, prompt: str, completion: str) -> dict[str, list[int]]:
-    """Token ids of prompt and completion; the labels are -100 on the prompt."""
-    prompt_ids, completion_ids = encode(tokenizer, prompt, completion)
-    return {"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids}
-
-
 def fine_tune(args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
-    from scripts import training
+    from regime_w.training import trainer as training
 
     training.launch(args.gpus, "scripts.train_sft")
     params, sft = args.params, args.params["sft"]
@@ -98,48 +95,6 @@ def fine_tune(args: argparse.Namespace) -> None:
     data = examples(rows, params, tokenizer)
     made_from = {"base": manifest["fingerprint"], "data": fingerprint(data), "params": params}
     train(args, "SFT", sft, base, tokenizer, data, made_from)
-
-
-def train(
-    args: argparse.Namespace,
-    label: str,
-    settings: dict[str, Any],
-    model: Path,
-    tokenizer: Any,
-    data: list[dict[str, list[int]]],
-    made_from: dict[str, Any],
-) -> None:
-    """Train a LoRA adapter of `model` on the examples; `settings` is the config section, `args` has work, output, gpus."""
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, set_seed
-    from trl import SFTConfig, SFTTrainer
-
-    from scripts import training
-
-    seed = args.params["seed"]
-    lengths = [len(row["input_ids"]) for row in data]
-    max_length = training.longest(lengths, settings["max_length"], f"{label} examples")
-    training.open_work(args.work, made_from)
-    set_seed(seed)
-    watch = training.Watch(label)
-    if training.is_main():
-        print(f"{label}: {len(data)} examples, longest {max_length} tokens")
-        print(f"First example: {tokenizer.decode(data[0]['input_ids'])!r}")
-    trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model, dtype=training.dtype(args.gpus), **trusted(args.params)),
-        args=SFTConfig(
-            **training.arguments(settings, args.work, args.gpus, seed, len(data), max_length),
-            dataset_kwargs={"skip_prepare_dataset": True},
-        ),
-        train_dataset=Dataset.from_list(data),
-        processing_class=tokenizer,
-        peft_config=training.lora_config(settings["lora"]),
-        callbacks=[watch],
-    )
-    seconds = training.train(trainer, args.work, lengths, settings["compile"])
-    tokens = int(sum(lengths) * settings["epochs"])
-    record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "alarm": watch.alarm}
-    training.save_adapter(trainer, args.output, str(model), record, made_from)
 
 
 if __name__ == "__main__":

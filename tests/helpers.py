@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("Snakefile", "config.yaml", "config.schema.json", "rules", "scripts", "configs", "envs", "profiles")
+PARTS = (
+    "Snakefile",
+    "config.yaml",
+    "config.schema.json",
+    "rules",
+    "scripts",
+    "regime_w",
+    "configs",
+    "envs",
+    "profiles",
+)
 
 
 def heed_signals() -> None:

@@ -1,4 +1,4 @@
-"""`scripts.job` as on machine HOST of a cluster whose shared file system keeps its file locks to each machine.
+"""`regime_w.runtime.job` as on machine HOST of a cluster whose shared file system keeps its file locks to each machine.
 
 python tests/faults/locked_job.py HOST HEARTBEAT_SECONDS --stage x --lock OUTPUT -- COMMAND
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from scripts import job
-from scripts.errors import run
+from regime_w.runtime import job
+from regime_w.runtime.errors import run
 
 if __name__ == "__main__":
     host, heartbeat = sys.argv[1:3]

@@ -16,10 +16,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from scripts import collect
-from scripts.engines.interface import Completion, Request
-from scripts.errors import UserError, run
-from scripts.records import HashedFolder, write_manifest
+from regime_w.models.manifests import HashedFolder, write_manifest
+from regime_w.runtime.errors import UserError, run
+from regime_w.sampling import collect
+from regime_w.sampling.engines.interface import Completion, Request
 
 ENGINE = {"name": "auto", "stall_timeout": 1, "random_lengths": None}
 SAMPLING = {"top_p": 1.0, "max_new_tokens": 8, "stop": []}

@@ -9,8 +9,8 @@ import pytest
 import tiny
 from helpers import save_random_model, stage
 
-from scripts.errors import UserError
-from scripts.models import check_adapters_tokenizer, check_tokenizer
+from regime_w.models.folders import check_adapters_tokenizer, check_tokenizer
+from regime_w.runtime.errors import UserError
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 # A rule, the model it reads, and a byte that is changed: at the end its values, at the start what describes them.

@@ -13,7 +13,7 @@ import pretended_engine
 import pytest
 from helpers import ROOT
 
-from scripts import collect
+from regime_w.sampling import collect
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 KILLS = 25

@@ -18,12 +18,11 @@ import pytest
 import tiny
 from helpers import snakemake
 
-from scripts.records import read_json
+from regime_w.runtime.records import read_json
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 KILLS_A_JOB = 4
 KILLS_OF_SNAKEMAKE = 9
-AT_ONCE = 2
 EVENTS = 4  # starts and ends of jobs after which Snakemake is killed, at most, and LONGEST seconds later at most
 LONGEST = 3.0
 
@@ -48,7 +47,7 @@ def outcomes(whole: Path, jobs: list[tiny.Job], tmp_path_factory: pytest.TempPat
         shutil.rmtree(folder)
         return job.name, outcome
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(tiny.AT_ONCE) as pool:
         return dict(pool.map(one, jobs))
 
 
@@ -103,13 +102,13 @@ def kill_when(process: "subprocess.Popen[bytes]", progress: Callable[[], float],
     if process.poll() is not None:
         return ""
     tree = psutil.Process(process.pid).children(recursive=True)
-    modules = {module: [p for p in tree if module in command_of(p)] for module in ("scripts.job", "scripts.")}
-    stages = [p for p in modules["scripts."] if p not in modules["scripts.job"]]
+    modules = {module: [p for p in tree if module in command_of(p)] for module in ("regime_w.runtime.job", "scripts.")}
+    stages = [p for p in modules["scripts."] if p not in modules["regime_w.runtime.job"]]
     # What is to be killed may not have started yet.
     if victim == "stage" and stages:
         stages[0].kill()
-    elif victim != "group" and modules["scripts.job"]:
-        modules["scripts.job"][0].kill()
+    elif victim != "group" and modules["regime_w.runtime.job"]:
+        modules["regime_w.runtime.job"][0].kill()
     else:
         victim = "group"
         os.killpg(process.pid, signal.SIGKILL)

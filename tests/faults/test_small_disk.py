@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import tiny
 from helpers import ROOT
-from test_kills import AT_ONCE
 
 NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
@@ -43,7 +42,7 @@ def told(whole: Path, jobs: list[tiny.Job], tmp_path_factory: pytest.TempPathFac
 
     # One job of a rule is enough.
     chosen = {job.rule: job for job in jobs}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(tiny.AT_ONCE) as pool:
         seen = pool.map(lambda job: on_small_disk(tmp_path_factory.mktemp("disk"), whole, job), chosen.values())
         return dict(zip(chosen, seen, strict=True))
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from scripts.records import load_manifest, new_folder, write_manifest, write_text
-from scripts.training import newest_checkpoint
+from regime_w.models.manifests import load_manifest, write_manifest
+from regime_w.runtime.records import new_folder, write_text
+from regime_w.training.trainer import newest_checkpoint
 
 pytestmark = pytest.mark.faults
 # What changes files on the way: a kill before and after each call covers a kill between any two.

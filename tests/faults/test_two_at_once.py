@@ -126,7 +126,7 @@ def test_two_clones_never_share_a_gpu(tmp_path: Path, start: Callable[..., "subp
         clone = tmp_path / f"clone{number % 2}"
         clone.mkdir(exist_ok=True)
         wanted = str(1 + number % GPUS)
-        command = ["-m", "scripts.job", "--stage", "x", "--gpus", wanted, "--lock", f"out{number}", "--"]
+        command = ["-m", "regime_w.runtime.job", "--stage", "x", "--gpus", wanted, "--lock", f"out{number}", "--"]
         jobs.append(start(*command, sys.executable, "-c", CLAIM, str(claims), cwd=clone, **env))
     for job in jobs:
         said, _ = job.communicate(timeout=300)

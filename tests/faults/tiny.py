@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 from helpers import clone_to, snakemake
 
+AT_ONCE = 2
 RUN = "tiny"
 TARGET = ("eval_report", "--configfile", "tiny.yaml")
 ORDER = [

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from scripts.errors import UserError
+from regime_w.runtime.errors import UserError
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from scripts.config import Config, load, schema
-from scripts.plan import auto_shards, check_gpus, check_paths
-from scripts.recipes import recipes_of
+from regime_w.config.plan import auto_shards, check_gpus, check_paths
+from regime_w.config.recipes import recipes_of
+from regime_w.config.schema import Config, load, schema
 
 COUNTS = [pytest.param(200, id="smoke"), pytest.param(5_000, marks=pytest.mark.fuzz, id="full")]
 SCHEMA = schema()

@@ -13,9 +13,9 @@ from fuzz.hostile import KINDS, nested, texts, values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import journal
+from regime_w.runtime.records import read_jsonl, write_jsonl
+from regime_w.sampling import journal
 from scripts.fetch_questions import load_source
-from scripts.records import read_jsonl, write_jsonl
 
 COUNTS = [pytest.param(2_000, id="smoke"), pytest.param(100_000, marks=pytest.mark.fuzz, id="full")]
 

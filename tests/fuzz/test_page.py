@@ -15,11 +15,11 @@ from fuzz.hostile import BEACON, PAYLOADS
 from fuzz.test_texts import COUNTS, model_texts
 from helpers import listening
 from markdown_it import MarkdownIt
-from test_eval_report import PARAMS, inputs, out, save
+from report_inputs import PARAMS, inputs, out, save
 
-from scripts.report.names import clean
-from scripts.report.render import fenced, markdown, render
-from scripts.report.summary import summarise
+from regime_w.report.format import clean
+from regime_w.report.render import fenced, markdown, render
+from regime_w.report.summary import summarise
 
 Beacon = tuple[str, list[tuple[str, str]]]  # a server's address and what it was asked
 # Which payload comes first: figures show the beginning of a name.

@@ -14,11 +14,11 @@ from fuzz.hostile import PAYLOADS, PIECES, made_of_pieces, repeated, texts
 from helpers import ROOT
 from hypothesis import strategies as st
 
-from scripts.build_preferences import build
-from scripts.check_rollouts import check
-from scripts.config import load
-from scripts.records import read_jsonl, write_jsonl
-from scripts.regime_w.answers import (
+from regime_w.config.schema import load
+from regime_w.method.pairs import build_pairs
+from regime_w.method.samples import build_samples
+from regime_w.runtime.records import read_jsonl, write_jsonl
+from regime_w.tasks.answers import (
     cut,
     equal,
     extract,
@@ -27,8 +27,8 @@ from scripts.regime_w.answers import (
     normalise,
     reasoning_part,
 )
-from scripts.regime_w.pairs import build_pairs
-from scripts.regime_w.samples import build_samples
+from regime_w.training.preferences import build
+from scripts.check_rollouts import check
 from scripts.score_rollouts import score
 
 COUNTS = [pytest.param(400, id="smoke"), pytest.param(10_000, marks=pytest.mark.fuzz, id="full")]

@@ -20,7 +20,7 @@ from typing import NoReturn
 import psutil
 import pytest
 
-from scripts.job import die_with_parent
+from regime_w.runtime.job import die_with_parent
 
 ETC = Path("/etc/slurm")
 CONFS = ("slurm.conf", "gres.conf")

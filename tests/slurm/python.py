@@ -14,12 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-PASSED_ON = ("scripts.job", "snakemake")
+PASSED_ON = ("regime_w.runtime.job", "snakemake")
 EVENTS, HOLD = Path("events.txt"), Path("hold.txt")
 
 
 def main(module: str, arguments: list[str]) -> None:
-    from scripts import journal
+    from regime_w.sampling import journal
 
     option = next((option for option in ("--output", "--outputs") if option in arguments), None)
     name = arguments[arguments.index(option) + 1] if option else module

@@ -1,0 +1,1 @@
+"""A run's configuration and what follows from it."""

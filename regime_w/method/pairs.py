@@ -1,0 +1,223 @@
+"""Preference pairs of one question: correct over wrong, more over less coherent among the correct, and a sum put right
+over the wrong sum that a trajectory wrote.
+
+A candidate is any pair of the first two kinds (of one style, where `same_style` holds). It is dropped for the first
+reason that applies:
+
+    truncated       a side did not end by itself
+    tie             equal rewards
+    identical       equal texts
+    near_identical  texts more alike than max_similarity (rapidfuzz ratio, 0 to 1)
+    margin          rewards closer than min_margin, or the wrong way round
+    length_ratio    the longer side has more than max_length_ratio times the tokens of the shorter
+    over_cap        the policy takes no more pairs of this question
+    coherence_share coherence pairs beyond their share of all pairs (over_coherence_share)
+
+Policies: `all`; `best_worst`, the correctness pair with the largest margin (else such a coherence pair); `capped`, at
+most per_question pairs: correctness pairs first, those of one style first, each trajectory as seldom as can be, and
+for the first half of the places the most alike texts of what is left: the hard ones.
+
+A calculation pair has both sides from one trajectory, which needs no correct answer beside it: the text up to its first
+wrong sum, with the right result and with the written one. The preference is at the step that went wrong, as in Step-DPO
+(Lai et al. 2024, arXiv 2406.18629), and a calculator says which it is. Up to `calculations` a question, none for a sum
+that the question has already.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from rapidfuzz import fuzz
+
+from regime_w.method.sums import first_slip
+
+REASONS = ("truncated", "tie", "identical", "near_identical", "margin", "length_ratio", "over_cap", "coherence_share")
+
+CALCULATION = "calculation"
+# A calculation pair goes on behind its result up to here: that tells where the number ends, and holds no other.
+BREAK = re.compile(r"[0-9]|(?<=\n)")
+MAX_COMPARED = 20_000  # characters of a text whose similarity is measured: that takes time with their square
+
+Record = Mapping[str, Any]
+
+
+class Candidate(NamedTuple):
+    """Indices of both trajectories in their question, and what pairs are chosen by."""
+
+    chosen: int
+    rejected: int
+    pair_type: str
+    margin: float
+    similarity: float
+    cross_style: bool
+
+
+def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """The pairs of one rollouts row, without their prompt, and how many candidates were dropped by reason.
+
+    `params` is the config section `pairs`. The choice depends on (seed, question id) and nothing else.
+    """
+    trajectories = record["trajectories"]
+    dropped: Counter[str] = Counter()
+    usable = []
+    for chosen, rejected, pair_type in _candidates(trajectories, params):
+        sides = trajectories[chosen], trajectories[rejected]
+        similarity = similarity_of(sides[0]["full_text"], sides[1]["full_text"])
+        if reason := _objection(*sides, similarity, params):
+            dropped[reason] += 1
+            continue
+        cross_style = sides[0]["style"] != sides[1]["style"]
+        usable.append(Candidate(chosen, rejected, pair_type, _margin(*sides), similarity, cross_style))
+    kept = _select(usable, params, random.Random(f"{seed}:{record['id']}"))
+    if len(usable) > len(kept):
+        dropped["over_cap"] = len(usable) - len(kept)
+    pairs = [
+        _pair(record, pair_type, trajectories[chosen], trajectories[rejected], round(similarity, 4))
+        for chosen, rejected, pair_type, _, similarity, _ in kept
+    ]
+    return pairs + calculation_pairs(record, params["calculations"], seed), dropped
+
+
+def calculation_pairs(record: Record, most: int, seed: int) -> list[dict[str, Any]]:
+    """Up to `most` pairs of a sum put right and as it was written, each from another trajectory that ended by itself."""
+    if not most:
+        return []
+    trajectories = [trajectory for trajectory in record["trajectories"] if trajectory["finish_reason"] == "stop"]
+    random.Random(f"{seed}:{record['id']}:{CALCULATION}").shuffle(trajectories)
+    made: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for trajectory in trajectories:
+        text = trajectory["full_text"]
+        if len(made) == most or (slip := first_slip(text)) is None:
+            continue
+        line = text[text.rfind("\n", 0, slip.start) + 1 : slip.end]
+        if line in seen:
+            continue
+        seen.add(line)
+        behind = BREAK.split(text[slip.end :], maxsplit=1)[0]
+        part = {**trajectory, "reward": None, "num_tokens": None}
+        chosen = part | {"full_text": text[: slip.start] + slip.right + behind}
+        rejected = part | {"full_text": text[: slip.end] + behind}
+        made.append(_pair(record, CALCULATION, chosen, rejected, None))
+    return made
+
+
+def similarity_of(text: str, other: str) -> float:
+    """How alike two texts begin (rapidfuzz ratio, 0 to 1)."""
+    return fuzz.ratio(text[:MAX_COMPARED], other[:MAX_COMPARED]) / 100
+
+
+def rank_coherence(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[int, float, int]]:
+    """(rank, negative margin, index) of the coherence pairs among one question's pairs: who goes first when they are capped."""
+    coherent = [(index, pair) for index, pair in enumerate(pairs) if pair["pair_type"] == "coherence"]
+    return [
+        (rank, pair["rejected_reward"] - pair["chosen_reward"], index) for rank, (index, pair) in enumerate(coherent)
+    ]
+
+
+def over_coherence_share(ranked: Sequence[tuple[int, float, int]], others: int, share: float) -> set[int]:
+    """Indices of the coherence pairs that must go so that at most `share` of all pairs are such, beside `others` others.
+
+    Every question's first coherence pair goes before any second one, larger margins first.
+    """
+    allowed = len(ranked) if share >= 1 else int(share * others / (1 - share) + 1e-9)
+    return {index for *_, index in sorted(ranked)[allowed:]}
+
+
+def unanimous_not_gold(record: Record, equal: Callable[[str | None, str | None], bool]) -> bool:
+    """Whether all trajectories give the same answer and it is not the gold one: the gold answer may be wrong.
+
+    Such a question makes no pair, since nothing in it is correct.
+    """
+    answers = {trajectory["answer"] for trajectory in record["trajectories"]}
+    return len(answers) == 1 and None not in answers and not equal(answers.pop(), record["gold_answer"])
+
+
+def no_pair_reason(record: Record) -> str:
+    """Why a question has no pair: `all_correct`, `all_wrong`, or `filtered` (its candidates were dropped)."""
+    correct = {trajectory["correct"] for trajectory in record["trajectories"]}
+    return "filtered" if len(correct) > 1 else "all_correct" if True in correct else "all_wrong"
+
+
+def _candidates(trajectories: Sequence[Record], params: Record) -> Iterator[tuple[int, int, str]]:
+    """Chosen index, rejected index and type of every candidate."""
+    for i, j in combinations(range(len(trajectories)), 2):
+        a, b = trajectories[i], trajectories[j]
+        if params["same_style"] and a["style"] != b["style"]:
+            continue
+        if a["correct"] != b["correct"]:
+            yield (i, j, "correctness") if a["correct"] else (j, i, "correctness")
+        elif a["correct"] and params["coherence_share"] > 0:
+            yield (i, j, "coherence") if a["reward"] >= b["reward"] else (j, i, "coherence")
+
+
+def _objection(chosen: Record, rejected: Record, similarity: float, params: Record) -> str | None:
+    """The first reason to drop a candidate, or None."""
+    margin = _margin(chosen, rejected)
+    shorter, longer = sorted((chosen["num_tokens"], rejected["num_tokens"]))
+    reasons = {
+        "truncated": chosen["finish_reason"] != "stop" or rejected["finish_reason"] != "stop",
+        "tie": margin == 0,
+        "identical": chosen["full_text"] == rejected["full_text"],
+        "near_identical": similarity > params["max_similarity"],
+        "margin": margin < params["min_margin"],
+        "length_ratio": longer > params["max_length_ratio"] * max(shorter, 1),
+    }
+    return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def _margin(chosen: Record, rejected: Record) -> float:
+    return round(chosen["reward"] - rejected["reward"], 9)  # 1.05 - 1 is to be 0.05
+
+
+def _select(usable: list[Candidate], params: Record, rng: random.Random) -> list[Candidate]:
+    correctness = [candidate for candidate in usable if candidate.pair_type == "correctness"]
+    coherence = [candidate for candidate in usable if candidate.pair_type == "coherence"]
+    if params["policy"] == "all":
+        return correctness + coherence
+    if params["policy"] == "best_worst":
+        return [max(correctness or coherence, key=lambda candidate: candidate.margin)] if usable else []
+    places, used = params["per_question"], Counter[int]()
+    rng.shuffle(correctness)
+    kept = _spread(correctness, places, used, hardest=(places + 1) // 2)
+    # The most alike texts among correct ones differ in wording alone: there the clearest margin goes first.
+    coherence.sort(key=lambda candidate: -candidate.margin)
+    return kept + _spread(coherence, places - len(kept), used, hardest=0)
+
+
+def _spread(pool: list[Candidate], places: int, used: Counter[int], hardest: int) -> list[Candidate]:
+    """Take pairs one by one, of one style and of seldom used trajectories first; `hardest` of them by similarity.
+
+    Otherwise the pool's order decides. Counts the trajectories in `used`.
+    """
+    left, kept = list(pool), list[Candidate]()
+    while left and len(kept) < places:
+        by_similarity = len(kept) < hardest
+        best = min(
+            left,
+            key=lambda c: (c.cross_style, used[c.chosen] + used[c.rejected], -c.similarity if by_similarity else 0.0),
+        )
+        left.remove(best)
+        kept.append(best)
+        used.update((best.chosen, best.rejected))
+    return kept
+
+
+def _pair(record: Record, pair_type: str, chosen: Record, rejected: Record, similarity: float | None) -> dict[str, Any]:
+    return {
+        "chosen": chosen["full_text"],
+        "rejected": rejected["full_text"],
+        "id": record["id"],
+        "pair_type": pair_type,
+        "chosen_reward": chosen["reward"],
+        "rejected_reward": rejected["reward"],
+        "chosen_arm": chosen["arm"],
+        "rejected_arm": rejected["arm"],
+        "chosen_tokens": chosen["num_tokens"],
+        "rejected_tokens": rejected["num_tokens"],
+        "similarity": similarity,
+        "style": chosen["style"],
+    }

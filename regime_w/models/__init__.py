@@ -1,0 +1,1 @@
+"""Model and adapter folders, their manifests, the tiny model."""

@@ -1,0 +1,85 @@
+"""Folders with a manifest: which files, with size and SHA-256, and what they were made from.
+
+write_manifest(folder, {"source": "hub"})
+folder, manifest = load_manifest("checkpoints/demo/base/manifest.json")
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from regime_w.runtime.errors import UserError
+from regime_w.runtime.records import fingerprint, read_json, sha256_file, write_json
+
+MANIFEST = "manifest.json"
+REBUILD = "remove the folder's manifest.json and run again to rebuild it"
+
+
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file of a folder but its manifest."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    with ThreadPoolExecutor() as pool:
+        hashes = pool.map(sha256_file, files)
+        return {
+            str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": h}
+            for p, h in zip(files, hashes, strict=True)
+        }
+
+
+def write_manifest(
+    folder: Path, made_from: dict[str, Any], files: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Write the folder's manifest.json: `files` (default: list_files), and from what it was made."""
+    manifest: dict[str, Any] = {"files": files or list_files(folder), "made_from": made_from}
+    manifest["fingerprint"] = fingerprint(manifest["files"])
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+class HashedFolder:
+    """A folder with a manifest: file names and sizes are checked at once, SHA-256 in the background until `verify`.
+
+    Hashing 14 GB takes as long as importing torch, so it runs beside it. UserError where a listed file is missing or was
+    changed.
+    """
+
+    def __init__(self, manifest_path: str | Path) -> None:
+        path = self.path = Path(manifest_path)
+        self.manifest = read_json(path)
+        files = self.manifest.get("files") if isinstance(self.manifest, dict) else None
+        if not files:
+            raise UserError(f"{path}: lists no files; remove the folder and rerun")
+        self.folder, self.fingerprint = path.parent, self.manifest["fingerprint"]
+        for name, entry in files.items():
+            file = self.folder / name
+            if not file.is_file():
+                raise UserError(f"{file}: listed in {path} but missing; {REBUILD}")
+            if file.stat().st_size != entry["bytes"]:
+                raise UserError(f"{file}: {file.stat().st_size} bytes, {entry['bytes']} in {path}; {REBUILD}")
+        pool = ThreadPoolExecutor()
+        self._hashes = {name: pool.submit(sha256_file, self.folder / name) for name in files}
+        pool.shutdown(wait=False)
+
+    def verify(self) -> None:
+        """Wait for the hashes; nothing that was made from the folder may be kept before this returns."""
+        for name, entry in self.manifest["files"].items():
+            if self._hashes[name].result() != entry["sha256"]:
+                raise UserError(f"{self.folder / name}: its bytes changed after {self.path} was written; {REBUILD}")
+
+    @contextmanager
+    def suspected(self) -> Iterator[None]:
+        """Whatever fails inside is told as changed bytes where bytes have changed: damaged files raise errors of all kinds."""
+        try:
+            yield
+        except Exception:
+            self.verify()
+            raise
+
+
+def load_manifest(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a manifest and its content, all verified; errors as in HashedFolder."""
+    found = HashedFolder(path)
+    found.verify()
+    return found.folder, found.manifest

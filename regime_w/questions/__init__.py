@@ -1,0 +1,1 @@
+"""Questions: where they come from and which part each is in."""

@@ -1,0 +1,95 @@
+"""Sums to practise, like those that rationales write out, with other numbers: a small model gets many of these wrong.
+
+    exercises(["... so 48/2 = 24 in May.\\n#### 24", ...], 1000, seed=0)
+    # [("Work out 36/2, $7 + $4.50 and ...", "36/2 = 18\\n$7 + $4.50 = $11.50\\n...\\n#### 11.50"), ...]
+
+As Goat (Liu & Low 2023, arXiv 2305.14201) practises arithmetic on its own before it is needed inside a problem.
+"""
+
+import random
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import accumulate
+from typing import NamedTuple
+
+from regime_w.method.sums import (
+    NUMBER,
+    evaluate,
+    exact,
+    has_cents,
+    parse_written,
+    shown,
+    stated,
+    value_of,
+    written_sums,
+)
+from regime_w.questions.variants import TRIES, alike, draw, step_of
+from regime_w.runtime.errors import UserError
+
+A_ROW = 8
+KEPT = (0, 1, 100)  # `1 - 1/4`, `60/100`
+
+
+class Sum(NamedTuple):
+    """A written sum: its left side and what that comes to, what stands between the sides, whether the result has a `$`."""
+
+    left: str
+    value: Fraction
+    between: str
+    dollars: bool
+
+
+def exercises(texts: Iterable[str], count: int, seed: int) -> list[tuple[str, str]]:
+    """`count` questions and answers of up to A_ROW sums; long sums, which go wrong most, come up in proportion to their length.
+
+    UserError where the texts write no sums out.
+    """
+    if not count:
+        return []
+    found = [own for text in texts for own in right_sums(text)]
+    if not found:
+        raise UserError("sft.sum_exercises: no rationale writes a sum out, such as 48/2 = 24; set it to 0")
+    weights = list(accumulate(len(own.left) for own in found))
+    made = []
+    for number in range(count):
+        rng = random.Random(f"{seed}:sums:{number}")
+        drawn: dict[str, str] = {}
+        for own in rng.choices(found, cum_weights=weights, k=TRIES):
+            if (changed := vary(own, rng)) is not None:
+                drawn.setdefault(*changed)
+            if len(drawn) == A_ROW:
+                break
+        if not drawn:
+            continue
+        *asked, last = drawn
+        question = f"Work out {', '.join(asked)} and {last}." if asked else f"Work out {last}."
+        label = drawn[last].rpartition("=")[2].strip(" $")
+        made.append((question, "\n".join((*drawn.values(), f"#### {label}"))))
+    return made
+
+
+def right_sums(text: str) -> list[Sum]:
+    """The right sums of a text."""
+    return [
+        Sum(match[1], value, text[match.end(1) : match.start(2)], match[2].startswith("$"))
+        for match, value in written_sums(text)
+        if exact(value) and value == stated(match)
+    ]
+
+
+def vary(own: Sum, rng: random.Random) -> tuple[str, str] | None:
+    """A left side with other numbers of like size, and the whole sum; None where the result would be of another kind."""
+
+    def other(match: re.Match[str]) -> str:
+        old = value_of(match[0])
+        step = step_of(old)
+        if old in KEPT or step is None:
+            return match[0]
+        return shown(draw(old, step, False, rng), has_cents(match[0]))
+
+    left = re.sub(NUMBER, other, own.left)
+    tree = parse_written(left)
+    if tree is None or not alike(own.value, value := evaluate(tree, {})):
+        return None
+    return left, f"{left}{own.between}{'$' if own.dollars else ''}{shown(value, cents=own.dollars)}"

@@ -1,0 +1,97 @@
+"""What the report reads: NAME=FILE arguments, and evaluation records that must agree on their questions."""
+
+from pathlib import Path
+from typing import Any
+
+from regime_w.method.sums import holds
+from regime_w.runtime.errors import UserError
+from regime_w.runtime.records import iter_jsonl, read_json
+
+ROW = ("id", "question", "gold_answer", "greedy", "samples")
+OUT = ("text", "answer", "correct", "extraction", "num_tokens", "finish_reason")
+
+
+def named_files(arguments: list[str], option: str) -> dict[str, Path]:
+    """{"sft": Path} of NAME=FILE arguments, in their order; UserError for a bad or repeated one or a missing file."""
+    files: dict[str, Path] = {}
+    for argument in arguments:
+        name, sign, path = argument.partition("=")
+        if not (name and sign and path):
+            raise UserError(f"{option}: {argument!r} is not NAME=FILE")
+        if name in files:
+            raise UserError(f"{option}: {name!r} is given twice; give each name once")
+        if not Path(path).is_file():
+            raise UserError(f"{option}: {path} (of {name}) does not exist; run the rule that makes it")
+        files[name] = Path(path)
+    return files
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a JSON object was expected, found {type(content).__name__}; remove it and run again")
+    return content
+
+
+def read_evaluations(files: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+    """Evaluation rows by model, all in the first model's order of questions.
+
+    UserError where a file is empty or incomplete, or two models were asked different questions or numbers of samples.
+    """
+    models: dict[str, list[dict[str, Any]]] = {}
+    first, reference = "", dict[str, dict[str, Any]]()
+    for model, path in files.items():
+        rows = {row["id"]: row for row in _checked(path)}
+        if not reference:
+            first, reference = model, rows
+        _same_questions(files, first, reference, model, rows)
+        models[model] = [rows[identity] for identity in reference]
+    return models
+
+
+def _checked(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    seen = set()
+    for row in iter_jsonl(path, ROW):
+        where = f"{path}: question {row['id']}"
+        if row["id"] in seen:
+            raise UserError(f"{where} stands twice; remove the file and run evaluate again")
+        seen.add(row["id"])
+        samples = len((rows or [row])[0]["samples"])
+        if len(row["samples"]) != samples or not samples:
+            raise UserError(f"{where} has {len(row['samples'])} samples, the first {samples}; run evaluate again")
+        for out in (row["greedy"], *row["samples"]):
+            if missing := [name for name in OUT if name not in out]:
+                raise UserError(f"{where}: an answer has no {missing[0]!r}; remove the file and run evaluate again")
+        note_sums(row)
+        for out in row["samples"]:
+            del out["text"]  # most of the file, and the report shows greedy texts alone
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: holds no evaluated question; remove it and run evaluate again")
+    return rows
+
+
+def note_sums(row: dict[str, Any]) -> None:
+    """Note of each answer whether it writes out a wrong sum."""
+    for out in (row["greedy"], *row["samples"]):
+        out["wrong_sum"] = not holds(out["text"])
+
+
+def _same_questions(
+    files: dict[str, Path], first: str, reference: dict[str, Any], model: str, rows: dict[str, Any]
+) -> None:
+    advice = f"({files[model]}, {files[first]}); run evaluate again for both"
+    if different := sorted(set(reference) ^ set(rows)):
+        raise UserError(
+            f"{model} and {first} were evaluated on different questions: {len(rows)} and {len(reference)}, "
+            f"{different[0]!r} is only in one {advice}"
+        )
+    for identity, row in rows.items():
+        other = reference[identity]
+        if row["gold_answer"] != other["gold_answer"] or row["question"] != other["question"]:
+            raise UserError(f"{model} and {first} differ in question or gold answer of {identity!r} {advice}")
+        if len(row["samples"]) != len(other["samples"]):
+            raise UserError(
+                f"{model} has {len(row['samples'])} samples a question, {first} {len(other['samples'])} {advice}"
+            )

@@ -1,0 +1,233 @@
+"""Sections on the evaluated models: the top of the page, tests, format and length, styles, flipped answers."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from regime_w.report import figures
+from regime_w.report.blocks import Block, beside, cell, difference, estimate, figure, table, text, title
+from regime_w.report.format import NONE, equals, label, number, p_value, percent, points
+
+CASE_BUDGET = 1_200_000  # characters of model text on the page
+CASE_LENGTH = (600, 4000)  # of one text
+MOST_LINES = 6
+OUTCOMES = {"better": "significantly better", "worse": "significantly worse", "unchanged": "no significant change"}
+
+
+def key_table(summary: dict[str, Any]) -> Block:
+    """A row a model; also what the terminal shows."""
+    k = summary["settings"]["k"]
+    rows = [
+        [
+            cell(label(m["name"])),
+            estimate(m["greedy"]),
+            estimate(m["mean"]),
+            estimate(m["majority"]),
+            estimate(m["pass"][str(k)]),
+            estimate(m["flexible"]),
+            cell(percent(m["format"]["greedy"]["well_formed"])),
+            cell(percent(m["format"]["greedy"]["no_answer"])),
+            cell(percent(m["format"]["greedy"]["truncated"])),
+            cell(number(m["format"]["greedy"]["tokens_mean"], 0)),
+        ]
+        for m in summary["models"]
+    ]
+    columns = [
+        "model",
+        "greedy",
+        f"mean of {k}",
+        f"majority of {k}",
+        f"pass@{k}",
+        "flexible",
+        "well formed",
+        "no answer",
+    ]
+    return table([*columns, "truncated", "tokens"], rows, marked=len(rows) - 1)
+
+
+def overview(summary: dict[str, Any]) -> Iterable[Block]:
+    models, settings = summary["models"], summary["settings"]
+    k, level = settings["k"], percent(settings["level"], 0)
+    yield key_table(summary)
+    yield text(
+        f"Strict accuracy on {models[0]['n']:,} questions with {level} intervals below (Wilson for shares of questions, "
+        f"bootstrap over questions for means). Flexible takes the greedy answer wherever it stands; well formed ends in "
+        f"#### N and stops by itself; format and tokens are those of the greedy answers."
+    )
+    values = ", ".join(f"{label(m['name'])} {percent(m['greedy']['value'])}" for m in models)
+    yield figure(
+        figures.accuracy(models, "accuracy"),
+        f"Accuracy with {level} intervals",
+        f"Accuracy by model; greedy: {values}.",
+    )
+    shown = _few(summary["comparisons"])
+    if shown:
+        alt = "; ".join(
+            f"{label(c['model'])} against {label(c['against'])} {points(c['greedy']['difference'])}" for c in shown
+        )
+        yield figure(
+            figures.differences(shown, k, "differences"),
+            f"Paired differences with {level} intervals; an interval across zero is no significant change",
+            f"Paired differences in greedy accuracy, percentage points: {alt}.",
+        )
+
+
+def tests(summary: dict[str, Any]) -> Iterable[Block]:
+    settings = summary["settings"]
+    k, compared = settings["k"], summary["comparisons"]
+    if compared:
+        columns = ["comparison", "reading", "greedy", "gained / lost", "p", f"mean of {k}", "p"]
+        rows = [
+            [
+                cell(f"{label(c['model'])} vs {label(c['against'])}"),
+                cell(OUTCOMES[c["greedy"]["outcome"]], _mean_outcome(c, k), c["greedy"]["outcome"]),
+                difference(c["greedy"]),
+                cell(f"{c['greedy']['gained']} / {c['greedy']['lost']}"),
+                cell(p_value(c["greedy"]["p"])),
+                difference(c["mean"]),
+                cell(p_value(c["mean"]["p"])),
+                difference(c["flexible"]),
+                cell(p_value(c["flexible"]["p"])),
+                cell(NONE if c["minimum_detectable_effect"] is None else f"{100 * c['minimum_detectable_effect']:.1f}"),
+            ]
+            for c in compared
+        ]
+        yield table([*columns, "flexible", "p", "detectable"], rows, left=2)
+        yield text(
+            f"Differences in percentage points; the reading is that of the greedy answers. Greedy and flexible: exact "
+            f"McNemar test on the questions that only one of the two solves (gained / lost). Mean of {k}: paired "
+            f"bootstrap over questions, {settings['n_boot']:,} resamples. Detectable: the smallest difference that a test "
+            f"of this size sees with {percent(settings['power'], 0)} power at the observed share of questions that "
+            f"changed. Significant means p < {settings['alpha']:g}; p values are not corrected for the number of tests."
+        )
+    models = _few_models(summary["models"])
+    if k > 1:
+        sizes = list(summary["models"][0]["pass"])
+        rows = [[cell(label(m["name"])), *(estimate(m["pass"][size]) for size in sizes)] for m in summary["models"]]
+        plot = figure(
+            figures.pass_at_k(models, "passk"),
+            "pass@k: chance that one of k samples is right (unbiased); the band is the interval",
+            "pass@k by model: "
+            + "; ".join(
+                f"{label(m['name'])} {', '.join(f'{size}: ' + percent(e['value']) for size, e in m['pass'].items())}"
+                for m in models
+            ),
+        )
+        yield beside(table(["model", *(f"pass@{size}" for size in sizes)], rows), plot)
+
+
+def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
+    models, k = summary["models"], summary["settings"]["k"]
+    rows = []
+    for m in models:
+        for kind, strict, flexible in (("greedy", "greedy", "flexible"), ("sampled", "mean", "flexible_mean")):
+            f = m["format"][kind]
+            rows.append(
+                [
+                    cell(label(m["name"])),
+                    cell(kind if kind == "greedy" else f"{k} samples"),
+                    estimate(m[strict]),
+                    estimate(m[flexible]),
+                    *(
+                        cell(percent(f[key]))
+                        for key in ("well_formed", "fallback", "no_answer", "truncated", "wrong_sum")
+                    ),
+                    cell(number(f["tokens_mean"], 0), f"median {number(f['tokens_median'], 0)}"),
+                    cell(number(f["tokens_p95"], 0), f"longest {number(f['tokens_max'])}"),
+                    cell(number(f["tokens_correct"], 0)),
+                    cell(number(f["tokens_wrong"], 0)),
+                ]
+            )
+    columns = ["model", "answers", "strict", "flexible", "well formed", "unmarked", "no answer", "truncated"]
+    yield table([*columns, "wrong sum", "tokens", "95% up to", "if right", "if wrong"], rows, left=2)
+    yield text(
+        "Unmarked: the last number was taken for want of a marked answer. A gain in strict accuracy without one in flexible "
+        "accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
+    )
+    few = _few_models(models)
+    yield figure(
+        figures.answer_format(few, "format"),
+        "Strict and flexible accuracy beside the share of well-formed answers (greedy)",
+        "; ".join(
+            f"{label(m['name'])}: strict {percent(m['greedy']['value'])}, flexible {percent(m['flexible']['value'])}, "
+            f"well formed {percent(m['format']['greedy']['well_formed'])}"
+            for m in few
+        ),
+    )
+    medians = ", ".join(f"{label(m['name'])} {number(m['format']['greedy']['tokens_median'], 0)}" for m in few)
+    yield figure(
+        figures.lengths(few, "lengths"),
+        "Share of greedy answers up to a length in tokens",
+        f"Distribution of lengths; medians: {medians} tokens.",
+    )
+
+
+def styles(summary: dict[str, Any]) -> Iterable[Block]:
+    k = summary["settings"]["k"]
+    rows = [
+        [
+            cell(style),
+            cell(label(m["name"])),
+            cell(number(found["n"])),
+            estimate(found["greedy"]),
+            estimate(found["mean"]),
+            estimate(found["flexible"]),
+            cell(number(found["tokens"], 0)),
+        ]
+        for style in summary["models"][0]["styles"]
+        for m in summary["models"]
+        if (found := m["styles"].get(style))
+    ]
+    columns = ["style", "model", "questions", "greedy", f"mean of {k}", "flexible", "tokens"]
+    yield table(columns, rows, caption="Evaluation by the style of the prompt", left=2)
+
+
+def flips(summary: dict[str, Any]) -> Iterable[Block]:
+    shown = sum(len(flip[kind]["shown"]) for flip in summary["flips"] for kind in ("gained", "lost"))
+    limit = min(CASE_LENGTH[1], max(CASE_LENGTH[0], CASE_BUDGET // (2 * shown))) if shown else 0
+    for flip in summary["flips"]:
+        names = [label(flip[side]) for side in ("against", "model")]
+        yield title(f"From {names[0]} to {names[1]}")
+        for kind, words in (("gained", "wrong to right"), ("lost", "right to wrong")):
+            found = flip[kind]
+            cases = [_case(case, names, limit) for case in found["shown"]]
+            more = f", {len(cases)} of them here" if 0 < len(cases) < found["count"] else ""
+            yield {"kind": "cases", "caption": f"{words}: {found['count']}{more}", "tone": kind, "cases": cases}
+
+
+def _case(case: dict[str, Any], names: list[str], limit: int) -> dict[str, Any]:
+    sides = [
+        {
+            "name": name,
+            "text": _shorten(out["text"], limit),
+            "facts": f"answer {out['answer'] or 'none'} ({out['extraction']}), {out['num_tokens']} tokens"
+            + (", truncated" if out["finish_reason"] == "length" else ""),
+        }
+        for name, out in zip(names, (case["before"], case["after"]), strict=True)
+    ]
+    return {"id": str(case["id"]), "question": str(case["question"]), "gold": str(case["gold_answer"]), "sides": sides}
+
+
+def _shorten(content: str, limit: int) -> str:
+    """Beginning and end; the answer stands at the end."""
+    if len(content) <= limit:
+        return content
+    half = limit // 2
+    return f"{content[:half]}\n[... {len(content) - 2 * half:,} characters left out ...]\n{content[-half:]}"
+
+
+def _mean_outcome(comparison: dict[str, Any], k: int) -> str:
+    mean = comparison["mean"]
+    same = mean["outcome"] == comparison["greedy"]["outcome"]
+    return "" if same or k == 1 else f"mean of {k}: {OUTCOMES[mean['outcome']]} ({equals(mean['p'])})"
+
+
+def _few(comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where there are many rounds, each against the one before, and the last against all."""
+    if len(comparisons) <= 2 * MOST_LINES:
+        return comparisons
+    last = comparisons[-1]["model"]
+    return [c for c in comparisons if "before" in c["relation"] or c["model"] == last][-2 * MOST_LINES :]
+
+
+def _few_models(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return models if len(models) <= MOST_LINES else models[:2] + models[-(MOST_LINES - 2) :]

@@ -1,0 +1,142 @@
+"""Sections on the run as a whole: data and overlap, time and cost, provenance."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from regime_w.report import figures
+from regime_w.report.blocks import Block, as_yaml, cell, figure, table, text
+from regime_w.report.format import NONE, dollars, duration, label, number, size
+
+MOST_SHOWN = 20  # entries of a list
+
+
+def data(summary: dict[str, Any]) -> Iterable[Block]:
+    questions = summary["questions"]
+    rows = [[cell(key), cell(value)] for key, value in _flat(questions) if not isinstance(value, list)]
+    if rows:
+        yield table(["questions", "value"], rows, left=2)
+    for key, value in _flat(questions):
+        if not isinstance(value, list) or not value:
+            continue
+        if all(isinstance(entry, dict) for entry in value):
+            columns = list(dict.fromkeys(name for entry in value for name in entry))
+            cells = [[cell(_scalar(entry.get(name))) for name in columns] for entry in value]
+            yield table(columns, cells, caption=key, left=len(columns))
+        else:
+            more = f" and {len(value) - MOST_SHOWN:,} more" if len(value) > MOST_SHOWN else ""
+            yield text(f"{key}: {', '.join(_scalar(entry) for entry in value[:MOST_SHOWN])}{more}")
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Leaves of a nested dict with their path as words: whatever questions.json says."""
+    for key, item in value.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(item, dict):
+            yield from _flat(item, f"{name}: ")
+        else:
+            yield name, item if isinstance(item, list) else _scalar(item)
+
+
+def _scalar(value: Any) -> str:
+    return NONE if value is None else f"{value:,}" if type(value) is int else str(value)
+
+
+def cost(summary: dict[str, Any]) -> Iterable[Block]:
+    usage = summary["usage"]
+    if not usage["stages"]:
+        return
+    total = usage["total"]
+    rows = [_cost_row(_stage_name(row), row) for row in usage["stages"]] + [_cost_row("total", total)]
+    columns = ["stage", "jobs", "time", "cost", "GPU hours", "GPU use", "energy, Wh", "tokens", "tokens/s", "CPU hours"]
+    yield table([*columns, "memory"], rows, marked=len(rows) - 1)
+    span = f", from {total['started']} to {total['ended']}" if total.get("started") else ""
+    yield text(
+        f"Time is from start to end, jobs side by side counted once{span}. Cost: GPU hours at "
+        f"{dollars(usage['gpu_hour_usd'])} each; CPU time is not priced. Below GPU use: the highest GPU memory of a job. "
+        f"GPUs: {', '.join(usage['gpus']) or 'none'}. Machine: {', '.join(usage['hosts']) or NONE}."
+    )
+    longest = max(row["elapsed_seconds"] for row in usage["stages"])
+    unit, divisor = ("minutes", 60.0) if longest < 6000 else ("hours", 3600.0)
+    top = sorted(usage["stages"], key=lambda row: -row["elapsed_seconds"])[:12]
+    yield figure(
+        figures.costs([(_stage_name(row), row["elapsed_seconds"] / divisor) for row in top], unit, "cost"),
+        "Where the time went",
+        "Time by stage: " + ", ".join(f"{_stage_name(row)} {duration(row['elapsed_seconds'])}" for row in top),
+    )
+
+
+def _cost_row(name: str, row: dict[str, Any]) -> list[dict[str, str]]:
+    """A stage or the total, which has no rates and peaks."""
+    used, gpu_memory, memory = (row.get(key) for key in ("gpu_utilisation", "gpu_memory_mb", "peak_memory_mb"))
+    return [
+        cell(name),
+        cell(number(row["jobs"])),
+        cell(duration(row["elapsed_seconds"])),
+        cell(dollars(row["usd"])),
+        cell(number(row["gpu_seconds"] / 3600)),
+        cell(NONE if used is None else f"{used:.0f}%", f"{gpu_memory / 1024:.1f} GiB" if gpu_memory else ""),
+        cell(number(row["energy_wh"], 1) if row["energy_wh"] else NONE),
+        cell(number(row["tokens"])),
+        cell(number(row.get("tokens_per_second"), 0)),
+        cell(number(row["cpu_seconds"] / 3600)),
+        cell(f"{memory / 1024:.1f} GiB" if memory else NONE),
+    ]
+
+
+def _stage_name(row: dict[str, Any]) -> str:
+    part = {"sft_merged": "SFT"}.get(row["part"], label(row["part"]))
+    return f"{row['stage']}, {part}" if part else row["stage"]
+
+
+def provenance(summary: dict[str, Any]) -> Iterable[Block]:
+    p = summary["provenance"]
+    commit = "not known"
+    if p["git"]:
+        commit = p["git"]["commit"] + (" with uncommitted changes" if p["git"]["modified"] else "")
+    facts: list[tuple[str, Any]] = [("run", summary["run"]), ("git commit", commit)]
+    facts += [("python", p["python"]), ("platform", p["platform"])]
+    facts += [(f"report: {key}", value) for key, value in summary["settings"].items()]
+    base = (p["config"] or {}).get("base_model") or {}
+    if base.get("trust_remote_code"):
+        code = sorted({name for model in p["models"].values() for name in model["code"]})
+        where = base.get("hub_id") if base.get("source") == "hub" else base.get("path")
+        ran = (
+            f"code from the model's repository was run ({where}: {', '.join(code)})"
+            if code
+            else "the model has no code"
+        )
+        facts.append(("base_model.trust_remote_code", f"true: {ran}"))
+    yield table(
+        ["fact", "value"], [[cell(key), cell(NONE if value is None else value)] for key, value in facts], left=2
+    )
+    trained = {
+        name: record["versions"] for name, record in summary.get("training", {}).items() if record.get("versions")
+    }
+    packages = dict.fromkeys([*p["versions"], *(name for versions in trained.values() for name in versions)])
+    rows = [
+        [cell(name), cell(p["versions"].get(name, NONE)), *(cell(own.get(name, NONE)) for own in trained.values())]
+        for name in packages
+    ]
+    columns = ["package", "report", *(f"training of {label(name)}" for name in trained)]
+    yield table(columns, rows, caption="Versions", left=len(columns))
+    if p["models"]:
+        rows = [
+            [
+                cell(label(name)),
+                cell(model["fingerprint"] or NONE, tone="mono"),
+                cell(number(model["files"])),
+                cell(size(model["bytes"])),
+            ]
+            for name, model in p["models"].items()
+        ]
+        yield table(
+            ["model", "fingerprint (SHA-256 of its files' hashes)", "files", "size"], rows, caption="Models", left=2
+        )
+        made = {name: model["made_from"] for name, model in p["models"].items()}
+        yield {"kind": "code", "caption": "What the models were made from", "text": as_yaml(made)}
+    rows = [
+        [cell(i["name"]), cell(i["path"]), cell(i["sha256"], tone="mono"), cell(size(i["bytes"]))] for i in p["inputs"]
+    ]
+    yield table(["input", "file", "SHA-256", "size"], rows, caption="Inputs of this report", left=3)
+    if p["config"] is not None:
+        yield {"kind": "code", "caption": "Configuration", "text": as_yaml(p["config"])}

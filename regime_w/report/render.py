@@ -1,0 +1,69 @@
+"""The page as HTML and Markdown, and its main figures for the terminal."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from regime_w.report.format import clean
+from regime_w.report.page import page
+from regime_w.report.page_models import key_table
+
+MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
+
+
+def render(summary: dict[str, Any]) -> tuple[str, str]:
+    """(HTML, Markdown) of one summary."""
+    return fill(summary, page(summary))
+
+
+def fill(summary: dict[str, Any], sections: list[dict[str, Any]]) -> tuple[str, str]:
+    """(HTML, Markdown) of sections of blocks under the summary's run, title and verdict."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"clean": clean, "md": markdown, "fenced": fenced}
+    context = {"summary": summary, "sections": sections}
+    html = environment.get_template("report.html.j2").render(context)
+    md = environment.get_template("report.md.j2").render(context)
+    return html, re.sub(r"\n{3,}", "\n\n", md)
+
+
+def markdown(text: Any) -> str:
+    """Text for a Markdown line or table cell: one line, its marks and HTML made inert."""
+    line = " ".join(clean(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return MARKDOWN.sub(r"\\\1", line)
+
+
+def fenced(text: Any) -> str:
+    """A code block whose fence is longer than any run of backticks inside."""
+    content = clean(text)
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", content)), default=0))
+    return f"{fence}text\n{content}\n{fence}"
+
+
+def terminal(summary: dict[str, Any]) -> str:
+    """The key table in aligned columns, with the verdict above."""
+    block, verdict = key_table(summary), summary["verdict"]
+    rows = [block["columns"]] + [
+        [f"{c['main']} [{c['sub'].replace(' to ', ', ')}]" if c["sub"] else c["main"] for c in row]
+        for row in block["rows"]
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [
+        [
+            text.rjust(width) if place else text.ljust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in rows
+    ]
+    lines = ["  ".join(row) for row in aligned]
+    said = [verdict["headline"], verdict["sentence"], *verdict["reasons"], *verdict["notes"]]
+    return clean("\n".join([*said, "", *lines]))

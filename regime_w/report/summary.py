@@ -1,0 +1,118 @@
+"""All numbers of the report as one plain dict: what eval_report.json holds and the page shows."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from regime_w.report import evaluation, rollouts, stages
+from regime_w.report.inputs import read_evaluations, read_object
+from regime_w.report.provenance import provenance
+from regime_w.report.verdict import verdict
+from regime_w.runtime.records import iter_jsonl
+
+ROLLOUT = ("question", "gold_answer", "trajectories")
+
+Files = dict[str, Path]
+
+
+def summarise(
+    params: dict[str, Any],
+    *,
+    evaluations: Files,
+    questions: Path | None = None,
+    rollouts_: Files | None = None,
+    preferences: Files | None = None,
+    samples: Files | None = None,
+    trainings: Files | None = None,
+    manifests: Files | None = None,
+    usage: list[Path] | None = None,
+    config: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Read everything and compute; parts whose files are not given are empty. UserError for unusable files."""
+    settings = evaluation.Settings(params.get("level", 0.95), params.get("n_boot", 10_000), params.get("seed", 0))
+    rows = read_evaluations(evaluations)
+    models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
+    compared = evaluation.comparisons(rows, settings)
+    rounds, before = {}, set[str]()
+    for number, (name, path) in enumerate((rollouts_ or {}).items(), 1):
+        asked: Counter[str] = Counter()
+        if found := rollouts.summarise(rollouts.counted(iter_jsonl(path, ROLLOUT), asked), settings):
+            rounds[name] = found | {
+                "seen_by_sft": rollouts.seen_by_sft(config, number) if config else None,
+                "seen_by_rounds": sum(asked[question] for question in asked.keys() & before),
+            }
+        before |= asked.keys()
+    trained = {name: stages.training(read_object(path)) for name, path in (trainings or {}).items()}
+    tokens = {("evaluate", m["name"]): sum(f["tokens_total"] for f in m["format"].values()) for m in models}
+    tokens["evaluate", ""] = sum(tokens.values())  # of one job for all models
+    tokens |= {("generate", name): found["format"]["tokens_total"] for name, found in rounds.items()}
+    tokens |= {
+        (training_stage(name, samples or {}), "" if name == "sft" else name): record["tokens"]
+        for name, record in trained.items()
+        if record.get("tokens")
+    }
+    groups: dict[str, Files] = {
+        "evaluation": evaluations,
+        "rollouts": rollouts_ or {},
+        "preferences": preferences or {},
+        "samples": samples or {},
+        "training": trainings or {},
+        "manifest": manifests or {},
+    }
+    inputs = {"questions": questions} if questions else {}
+    inputs |= {f"{group} {name}": path for group, files in groups.items() for name, path in files.items()}
+    summary = {
+        "run": str(params.get("run", "run")),
+        "title": str(params.get("title", "Preference optimisation report")),
+        "settings": {
+            "rounds": params.get("rounds"),
+            "level": settings.level,
+            "alpha": settings.alpha,
+            "n_boot": settings.n_boot,
+            "seed": settings.seed,
+            "k": models[0]["k"],
+            "temperature": params.get("temperature"),
+            "power": evaluation.POWER,
+        },
+        "verdict": verdict(models, compared, trained, rounds),
+        "models": models,
+        "comparisons": compared,
+        "flips": [
+            {"model": c["model"], "against": c["against"]}
+            | evaluation.flips(rows[c["model"]], rows[c["against"]], params.get("gallery", 5))
+            for c in compared
+            if "before" in c["relation"] or (c["model"] == models[-1]["name"] and "base" in c["relation"])
+        ],
+        "rollouts": rounds,
+        "preferences": {name: read_object(path) for name, path in (preferences or {}).items()},
+        "samples": {name: read_object(path) for name, path in (samples or {}).items()},
+        "training": trained,
+        "questions": read_object(questions) if questions else {},
+        "usage": stages.usage(
+            [(path, read_object(path)) for path in usage or []],
+            tokens,
+            params.get("gpu_hour_usd", 0.0),
+            str(params.get("run", "")),
+        ),
+        "provenance": provenance(inputs, {name: read_object(path) for name, path in (manifests or {}).items()}, config),
+    }
+    return plain(summary)
+
+
+def training_stage(name: str, samples: Files) -> str:
+    """The rule that trained SFT or a round."""
+    return "train_sft" if name == "sft" else "train_rft" if name in samples else "train_dpo"
+
+
+def plain(value: Any) -> Any:
+    """Only what JSON and UTF-8 can hold: NaN and infinity become null, lone surrogates question marks."""
+    if isinstance(value, dict):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

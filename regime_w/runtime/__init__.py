@@ -1,0 +1,1 @@
+"""How a stage runs: job, GPUs, processes, records, progress, errors."""

@@ -1,0 +1,1 @@
+"""Asking a model: requests, their journal, engines."""

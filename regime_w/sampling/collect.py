@@ -1,0 +1,220 @@
+"""Collect completions for a list of requests: what the journal has is kept, the rest is generated and journalled.
+
+Shared by generate and evaluate.
+"""
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from regime_w.models.folders import trusted
+from regime_w.models.manifests import HashedFolder
+from regime_w.runtime.errors import UserError
+from regime_w.runtime.progress import Progress
+from regime_w.runtime.records import fingerprint, write_json
+from regime_w.sampling import journal
+from regime_w.sampling.engines.interface import Completion, Engine, Request
+from regime_w.sampling.engines.open import choose, open_engine
+
+Observer = Callable[[Completion | None], None]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A completion wanted: the prompt as text and ids, and how to sample it."""
+
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Who answers a job's requests, how they are sampled, and where the answers are kept."""
+
+    model: HashedFolder
+    sampling: dict[str, Any]  # top_p, max_new_tokens and stop
+    engine: dict[str, Any]  # the config section
+    gpus: int
+    seed: int
+    journal: Path  # folder, which other jobs write to as well
+    name: str  # this job's file in it
+    label: str  # for the log
+    per_item: int  # completions of one question, for the log
+
+
+@dataclass
+class Started:
+    """An engine that was opened, and is loaded when the first request is there. It can go on to other models."""
+
+    name: str
+    version: str
+    engine: Engine
+    watchdog: "_Watchdog"
+    at: float  # time.monotonic()
+    model: HashedFolder
+    loaded: bool = False
+
+
+def seed_of(*parts: object) -> int:
+    """A request's own seed: 31 bits of the SHA-256 of (base seed, question id, arm or sample, round)."""
+    return int(fingerprint(list(parts))[:8], 16) & 0x7FFFFFFF
+
+
+def length_of(key: str, lengths: dict[str, float], most: int) -> int:
+    """A request's own number of new tokens, 1 to `most`: log-normal with this mean and sigma, drawn by its key."""
+    uniform = (int(fingerprint([key, "length"])[:13], 16) + 0.5) / 16**13
+    normal = NormalDist(math.log(lengths["mean"]) - lengths["sigma"] ** 2 / 2, lengths["sigma"])
+    return min(most, max(1, round(math.exp(normal.inv_cdf(uniform)))))
+
+
+@contextmanager
+def start_engine(setup: Setup) -> Iterator[Started]:
+    """Open the engine for `collect`; its processes import what they need while the caller makes its asks."""
+    name, version = choose(setup.engine["name"], setup.gpus)
+    at = time.monotonic()
+    with (
+        _Watchdog(setup.engine["stall_timeout"]) as watchdog,  # the first: engines also hang while they start or end
+        open_engine(name, setup.model.folder, setup.engine, setup.gpus, setup.seed) as engine,
+    ):
+        yield Started(name, version, engine, watchdog, at, setup.model)
+
+
+def load_tokenizer(setup: Setup) -> Any:
+    """The model's tokenizer. Importing transformers takes seconds, best spent while an engine starts."""
+    from transformers import AutoTokenizer
+
+    with setup.model.suspected():
+        return AutoTokenizer.from_pretrained(setup.model.folder, **trusted(setup.engine))
+
+
+def collect(
+    asks: Sequence[Ask], setup: Setup, started: Started, observe: Observer = lambda _: None
+) -> list[Completion]:
+    """Completions in the order of `asks`; the engine goes on to the setup's model where it has another.
+
+    `observe` is called with None once the engine is ready, then with each completion made. CannotSwitch as in Engine.
+    """
+    sampling, lengths = setup.sampling, setup.engine["random_lengths"]
+    identity = [setup.model.fingerprint, sampling, started.name, started.version]
+    if lengths:
+        identity.append(lengths)
+    keys = [
+        fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks
+    ]
+    done = journal.load(setup.journal, keys, setup.name)
+    requests = list(
+        {
+            key: Request(
+                key,
+                ask.prompt_ids,
+                ask.temperature,
+                sampling["top_p"],
+                length_of(key, lengths, sampling["max_new_tokens"]) if lengths else sampling["max_new_tokens"],
+                ask.seed,
+                tuple(sampling["stop"]),
+            )
+            for key, ask in zip(keys, asks, strict=True)
+            if key not in done
+        }.values()
+    )
+    print(
+        f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make"
+    )
+    if requests:
+        with setup.model.suspected():
+            longest = max(len(ask.prompt_ids) for ask in asks) + sampling["max_new_tokens"]
+            made = _generate(requests, longest, setup, started, observe)
+        if lost := [request.key for request in requests if request.key not in made]:
+            raise UserError(
+                f"the engine returned {len(lost)} of {len(requests)} trajectories too few; run again to make them"
+            )
+        done |= made
+    else:
+        setup.model.verify()
+    return [Completion(**{field: done[key][field] for field in Completion.__dataclass_fields__}) for key in keys]
+
+
+def _generate(
+    requests: list[Request], longest: int, setup: Setup, started: Started, observe: Observer
+) -> dict[str, dict[str, Any]]:
+    label = setup.label
+    made: dict[str, dict[str, Any]] = {}
+    print(f"Initializing {started.name} engine ({setup.gpus or 'no'} GPU) with {setup.model.folder} ...", flush=True)
+    with journal.Writer(setup.journal, setup.name) as writer:
+        _ready(started, setup.model, longest)
+        setup.model.verify()
+        ready = time.monotonic() - started.at
+        print(f"{started.name} engine ready after {ready:.1f} s", flush=True)
+        started.watchdog.feed()
+        observe(None)
+        progress = Progress(len(requests), label, log_every=20 * setup.per_item)
+        for completion in started.engine.generate(requests):
+            made[completion.key] = asdict(completion)
+            writer.append(made[completion.key])
+            progress.update(1, completion.num_tokens)
+            observe(completion)
+            started.watchdog.feed()
+        seconds = progress.close()
+    tokens = sum(record["num_tokens"] for record in made.values())
+    timing = {"engine": started.name, "start_seconds": ready, "seconds": seconds, "made": len(made), "tokens": tokens}
+    write_json(setup.journal / f"{setup.name}.timing.json", timing)
+    print(
+        f"{label}: {len(made)} trajectories, {tokens} tokens in {seconds:.1f} s = {tokens / max(seconds, 1e-9):,.0f} tokens/s; "
+        f"engine start {ready:.1f} s",
+        flush=True,
+    )
+    return made
+
+
+def _ready(started: Started, model: HashedFolder, longest: int) -> None:
+    """Have the engine loaded, for requests of at most `longest` tokens, and with this model."""
+    if started.loaded:
+        started.at = time.monotonic()
+        started.watchdog.feed()
+    if started.model is not model:
+        started.engine.switch(model.folder)
+        started.model = model
+    if not started.loaded:
+        started.engine.load(longest)
+        started.loaded = True
+
+
+class _Watchdog:
+    """Ends the process when no trajectory finishes for `seconds`: a hung engine cannot be interrupted otherwise."""
+
+    def __init__(self, seconds: int) -> None:
+        self.seconds, self.fed, self.stop = seconds, time.monotonic(), threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def feed(self) -> None:
+        self.fed = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self.stop.wait(1.0):
+            if time.monotonic() - self.fed > self.seconds:
+                print(
+                    f"error: no trajectory finished for {self.seconds} s (engine.stall_timeout); the engine hangs. "
+                    "What is finished is kept: run again",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                os._exit(2)
+
+    def __enter__(self) -> "_Watchdog":
+        self.feed()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()

@@ -1,0 +1,58 @@
+"""What a round asks: its questions, one request an arm each, and how they are answered."""
+
+from pathlib import Path
+from typing import Any
+
+from regime_w.models.manifests import HashedFolder
+from regime_w.questions.parts import in_part, passed_over, shard_of
+from regime_w.runtime.errors import UserError
+from regime_w.runtime.records import iter_jsonl
+from regime_w.sampling.collect import Ask, Setup, seed_of
+from regime_w.tasks.prompts import encode_prompt, render
+
+
+def rollout_setup(model: HashedFolder, params: dict[str, Any], gpus: int, journal: Path, name: str) -> Setup:
+    generate = params["generate"]
+    return Setup(
+        model=model,
+        # A policy that was fine-tuned ends its answers itself: no stop texts, so no detokenisation in the engine.
+        sampling={"top_p": generate["top_p"], "max_new_tokens": generate["max_new_tokens"], "stop": []},
+        engine=params["engine"],
+        gpus=gpus,
+        seed=params["seed"],
+        journal=journal,
+        name=name,
+        label="Collected",
+        per_item=len(params["arms"]),
+    )
+
+
+def select(path: Path, generate: dict[str, Any], round_number: int, shard: str) -> list[dict[str, Any]]:
+    """The shard's share of the questions that a round asks. UserError where there are too few."""
+    index, count = (int(number) for number in shard.split("-of-"))
+    first, wanted, part = passed_over(generate, round_number), generate["n_samples"], generate["part"]
+    chosen, there = [], 0
+    rows = (row for row in iter_jsonl(path, required=("id", "question")) if in_part(row, part))
+    for there, row in enumerate(rows, 1):
+        if there > first and shard_of(row["id"], count) == index:
+            chosen.append(row)
+        if there == first + wanted:
+            return chosen
+    raise UserError(
+        f"generate.n_samples asks for {wanted} questions after the first {first}, {path} has {there} of part {part}; "
+        "lower it or generate.skip"
+    )
+
+
+def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], round_number: int, tokenizer: Any) -> list[Ask]:
+    """One ask an arm and question; arms of one style stand side by side and share the prompt's cached prefix."""
+    asks = []
+    for question in questions:
+        prompts: dict[str, tuple[str, tuple[int, ...]]] = {}
+        for arm in params["arms"]:
+            if arm["style"] not in prompts:
+                prompt = render(params["template"], question["question"], params["styles"].get(arm["style"]))
+                prompts[arm["style"]] = prompt, tuple(encode_prompt(tokenizer, prompt))
+            seed = seed_of(params["seed"], question["id"], arm["name"], round_number)
+            asks.append(Ask(*prompts[arm["style"]], arm["temperature"], seed))
+    return asks

@@ -1,0 +1,1 @@
+"""What a question is asked with and what counts as its answer."""

@@ -1,0 +1,1 @@
+"""TRL's trainers: arguments, resume, packing; what a training learns from."""

@@ -1,0 +1,1 @@
+"""The benchmark's and the simulation's own modules."""

@@ -1,0 +1,225 @@
+"""Measure one way of generating: time, tokens and GPU use of a sample or of all requests.
+
+    python -m scripts.benchmark.benchmark_generate --params "{...}" --mode pipeline \
+        --model checkpoints/benchmark/base/manifest.json \
+        --questions data/benchmark/train.jsonl --work data/benchmark/generate/pipeline.work \
+        --output data/benchmark/generate/pipeline.json --gpus 1
+
+Modes, in the order in which such scripts were written:
+    one_at_a_time     transformers, one trajectory a call; on a sample
+    one_question      vLLM in eager mode, the trajectories of one question a call; on a sample
+    pipeline          every request handed over at once, as `generate` does
+    shards-I-of-N     the same, one engine a GPU; full_shards-I-of-N for full
+    tensor_parallel   the same, one engine over all GPUs
+    full              the same, on all training questions
+    small             the same, on a small model, `engines_per_gpu` as set
+    small_one_engine  the same, with one engine
+
+Lengths are drawn beforehand (`engine.random_lengths`), so that every mode works on the same requests.
+Output: see `record`. What a killed `full` has finished is kept, and only the rest is measured.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from regime_w.models.manifests import HashedFolder
+from regime_w.runtime.compute import compile_caches
+from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.gpu import UsageSampler, visible_gpus
+from regime_w.runtime.records import fingerprint, read_json, write_json
+from regime_w.sampling.collect import Ask, Setup, Started, collect, length_of, load_tokenizer, start_engine
+from regime_w.sampling.engines.interface import Completion, Request
+from regime_w.sampling.engines.vllm import engines_per_gpu
+from regime_w.sampling.rollouts import make_asks, rollout_setup, select
+
+CALLS = {"one_at_a_time": "one trajectory", "one_question": "one question"}
+KEPT = ("full", "full_shards")
+WARM_UP = 0.25  # share of the requests finished before the rate is called steady
+
+
+class Timeline:
+    """When requests finished, and what the GPUs did meanwhile. `observe(None)` starts it."""
+
+    def __init__(self, requests: int, places: int) -> None:
+        self.requests, self.places = requests, places
+        self.sampler = UsageSampler(visible_gpus())
+        self.finished: list[tuple[float, int]] = []
+        self.start = 0.0
+        self.samples_before_tail = 0
+
+    def observe(self, completion: Completion | None) -> None:
+        if completion is None:
+            self.sampler.__enter__()
+            self.start = time.monotonic()
+            return
+        self.finished.append((time.monotonic() - self.start, completion.num_tokens))
+        if self.requests - len(self.finished) >= self.places:
+            self.samples_before_tail = min(map(len, self.sampler.samples.values()), default=0)
+
+    def close(self) -> None:
+        self.sampler.__exit__()
+
+    def summary(self) -> dict[str, Any]:
+        """Totals and shares before and in the tail, which begins when no request waits for a place any more."""
+        seconds, tokens = self.finished[-1][0], sum(tokens for _, tokens in self.finished)
+        cut = len(self.finished) - self.places  # requests finished when the tail begins
+        found: dict[str, Any] = {
+            "made": len(self.finished),
+            "tokens": tokens,
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+            "utilisation": self._utilisation(0, None),
+            "gpus": self.sampler.summary(),
+            "steady": None,
+            "tail": None,
+        }
+        first = round(WARM_UP * len(self.finished))
+        if 1 <= first < cut:
+            (begin, _), (end, _) = self.finished[first - 1], self.finished[cut - 1]
+            rate = sum(tokens for _, tokens in self.finished[first:cut]) / (end - begin)
+            found["steady"] = {
+                "tokens_per_second": rate,
+                "seconds": end - begin,
+                "utilisation": self._utilisation(0, self.samples_before_tail),
+            }
+            found["tail"] = {
+                "seconds": seconds - end,
+                "utilisation": self._utilisation(self.samples_before_tail, None),
+                "cost_seconds": seconds - tokens / rate,
+            }
+        return found
+
+    def _utilisation(self, first: int, last: int | None) -> float | None:
+        """Mean over GPUs and samples in per cent; None without a GPU."""
+        seen = [sample[0] for samples in self.sampler.samples.values() for sample in samples[first:last]]
+        return sum(seen) / len(seen) if seen else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--params", type=json.loads, required=True, help="generate, engine, arms, styles, template, seed, sizes"
+    )
+    parser.add_argument("--mode", required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="journal")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--gpus", type=int, default=0)
+    args = parser.parse_args()
+    mode, _, shard = args.mode.partition("-")
+    params = settings(args.params, mode, args.gpus)
+    if mode not in KEPT:
+        shutil.rmtree(args.work, ignore_errors=True)
+    compiled_before = compiled()
+
+    model = HashedFolder(args.model)
+    questions = select(args.questions, params["generate"], 1, shard or "0-of-1")
+    setup = rollout_setup(model, params, args.gpus, args.work, args.mode)
+    with start_engine(setup) as started:
+        asks = make_asks(questions, params, 1, load_tokenizer(setup))
+        measure = measure_calls if mode in CALLS else measure_all
+        found = measure(asks, params, setup, started)
+    found["compile_cache"] = None if found["engine"] != "vllm" else "warm" if compiled() <= compiled_before else "cold"
+    write_json(args.output, record(args.mode, asks, params, args.gpus, found))
+    print(
+        f"{args.mode}: {found['tokens']} tokens in {found['seconds']:.1f} s = {found['tokens_per_second']:,.0f} tokens/s"
+    )
+
+
+def compiled() -> set[Path]:
+    """What vLLM has compiled in this folder so far."""
+    root = os.environ.get("VLLM_CACHE_ROOT") or compile_caches()["VLLM_CACHE_ROOT"]
+    cache = Path(root, "torch_compile_cache")
+    return {*cache.glob("*"), *cache.glob("torch_aot_compile/*")}
+
+
+def settings(params: dict[str, Any], mode: str, gpus: int) -> dict[str, Any]:
+    """The pipeline's own parameters, changed only in what the mode is about."""
+    engine, sizes = params["engine"], params["sizes"]
+    vllm, generate = dict(engine["vllm"]), dict(params["generate"])
+    if mode == "one_at_a_time":
+        engine = engine | {"name": "transformers"}
+        engine["transformers"] = engine["transformers"] | {"mode": "one_at_a_time"}
+    if mode == "one_question":
+        engine = engine | {"name": "vllm"}
+        vllm |= {"enforce_eager": True, "engines_per_gpu": 1, "offline_scheduler": False}
+    if mode == "tensor_parallel":
+        vllm |= {"tensor_parallel_size": gpus, "engines_per_gpu": 1}
+    if mode in ("small", "small_one_engine"):
+        vllm["engines_per_gpu"] = "auto" if mode == "small" else 1
+    if mode in ("full", "full_shards"):
+        generate["n_samples"] = sizes["full_questions"]
+    if mode in ("small", "small_one_engine"):
+        generate["n_samples"] = sizes["small_questions"]
+    return params | {"engine": engine | {"vllm": vllm}, "generate": generate}
+
+
+def measure_all(asks: Sequence[Ask], params: dict[str, Any], setup: Setup, started: Started) -> dict[str, Any]:
+    """Time all requests, handed over at once."""
+    vllm = params["engine"]["vllm"]
+    engines = engines_per_gpu(vllm, setup.model.folder, setup.gpus)
+    timeline = Timeline(len(asks), engines * vllm["max_num_seqs"])
+    collect(asks, setup, started, timeline.observe)
+    if not timeline.finished:
+        shutil.rmtree(setup.journal)
+        raise UserError(
+            f"{setup.journal} held every trajectory, so none was left to time; it is emptied now: run again"
+        )
+    timeline.close()
+    return timeline.summary() | read_json(setup.journal / f"{setup.name}.timing.json") | {"engines": engines}
+
+
+def measure_calls(asks: Sequence[Ask], params: dict[str, Any], setup: Setup, started: Started) -> dict[str, Any]:
+    """Time a sample of calls, each waited for, after one call that is not counted."""
+    one_question = setup.name == "one_question"
+    size = len(params["arms"]) if one_question else 1
+    sample = params["sizes"]["sample_questions"] * size if one_question else params["sizes"]["sample_trajectories"]
+    # Spread over all requests: neighbours are of one question.
+    starts = range(0, len(asks) - size + 1, max(size, len(asks) * size // sample // size * size))
+    calls = [requests_of(asks[start : start + size], params) for start in starts][: sample // size]
+    timeline = Timeline(sum(map(len, calls)), 1)
+    started.engine.load(max(len(r.prompt_ids) + r.max_new_tokens for call in calls for r in call))
+    ready = time.monotonic() - started.at
+    list(started.engine.generate(requests_of(asks[-size:], params)))
+    timeline.observe(None)
+    for call in calls:
+        for completion in started.engine.generate(call):
+            timeline.observe(completion)
+    timeline.close()
+    apart = {"engine": started.name, "engines": 1, "start_seconds": ready, "steady": None, "tail": None}
+    return timeline.summary() | apart
+
+
+def requests_of(asks: Sequence[Ask], params: dict[str, Any]) -> list[Request]:
+    generate, lengths = params["generate"], params["engine"]["random_lengths"]
+    made = []
+    for ask in asks:
+        key = fingerprint([ask.prompt, ask.temperature, ask.seed])
+        most = length_of(key, lengths, generate["max_new_tokens"])
+        made.append(Request(key, ask.prompt_ids, ask.temperature, generate["top_p"], most, ask.seed))
+    return made
+
+
+def record(mode: str, asks: Sequence[Ask], params: dict[str, Any], gpus: int, found: dict[str, Any]) -> dict[str, Any]:
+    """What was measured, and of how many requests it is a sample."""
+    return found | {
+        "mode": mode,
+        "call": CALLS.get(mode, "everything"),
+        "gpu_count": gpus,
+        "requests": len(asks),
+        "questions": params["generate"]["n_samples"],
+        "prompt_tokens_mean": sum(len(ask.prompt_ids) for ask in asks) / len(asks),
+        "tokens_mean": found["tokens"] / found["made"],
+        "max_num_seqs": params["engine"]["vllm"]["max_num_seqs"],
+    }
+
+
+if __name__ == "__main__":
+    run(main)

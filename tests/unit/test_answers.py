@@ -1,0 +1,219 @@
+"""Answers: where they are found, what they mean, and that no text breaks or slows the reading of them."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regime_w.tasks.answers import (
+    cut,
+    equal,
+    extract,
+    gold_from_rationale,
+    math_verify_agrees,
+    normalise,
+    number_of_digits,
+    reasoning_part,
+)
+
+# Texts on which a common checker was seen to fail, with the right grade here; the span follows `#### `.
+HARD_SPANS = [
+    ("18", "$18 per day, so $126 per week", True),
+    ("126", "$18 per day, so $126 per week", False),
+    ("50", "50%", True),
+    ("0.5", "50%", False),
+    ("-10", "−10", True),
+    ("18", "US$18", True),
+    ("18", "eighteen", False),
+    ("18", "<number>", False),
+    ("2.5", "2 1/2", True),
+    ("1000000", "1 million", True),
+    ("1", "1 million", False),
+    ("5", "5:00 PM", False),
+    ("5", "5 PM", True),
+    ("5", "5 apples per 2 days", False),
+    ("6", "6 or 7", False),
+    ("7", "6 or 7", False),
+    ("6", "6, 7", False),
+    ("6", "6–7", False),
+    ("6", "x = 6 or x = 7", False),
+    ("20", "20 /", False),
+    ("5000", "5.000", False),
+    ("5", "5.000", True),
+    ("5000", "5,000.00", True),
+    ("1218", "1\u202f218", True),
+    ("1218", "1 218", True),
+    ("12", "**12**", True),
+    ("12", r"12 \text{ dollars}", True),
+    ("1218", "1,218.", True),
+    ("10000", "1,00,00", False),
+    ("18", "6 * 3 = $18.00 a day", True),
+    ("-3", "-$3", True),
+    ("100000", "1e5", False),
+    ("2", "2½", False),
+]
+
+
+@pytest.mark.parametrize(("gold", "span", "right"), HARD_SPANS)
+def test_hard_spans(gold: str, span: str, right: bool) -> None:
+    found = extract(f"Some steps with 3 + 4 = 7.\n#### {span}")
+    assert equal(found.answer, gold) is right or found.method == "fallback"
+    assert (found.method == "hash") == (found.answer is not None and found.method != "fallback")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "method"),
+    [
+        ("... combined is $129,200. #### 129200", "129200", "hash"),
+        ("so 18\n#### 18\n\nQuestion: another one\nAnswer: 3\n#### 12", "18", "hash"),
+        ("so 7\n#### 7</s>\n#### 12", "7", "hash"),
+        ("so 7\n#### 7<|im_end|> 12", "7", "hash"),
+        ("#### 5\nNo, wait.\n#### 6", "6", "hash"),
+        ("#### 5\nAnswer: 6 and \\boxed{7}", "5", "hash"),
+        ("Answer: 6, not \\boxed{7}", "6", "answer"),
+        ("**Final answer:** $18", "18", "answer"),
+        ("Answer: 5. Final Answer: 6", "6", "answer"),
+        ("Answer:\n\n18 eggs", "18", "answer"),
+        ("#### Step 2: add\nAnswer: 9", "9", "answer"),
+        ("thus \\boxed{\\frac{3}{4}} of it, \\boxed{12 \\text{ of } x}", "12", "boxed"),
+        ("thus \\boxed{\\text{about} {x}} or 4", "4", "fallback"),
+        ("He needs 20 /", "20", "fallback"),
+        ("The answer is 18.", "18", "fallback"),
+        ("#### eighteen, that is 9 + 9", "9", "fallback"),
+        ("#### 6 or 7", None, "none"),
+        ("no number", None, "none"),
+        ("", None, "none"),
+        ("####", None, "none"),
+        ("##### 5 is a heading, 6", "6", "fallback"),
+    ],
+)
+def test_extract(text: str, answer: str | None, method: str) -> None:
+    found = extract(text)
+    assert (found.answer, found.method) == (answer, method)
+
+
+def test_a_style_may_speak_of_questions() -> None:
+    assert (
+        cut("Question: first\nThe Question was hard.\n  Question 2: next") == "Question: first\nThe Question was hard."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning"),
+    [
+        ("48/2 = 24\n48 + 24 = 72\n#### 72", "48/2 = 24\n48 + 24 = 72"),
+        ("It is 3. **Answer:** 3", "It is 3."),
+        ("Hence \\boxed{3}.", "Hence"),
+        ("Only words, 3</s> more", "Only words, 3"),
+    ],
+)
+def test_reasoning_part(text: str, reasoning: str) -> None:
+    assert reasoning_part(text) == reasoning
+
+
+@pytest.mark.parametrize(
+    ("raw", "canonical"),
+    [
+        ("18", "18"), ("0018", "18"), ("-0", "0"), ("+5", "5"), ("18.0", "18"), (".5", "0.5"), ("-0.250", "-0.25"),
+        ("2/4", "0.5"), ("1/3", "1/3"), ("-1 1/3", "-4/3"), ("1/0", None), ("1 5/3", None), ("--5", None), ("1.2.3", None),
+        ("€1,234.50", "1234.5"), ("2.5 thousand", "2500"), ("60 miles/hour", "60"), ("12-inch", "12"), ("", None),
+        ("5 dollars and 50 cents", None), ("2^3", None), ("9" * 200, None),
+    ],
+)  # fmt: skip
+def test_normalise(raw: str, canonical: str | None) -> None:
+    assert normalise(raw) == canonical
+
+
+def test_none_equals_nothing() -> None:
+    assert not equal(None, None)
+    assert not equal("no number", "no number")
+    assert equal("1/2", "0.50")
+    assert not equal("0.333333", "1/3")
+
+
+def test_gold_from_rationale() -> None:
+    assert gold_from_rationale("... = <<9*2=18>>1,080\n#### 1,080") == "1080"
+    assert gold_from_rationale("first #### 1\n#### blue") == "blue"
+    assert gold_from_rationale("no mark 5") == ""
+
+
+@pytest.mark.parametrize(
+    "digits", ["0", "7", "1234567890123456789012", "0.5", "12.00", "3.14159265358979323846264338", "-5", "1e5"]
+)
+def test_quick_numbers_are_sympys(digits: str) -> None:
+    import sympy
+
+    assert sympy.srepr(number_of_digits(digits)) == sympy.srepr(sympy.Number(digits))
+
+
+def test_math_verify_is_asked_with_care() -> None:
+    assert math_verify_agrees("12 \\text{ dollars}", "12") is True
+    assert math_verify_agrees("5:00 PM", "5") is True  # the disagreement that scoring reports
+    assert math_verify_agrees("13", "12") is False
+    for span in ("9^9^9^9", "9**9**9", "99999!", "1e999999999", "1" * 100, ""):
+        assert math_verify_agrees(span, "12") is None
+
+
+@given(st.text(st.characters(), max_size=200) | st.text("0123456789 .,/-–−$%#{}\\=*:or\nAnswer", max_size=60))
+def test_any_text_is_read(text: str) -> None:
+    for candidate in (text, f"#### {text}", f"Answer: {text}", f"\\boxed{{{text}}}"):
+        found = extract(candidate)
+        reasoning_part(candidate)
+        assert (found.method == "none") == (found.answer is None)
+        assert found.answer is None or normalise(found.answer) == found.answer
+
+
+@given(st.fractions(min_value=-(10**12), max_value=10**12, max_denominator=10**6))
+def test_a_fraction_is_its_own_answer(value) -> None:
+    written = normalise(f"{value.numerator}/{value.denominator}")
+    assert written is not None
+    assert extract(f"#### {written} dollars.").answer == written
+    assert equal(written, f"{value.numerator}/{value.denominator}")
+
+
+@given(st.integers(-(10**15), 10**15))
+def test_integers_however_written(value: int) -> None:
+    for form in (
+        f"{value}",
+        f"{value:,}",
+        f"${value:,}.00",
+        f"**{value}**",
+        f"{value} apples.",
+        f"{value:,}".replace(",", "\xa0"),
+    ):
+        assert normalise(form) == str(value)
+
+
+MEGABYTE = 1_000_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * MEGABYTE,
+        "#### " + "9" * MEGABYTE,
+        "#" * MEGABYTE,
+        "#### " * (MEGABYTE // 5),
+        "#### x\n" * (MEGABYTE // 7),
+        "#### -" + " " * MEGABYTE,
+        "#### " + "1," * (MEGABYTE // 2),
+        "#### " + "123 " * (MEGABYTE // 4),
+        "#### " + "\\frac{1}{" * (MEGABYTE // 9),
+        "#### " + "=" * MEGABYTE,
+        "answer: " * (MEGABYTE // 8),
+        "answer" + " " * MEGABYTE,
+        "\\boxed{" * (MEGABYTE // 7),
+        "\\boxed{" + "{" * MEGABYTE,
+        "\n " * (MEGABYTE // 2),
+        "x\n" + " " * MEGABYTE + "Q",
+        "1." * (MEGABYTE // 2),
+        "#### 1e999999999",
+        "#### 1/" + "9" * 100_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_hostile_text_is_read_in_linear_time(text: str) -> None:
+    start = time.process_time()
+    extract(text)
+    assert time.process_time() - start < 1.0

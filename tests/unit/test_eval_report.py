@@ -1,0 +1,438 @@
+"""The report: its figures against ones worked out by hand, escaping, the gate, and one-line errors."""
+
+import json
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import dom, needs_chromium
+from helpers import stage
+from report_inputs import PARAMS, PAYLOAD, QUESTIONS, base_rows, inputs, out, rollout, rows, save, sft_rows
+
+from regime_w.report.format import points
+from regime_w.report.inputs import named_files
+from regime_w.report.page_models import key_table
+from regime_w.report.render import markdown, render, terminal
+from regime_w.report.rollouts import seen_by_sft
+from regime_w.report.stages import part_of, training, usage
+from regime_w.report.summary import plain, summarise
+from regime_w.runtime.errors import UserError
+from scripts.eval_report import read_config
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return summarise(PARAMS, **inputs(tmp_path_factory.mktemp("plain")))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return summarise(PARAMS | {"run": PAYLOAD, "title": PAYLOAD}, **inputs(tmp_path_factory.mktemp("hostile"), PAYLOAD))
+
+
+def test_model_rows_by_hand(summary: dict[str, Any]) -> None:
+    base, sft, round1 = summary["models"]
+    assert [m["greedy"]["value"] for m in (base, sft, round1)] == [0.4, 0.8, 0.9]
+    # Wilson 1927 for 4 of 10, as in Brown, Cai & DasGupta 2001.
+    assert [base["greedy"]["low"], base["greedy"]["high"]] == pytest.approx([0.1682, 0.6873], abs=1e-4)
+    assert base["mean"]["value"] == pytest.approx(5 / 40)
+    assert {k: e["value"] for k, e in base["pass"].items()} == pytest.approx({"1": 0.125, "2": 0.15, "4": 0.2})
+    assert base["majority"]["value"] == 0.1
+    assert base["flexible"]["value"] == 0.6
+    assert base["format"]["greedy"] == pytest.approx(
+        {"n": 10, "well_formed": 0.7, "fallback": 0.1, "no_answer": 0.1, "truncated": 0.1, "tokens_mean": 30.0}
+        | {"tokens_median": 20.0, "tokens_p95": 73.0, "tokens_max": 100, "tokens_total": 300}
+        | {"tokens_correct": 20.0, "tokens_wrong": 220 / 6, "wrong_sum": 0.1}
+    )
+    assert {style: own["n"] for style, own in sft["styles"].items()} == {"plain": 1, "wolfram": 4, "maudlin": 5}
+    assert sft["styles"]["maudlin"]["greedy"]["value"] == 0.8
+
+
+def test_paired_tests_by_hand(summary: dict[str, Any]) -> None:
+    first, *others = summary["comparisons"]
+    assert (first["model"], first["against"], first["relation"]) == ("sft", "base", ["base", "before"])
+    assert [(c["model"], c["against"], c["relation"]) for c in others] == [
+        ("round1", "base", ["base"]),
+        ("round1", "sft", ["sft", "before"]),
+    ]
+    greedy = first["greedy"]
+    assert (greedy["gained"], greedy["lost"], greedy["difference"]) == (5, 1, pytest.approx(0.4))
+    assert greedy["p"] == pytest.approx(2 * (1 + 6) / 2**6)
+    assert greedy["outcome"] == "unchanged"
+    assert first["flexible"]["gained"] == 4  # 4 to 7; 8 is right in both
+    assert first["minimum_detectable_effect"] == pytest.approx((1.959964 + 0.841621) * (0.6 / 10) ** 0.5, abs=1e-5)
+    assert first["mean"]["difference"] == pytest.approx(0.8 - 0.125)
+    assert first["mean"]["outcome"] == "better"
+
+
+def test_flips(summary: dict[str, Any]) -> None:
+    flip = summary["flips"][0]
+    assert (flip["against"], flip["model"]) == ("base", "sft")
+    assert [case["id"] for case in flip["gained"]["shown"]] == ["q4", "q5", "q6", "q7", "q8"]
+    assert flip["lost"]["count"] == 1
+    assert flip["lost"]["shown"][0]["after"]["answer"] == "99"
+
+
+def test_rollouts_by_hand(summary: dict[str, Any]) -> None:
+    found = summary["rollouts"]["round1"]
+    assert found["accuracy"]["value"] == pytest.approx(0.5)
+    assert found["correct_per_question"] == {"0": 1, "1": 0, "2": 1, "3": 0, "4": 1}
+    # 6 right at 1.0, 6 wrong at 0.25: coherence tells them apart, inside the one mixed question too.
+    assert found["coherence"]["s_end"]["auc"] == found["coherence"]["s_wm"]["auc_within"] == 1.0
+    assert found["coherence"]["s_end"]["mean"] == pytest.approx(0.625)
+    assert found["coherence"]["s_end"]["mixed_questions"] == 1
+    assert found["label_suspects"]["count"] == 1
+    assert found["label_suspects"]["shown"][0]["id"] == "t2"
+    assert found["math_verify"]["disagreements"] == 1
+    assert found["unanimous"] == pytest.approx(2 / 3)
+    assert found["arms"]["maudlin_1"]["accuracy"]["value"] == pytest.approx(1 / 3)
+
+
+def test_the_page_of_a_large_run_shows_samples(tmp_path: Path) -> None:
+    """Every rollout a suspect label and a disagreement: numbers count them all, the page shows the first few."""
+    evaluations = {"base": save(tmp_path / "base.jsonl", base_rows())}
+    pages = []
+    for number in (20, 2000):
+        made = [rollout(1000 + index, [False] * 4, "text " * 50) for index in range(number)]
+        for row in made:
+            row["trajectories"][0]["disagreement"] = True
+        found = summarise(
+            PARAMS, evaluations=evaluations, rollouts_={"round1": save(tmp_path / "rollouts.jsonl", made)}
+        )
+        assert found["rollouts"]["round1"]["label_suspects"]["count"] == number
+        assert found["rollouts"]["round1"]["math_verify"]["disagreements"] == number
+        pages.append(len(render(found)[0]) + len(json.dumps(found)))
+    assert abs(pages[1] - pages[0]) < 2000
+
+
+def test_cost_counts_jobs_side_by_side_once(summary: dict[str, Any]) -> None:
+    (stage_row,) = summary["usage"]["stages"]
+    assert (stage_row["stage"], stage_row["part"], stage_row["jobs"]) == ("generate", "round1", 2)
+    assert stage_row["elapsed_seconds"] == 45 * 60
+    assert stage_row["gpu_seconds"] == 3600
+    assert stage_row["usd"] == pytest.approx(2.0)
+    assert stage_row["tokens"] == 3 * (10 + 20 + 30 + 40)
+    assert summary["usage"]["total"]["elapsed_seconds"] == 45 * 60
+    assert summary["usage"]["total"]["energy_wh"] == 6.0
+
+
+def test_one_job_for_all_evaluations_is_a_row_with_the_tokens_of_all(tmp_path: Path) -> None:
+    record = {"stage": "evaluate", "seconds": 30.0, "gpu_seconds": 30.0, "gpus": []}
+    usage = [save(tmp_path / "benchmarks/run/evaluate.usage.json", record)]
+    found = summarise(PARAMS | {"run": "run"}, **inputs(tmp_path) | {"usage": usage})
+    (row,) = found["usage"]["stages"]
+    assert (row["stage"], row["part"], row["seconds"]) == ("evaluate", "", 30.0)
+    totals = [own["tokens_total"] for model in found["models"] for own in model["format"].values()]
+    assert row["tokens"] == sum(totals) > 0
+    assert found["usage"]["total"]["gpu_seconds"] == 30.0
+
+
+@pytest.mark.parametrize(
+    ("path", "stage_name", "part"),
+    [
+        ("benchmarks/round2/train_sft.usage.json", "train_sft", ""),
+        ("benchmarks/round2/round1/generate/0-of-2.usage.json", "generate", "round1"),
+        ("benchmarks/round2/merge_lora/round12/merged.usage.json", "merge_lora", "round12"),
+        ("benchmarks/round2/merge_lora/sft_merged.usage.json", "merge_lora", "sft_merged"),
+        ("benchmarks/round2/evaluate/base.usage.json", "evaluate", "base"),
+        ("elsewhere/evaluate/round3.usage.json", "evaluate", "round3"),
+        ("benchmarks/round2/evaluate.usage.json", "evaluate", ""),
+    ],
+)
+def test_part_of_a_usage_record(path: str, stage_name: str, part: str) -> None:
+    assert part_of(Path(path), stage_name, "round2") == part
+
+
+def test_usage_without_times_or_gpus() -> None:
+    found = usage([(Path("a/train_sft.usage.json"), {"stage": "train_sft", "seconds": 5})], {}, 1.0, "demo")
+    assert found["total"]["seconds"] == found["total"]["elapsed_seconds"] == 5
+    assert found["stages"][0]["gpu_utilisation"] is None
+
+
+def test_training_curves_and_alarm() -> None:
+    history = [{"step": 1, "logps/chosen": -40.0}, {"step": 2, "logps/chosen": -52.5}]
+    history.append({"step": 2, "train_runtime": 3.0, "logps/chosen": -99.0})  # of the pairs after the last logged step
+    assert training({"log_history": history})["last"]["logps/chosen"] == -52.5
+    assert training({"log_history": history})["alarm"] is None
+    assert training({"log_history": history, "alarm": "it fell"})["alarm"] == "it fell"
+
+
+def verdict_of(folder: Path, models: dict[str, list[dict[str, Any]]], **record: Any) -> dict[str, Any]:
+    trainings = {"sft": save(folder / "training.json", record)} if record else {}
+    files = {name: save(folder / f"{name}.jsonl", own) for name, own in models.items()}
+    return summarise(PARAMS, evaluations=files, trainings=trainings)["verdict"]
+
+
+def test_gate(tmp_path: Path) -> None:
+    right, wrong = ([out(str(i) if good else "99", str(i)) for i in range(QUESTIONS)] for good in (True, False))
+    good, bad = rows(right, {}), rows(wrong, {})
+    unmarked = rows([out(str(i), str(i), "fallback") for i in range(QUESTIONS)], {})
+    found = verdict_of(tmp_path, {"base": good, "sft": bad, "round1": bad})
+    assert found["status"] == "regression"
+    assert "SFT is significantly below base: greedy −100.0 pp (exact McNemar p = 0.002)" in found["reasons"][0]
+    assert "Round 1 is significantly below base" in found["reasons"][1]
+    rounds = verdict_of(tmp_path, {"base": bad, "sft": bad, "round1": good, "round2": good})
+    assert (rounds["status"], rounds["headline"]) == ("gain", "Round 2 is significantly better than SFT")
+    assert "no significant change from round 1" in rounds["sentence"]
+    assert "significantly better than SFT" in rounds["sentence"]
+    slow = verdict_of(tmp_path, {"base": bad, "sft": good, "round1": bad, "round2": bad})
+    assert [reason[:34] for reason in slow["reasons"]] == [f"Round {n} is significantly below SFT" for n in (1, 2)]
+    assert verdict_of(tmp_path, {"base": bad, "sft": good})["status"] == "gain"
+    same = verdict_of(tmp_path, {"base": good, "sft": good})
+    assert (same["status"], same["headline"]) == ("unchanged", "No significant change from base to SFT")
+    assert verdict_of(tmp_path, {"base": bad, "sft": good}, alarm="it fell")["status"] == "alarm"
+    assert "nothing to compare" in verdict_of(tmp_path, {"base": good})["headline"]
+    formatted = verdict_of(tmp_path, {"base": unmarked, "sft": good})
+    assert "one of format" in formatted["notes"][0]
+    assert not found["notes"]
+
+
+@pytest.mark.parametrize(
+    ("sft", "skip", "new", "seen"),
+    [({"n_examples": None}, 0, False, 3), ({"n_examples": 2}, 0, False, 2), ({"n_examples": 2}, 1, False, 1),
+     ({"n_examples": 2}, 2, False, 0), ({"n_examples": 5}, 1, True, 1), ({"n_examples": 4}, 1, True, 0),
+     ({"n_examples": None, "adapter": "lora"}, 0, True, None)],
+)  # fmt: skip
+def test_questions_that_sft_learnt(sft: dict[str, Any], skip: int, new: bool, seen: int | None) -> None:
+    generate = {"part": "all", "skip": skip, "n_samples": 3, "new_questions": new}
+    assert seen_by_sft({"sft": {"adapter": None, "part": "all"} | sft, "generate": generate}, 2) == seen
+
+
+@pytest.mark.parametrize(
+    ("learnt", "sampled", "seen"), [("sft", "rollouts", 0), ("sft", "sft", 2), ("all", "sft", None)]
+)
+def test_questions_of_parts_that_sft_learnt(learnt: str, sampled: str, seen: int | None) -> None:
+    generate = {"part": sampled, "skip": 0, "n_samples": 3, "new_questions": False}
+    assert seen_by_sft({"sft": {"adapter": None, "part": learnt, "n_examples": 2}, "generate": generate}, 1) == seen
+
+
+def test_a_policy_that_recites_is_noticed(tmp_path: Path) -> None:
+    made = inputs(tmp_path)  # half of round 1's trajectories are right
+    greedy = [out(str(i), str(i)) for i in range(QUESTIONS)]
+    made["evaluations"]["sft"] = save(tmp_path / "sft.jsonl", rows(greedy, {0: 4, 1: 4}, "plain"))
+    said = summarise(PARAMS, **made)["verdict"]["notes"][-1]
+    assert said.startswith("SFT answers 50.0% right in the rollouts of round 1")
+    assert "20.0% in the evaluation" in said
+    made["config"]["generate"]["skip"] = 2
+    assert not any("recites" in note for note in summarise(PARAMS, **made)["verdict"]["notes"])
+
+
+def test_a_policy_that_recites_what_a_round_taught_is_noticed(tmp_path: Path) -> None:
+    made = inputs(tmp_path)
+    made["config"]["generate"]["skip"] = 3  # none that SFT learnt
+    made["rollouts_"]["round2"] = save(
+        tmp_path / "next.jsonl",
+        [rollout(i, [True] * 4) | {"id": f"t{i}-v2"} for i in range(2)] + [rollout(9, [False] * 4)],
+    )
+    greedy = [out(str(i), str(i)) for i in range(QUESTIONS)]
+    made["evaluations"] |= {
+        name: save(tmp_path / f"{name}.jsonl", rows(greedy, {0: 4, 1: 4}, "plain")) for name in ("round1", "round2")
+    }
+    found = summarise(PARAMS, **made)
+    assert [found["rollouts"][name]["seen_by_rounds"] for name in ("round1", "round2")] == [0, 2]
+    said = found["verdict"]["notes"][-1]
+    assert said.startswith("Round 1 answers 66.7% right in the rollouts of round 2")
+    assert "a round before asked too" in said
+    assert "of 3 questions, 0 of which SFT was trained on, 2 of which a round before asked too" in render(found)[1]
+
+
+def test_nothing_from_outside_reaches_the_page_unescaped(hostile: dict[str, Any]) -> None:
+    html, md = render(hostile)
+    assert "&lt;script&gt;" in html
+    tags, attributes = set[str](), set[str]()
+
+    class Collector(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            tags.add(tag)
+            attributes.update(name for name, _ in attrs)
+
+    Collector().feed(html)
+    assert not tags & {"script", "img", "iframe", "object", "embed", "link", "base", "form", "foreignobject"}
+    assert not [name for name in attributes if name.startswith("on")]
+    outside_code = re.sub(r"^(`{3,})text\n.*?^\1$", "", md, flags=re.DOTALL | re.MULTILINE)
+    assert "<" not in outside_code
+
+
+def test_page_needs_no_network(hostile: dict[str, Any], summary: dict[str, Any]) -> None:
+    for content in (hostile, summary):
+        html, _ = render(content)
+        assert set(re.findall(r"\s(?:href|src|xlink:href|action|srcset)=\"(.)", html)) == {"#"}
+        assert not re.search(r"@import|url\((?!#)|http-equiv=\"refresh", html)
+        assert "default-src 'none'" in html
+        assert "http://" not in html
+        assert len(html) < 5_000_000
+
+
+def test_ids_are_unique_and_links_have_targets(summary: dict[str, Any]) -> None:
+    html, _ = render(summary)
+    ids = re.findall(r"\sid=\"([^\"]+)\"", html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", html)) <= set(ids)
+
+
+@needs_chromium
+def test_nothing_runs_in_a_browser(hostile: dict[str, Any], tmp_path: Path) -> None:
+    html, _ = render(hostile)
+    page = tmp_path / "page.html"
+    # Without its security policy the page has only its escaping.
+    page.write_text(re.sub(r"<meta http-equiv=[^>]*>", "", html), encoding="utf-8")
+
+    def title(path: Path) -> str:
+        return re.findall("<title>(.*?)</title>", dom(path), re.DOTALL)[0]
+
+    control = tmp_path / "control.html"
+    control.write_text(f"<title>quiet</title><pre>{PAYLOAD}")
+    assert title(control) == "owned"  # the payload does run where nothing is escaped
+    assert title(page).startswith("&lt;/pre&gt;")
+
+
+def test_markdown_and_terminal_show_the_numbers_of_the_json(summary: dict[str, Any]) -> None:
+    html, md = render(summary)
+    shown = terminal(summary)
+    for model in summary["models"]:
+        for estimate in (model["greedy"], model["mean"], model["majority"], model["pass"]["4"], model["flexible"]):
+            value, ends = f"{100 * estimate['value']:.1f}%", [f"{100 * estimate[end]:.1f}" for end in ("low", "high")]
+            assert f"{value} ({ends[0]} to {ends[1]})" in md
+            assert f"{value}<small>{ends[0]} to {ends[1]}</small>" in html
+            assert f"{value} [{ends[0]}, {ends[1]}]" in shown
+    for comparison in summary["comparisons"]:
+        assert f"{points(comparison['greedy']['difference'])} (" in md
+    assert summary["verdict"]["sentence"] in html
+    assert len({len(line) for line in shown.splitlines()[-3:]}) == 1
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(hostile: dict[str, Any]) -> None:
+    _, md = render(hostile)
+    widths: list[int] = []
+    for line in md.splitlines():
+        if not line.startswith("|"):
+            widths = []
+            continue
+        widths.append(len(re.findall(r"(?<!\\)\|", line)))
+        assert widths[0] == widths[-1], line
+
+
+def test_markdown_text_is_inert() -> None:
+    assert markdown("a|b\n`c` <b> # *d* [e](f)") == r"a\|b \`c\` &lt;b&gt; \# \*d\* \[e\](f)"
+
+
+def test_key_table_has_tokens_beside_every_accuracy(summary: dict[str, Any]) -> None:
+    table = key_table(summary)
+    assert {"greedy", "mean of 4", "flexible", "well formed", "truncated", "tokens"} <= set(table["columns"])
+    assert [row[-1]["main"] for row in table["rows"]] == ["30", "20", "20"]
+
+
+def test_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    arguments = inputs(tmp_path)
+    first, second = (render(summarise(PARAMS, **arguments)) for _ in range(2))
+    assert first == second
+
+
+def test_plain_holds_only_what_json_and_utf8_can() -> None:
+    made = plain({"a": [float("nan"), float("inf"), 1.5], "b": "x\ud800", "c": (True, None)})
+    assert made == {"a": [None, None, 1.5], "b": "x?", "c": [True, None]}
+
+
+def test_config_is_read_from_text_and_file(tmp_path: Path) -> None:
+    assert read_config('{"learning_rate": 5e-06}') == {"learning_rate": 5e-06}
+    assert read_config(str(save(tmp_path / "config.yaml", {"rounds": 2}))) == {"rounds": 2}
+
+
+def run_report(folder: Path, files: dict[str, Path], *more: Any) -> subprocess.CompletedProcess:
+    outputs = [item for kind in ("html", "md", "json") for item in (f"--{kind}", folder / f"report.{kind}")]
+    evaluations = [f"{name}={path}" for name, path in files.items()]
+    return stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *more, *outputs)
+
+
+def test_command_writes_three_files_and_shows_its_figures(tmp_path: Path) -> None:
+    made = inputs(tmp_path)
+    named = {"rollouts": "rollouts_", "preferences": "preferences", "training": "trainings", "manifests": "manifests"}
+    more = [i for option, key in named.items() for i in (f"--{option}", *(f"{n}={p}" for n, p in made[key].items()))]
+    more += ["--questions", made["questions"], "--usage", *made["usage"], "--config", json.dumps(made["config"])]
+    done = run_report(tmp_path, made["evaluations"], *more, "--config-output", tmp_path / "config.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "round 1" in done.stdout
+    assert str(tmp_path / "report.html") in done.stdout
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} in JSON")
+
+    written = json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
+    assert written["models"][0]["greedy"]["value"] == 0.4
+    assert written["training"]["round1"]["curves"]["logps/rejected"][1] == [2, None]
+    assert written["provenance"]["config"]["learning_rate"] == 5e-6
+    assert "learning_rate: 5.0e-06" in (tmp_path / "config.yaml").read_text()
+    assert "trust_remote_code" in (tmp_path / "report.md").read_text()
+
+
+def test_command_with_evaluations_alone(tmp_path: Path) -> None:
+    done = run_report(tmp_path, {"base": save(tmp_path / "base.jsonl", base_rows())})
+    assert done.returncode == 0, done.stderr
+    assert "Only base was evaluated" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda own: own.pop(), "different questions"),
+        (lambda own: own[3].update(gold_answer="x"), "differ in question or gold answer of 'q3'"),
+        (lambda own: own.append(own[0]), "q0 stands twice"),
+        (lambda own: own[2]["samples"].pop(), "q2 has 3 samples"),
+        (lambda own: [row["samples"].pop() for row in own], "sft has 3 samples a question, base 4"),
+        (lambda own: own[1]["greedy"].pop("answer"), "no 'answer'"),
+        (lambda own: own.clear(), "no evaluated question"),
+    ],
+)
+def test_evaluations_that_do_not_fit(tmp_path: Path, change: Any, message: str) -> None:
+    broken = sft_rows()
+    change(broken)
+    files = {"base": save(tmp_path / "base.jsonl", base_rows()), "sft": save(tmp_path / "sft.jsonl", broken)}
+    with pytest.raises(UserError, match=message):
+        summarise(PARAMS, evaluations=files)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [("sft=missing.jsonl", "does not exist"), ("sft", "not NAME=FILE"), ("base={base}", "given twice")],
+)
+def test_bad_arguments(tmp_path: Path, argument: str, message: str) -> None:
+    base = save(tmp_path / "base.jsonl", base_rows())
+    with pytest.raises(UserError, match=message):
+        named_files([f"base={base}", argument.format(base=base)], "--evaluations")
+
+
+def test_errors_are_one_line_and_leave_no_report(tmp_path: Path) -> None:
+    files = {"base": save(tmp_path / "base.jsonl", base_rows()), "sft": save(tmp_path / "sft.jsonl", sft_rows()[:-1])}
+    done = run_report(tmp_path, files)
+    assert done.returncode == 2
+    assert "different questions: 9 and 10, 'q9' is only in one" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("report.*"))
+
+
+def test_one_sample_and_no_variation(tmp_path: Path) -> None:
+    made = rows([out("99", str(i)) for i in range(QUESTIONS)], {})
+    for row in made:
+        del row["samples"][1:]
+    files = {name: save(tmp_path / f"{name}.jsonl", made) for name in ("base", "sft")}
+    found = summarise(PARAMS, evaluations=files)
+    assert found["models"][0]["mean"]["value"] == 0
+    assert found["models"][0]["mean"]["high"] > 0.2  # Wilson: nothing right of 10 is no proof of nothing
+    assert found["comparisons"][0]["minimum_detectable_effect"] is None
+    html, _ = render(found)
+    assert not re.search(r"\bnan\b", html, re.IGNORECASE)
+
+
+def test_rounds_of_rejection_sampling_are_shown(tmp_path: Path) -> None:
+    given = inputs(tmp_path)
+    counts = {"questions": 3, "questions_with_samples": 2, "correct": 9, "kept": 5, "tokens_mean": 40.0}
+    given["samples"] = {"round1": save(tmp_path / "samples.json", counts | {"dropped": {"identical": 4}})}
+    del given["preferences"]
+    found = summarise(PARAMS, **given)
+    html, _ = render(found)
+    assert "samples for fine-tuning" in html
+    assert "dropped: identical" in html
+    assert found["samples"]["round1"]["kept"] == 5

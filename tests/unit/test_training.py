@@ -1,0 +1,333 @@
+"""SFT, merge and DPO as stages on a random model; and one token sequence in SFT, generation, DPO and evaluation."""
+
+import json
+import random
+import shutil
+
+import pytest
+import torch
+from accelerate.data_loader import SeedableRandomSampler
+from helpers import save_random_model, stage
+from training_inputs import DPO, PAIRS, QUESTIONS, SFT, TEMPLATE
+from transformers import AutoModelForCausalLM
+
+from regime_w.models.folders import safetensors_shapes
+from regime_w.models.manifests import load_manifest, write_manifest
+from regime_w.runtime.records import read_json, write_jsonl
+from regime_w.training import trainer as training
+from regime_w.training.packing import pack
+from regime_w.training.trainer import SortedSteps, drop_attention_mask
+from scripts import evaluate, generate, train_dpo, train_sft
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    save_random_model(folder / "base")
+    write_manifest(folder / "base", {})
+    write_jsonl(folder / "train.jsonl", QUESTIONS)
+    write_jsonl(folder / "preferences.jsonl", PAIRS)
+    for done in (sft(folder, SFT), merge(folder, folder / "sft_lora")):
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def sft(folder, params):
+    return stage(
+        "train_sft", "--params", json.dumps(params), "--base", folder / "base/manifest.json", "--questions",
+        folder / "train.jsonl", "--work", folder / "sft.work", "--output", folder / "sft_lora/manifest.json",
+    )  # fmt: skip
+
+
+def merge(folder, adapter, base="base", params='{"device": "auto"}'):
+    return stage(
+        "merge_lora", "--params", params, "--base", folder / base / "manifest.json", "--adapter",
+        adapter / "manifest.json", "--output", folder / "merged/manifest.json",
+    )  # fmt: skip
+
+
+def dpo(folder, params=DPO, preferences="preferences.jsonl", output="dpo_lora", more=()):
+    return stage(
+        "train_dpo", "--params", json.dumps(params), "--policy", folder / "merged/manifest.json", "--preferences",
+        folder / preferences, "--work", folder / f"{output}.work", "--output", folder / output / "manifest.json",
+        *more,
+    )  # fmt: skip
+
+
+def test_sft_practises_sums_besides(run, tmp_path):
+    shutil.copytree(run / "base", tmp_path / "base")
+    rows = [row | {"answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"} for i, row in enumerate(QUESTIONS)]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    done = sft(tmp_path, SFT | {"sft": SFT["sft"] | {"sum_exercises": 4}})
+    assert done.returncode == 0, done.stderr
+    assert read_json(tmp_path / "sft_lora/training.json")["examples"] == len(rows) + 4
+
+
+def test_merge_prints_what_the_guide_prints(run):
+    done = merge(run, run / "sft_lora")
+    for line in (
+        "Configuration:",
+        "  Device: cpu",
+        "Merging LoRA weights",
+        "LoRA merge complete!",
+        "Merged model saved to:",
+    ):
+        assert line in done.stdout
+    assert read_json(run / "merged/manifest.json")["made_from"]["largest_logit_difference"] < 0.01
+
+
+def test_merge_on_a_gpu_that_is_not_there(run):
+    done = merge(run, run / "sft_lora", params='{"device": "cuda"}')
+    assert done.returncode == 2
+    assert "set merge.device: auto" in done.stderr
+
+
+def test_dpo_preflight_record_and_resume(run):
+    done = dpo(run)
+    assert done.returncode == 0, done.stderr
+    assert "first_chosen" in done.stdout
+    record = read_json(run / "dpo_lora/training.json")
+    assert record["examples"] == 12
+    assert record["steps"] == 3
+    assert record["preflight"]["bos_tokens"] == 1
+    assert record["preflight"]["first_chosen"].endswith("#### 0</s>")
+    assert any("rewards/margins" in entry for entry in record["log_history"])
+    # Killed after its last checkpoint: the same command goes on from there.
+    before = load_manifest(run / "dpo_lora/manifest.json")[1]["files"]["adapter_model.safetensors"]
+    shutil.rmtree(run / "dpo_lora")
+    again = dpo(run)
+    assert "Resuming from" in again.stdout
+    assert load_manifest(run / "dpo_lora/manifest.json")[1]["files"]["adapter_model.safetensors"] == before
+
+
+def test_other_parameters_start_afresh(run):
+    changed = dpo(run, DPO | {"dpo": DPO["dpo"] | {"beta": 0.2}})
+    assert changed.returncode == 0, changed.stderr
+    assert "Resuming" not in changed.stdout
+
+
+def test_compiled_layers_learn_the_same(run):
+    curves, weights = [], []
+    for output, compiled in (("eager", False), ("compiled", True)):
+        done = dpo(run, DPO | {"dpo": DPO["dpo"] | {"compile": compiled}}, output=output)
+        assert done.returncode == 0, done.stderr
+        assert ("2 layers are compiled" in done.stdout) == compiled
+        record = read_json(run / output / "training.json")
+        curves.append([entry["logps/chosen"] for entry in record["log_history"] if "loss" in entry])
+        weights.append(safetensors_shapes(run / output / "adapter_model.safetensors"))
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+    assert weights[1] == weights[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "params", "inputs"),
+    [
+        (train_sft, SFT, {"--base": "base/manifest.json", "--questions": "train.jsonl"}),
+        (train_dpo, DPO, {"--policy": "merged/manifest.json", "--preferences": "preferences.jsonl"}),
+    ],
+)
+def test_packed_layers_learn_the_same(run, tmp_path, monkeypatch, module, params, inputs):
+    curves, train = [], training.train
+    for packed in (False, True):  # on a CPU trainings are padded
+
+        def trained(trainer, *rest, packed=packed):
+            if packed:
+                pack(trainer.model)
+            return train(trainer, *rest)
+
+        output = tmp_path / f"{packed}/manifest.json"
+        command = ["", "--params", json.dumps(params), "--work", tmp_path / "work", "--output", output]
+        command += [word for option, file in inputs.items() for word in (option, run / file)]
+        monkeypatch.setattr("sys.argv", [str(word) for word in command])
+        monkeypatch.setattr(training, "train", trained)
+        shutil.rmtree(tmp_path / "work", ignore_errors=True)
+        module.main()
+        history = read_json(output.parent / "training.json")["log_history"]
+        curves.append([entry["loss"] for entry in history if "loss" in entry])
+    assert len(curves[0]) > 1
+    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
+
+
+def test_a_profile_of_one_step(run):
+    params = DPO | {"dpo": DPO["dpo"] | {"epochs": 2.0}}
+    done = dpo(run, params, output="profiled", more=("--profile", run / "profile.txt"))
+    assert done.returncode == 0, done.stderr
+    assert "aten::mm" in (run / "profile.txt").read_text()
+
+
+def test_a_right_padded_sequence_needs_no_mask(run):
+    model = AutoModelForCausalLM.from_pretrained(run / "base")
+    ids = torch.arange(18).view(2, 9)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    with torch.no_grad():
+        masked = model(input_ids=ids, attention_mask=mask).logits
+        drop_attention_mask(model)
+        without = model(input_ids=ids, attention_mask=mask).logits
+    assert torch.equal(masked[mask.bool()], without[mask.bool()])
+    assert not torch.equal(masked[1, 5:], without[1, 5:])  # the mask was there, and is gone
+
+
+def test_no_pairs_and_too_long_pairs_and_nan(run):
+    write_jsonl(run / "none.jsonl", [])
+    done = dpo(run, preferences="none.jsonl", output="other")
+    assert done.returncode == 2
+    assert "no preference pairs" in done.stderr
+    done = dpo(run, DPO | {"dpo": DPO["dpo"] | {"max_length": 16}}, output="other")
+    assert done.returncode == 2
+    assert "longer than max_length 16" in done.stderr
+    assert not (run / "other").exists()
+    done = dpo(run, DPO | {"dpo": DPO["dpo"] | {"learning_rate": 1e38}}, output="other")
+    assert done.returncode == 2
+    assert "lower learning_rate" in done.stderr
+
+
+def test_an_existing_adapter_is_taken_over(run, tmp_path):
+    taken = SFT | {"sft": SFT["sft"] | {"adapter": str(run / "sft_lora")}}
+    output = tmp_path / "taken/manifest.json"
+    done = stage(
+        "train_sft", "--params", json.dumps(taken), "--base", run / "base/manifest.json", "--questions",
+        run / "train.jsonl", "--work", tmp_path / "work", "--output", output,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = load_manifest(output)[1]["files"]
+    assert (
+        files["adapter_model.safetensors"]
+        == read_json(run / "sft_lora/manifest.json")["files"]["adapter_model.safetensors"]
+    )
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_one_token_sequence_everywhere(tmp_path, bos):
+    """The prefix that SFT trains, generation samples, DPO trains and evaluation asks is the same ids, with one BOS and
+    EOS inside the loss."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model", bos=bos))
+    question = QUESTIONS[3] | {"question": "Tom’s 3 {apples} cost $4,50 each.  How much?"}
+    arms = [{"name": "w", "style": "wolfram", "temperature": 0.2}]
+    common = {"template": TEMPLATE, "styles": SFT["styles"], "seed": 0}
+    (ask,) = generate.make_asks([question], common | {"arms": arms}, 1, tokenizer)
+    settings = {"styles": ["wolfram"], "k": 1, "temperature": 1.0}
+    evaluated = evaluate.make_asks([question], common | {"evaluate": settings}, tokenizer)[0]
+    (example,) = train_sft.examples([question], SFT | {"sft": SFT["sft"] | {"styles": ["wolfram"]}}, tokenizer)
+    pair = train_dpo.tokens_of(tokenizer, {"prompt": ask.prompt, "chosen": question["answer"], "rejected": "7\n#### 7"})
+
+    prefix = list(ask.prompt_ids)
+    assert all(list(other.prompt_ids) == prefix for other in evaluated)
+    assert pair["prompt_ids"] == prefix
+    assert example["input_ids"][: len(prefix)] == prefix
+    assert example["input_ids"][len(prefix) :] == pair["chosen_ids"]
+    assert example["labels"] == [-100] * len(prefix) + pair["chosen_ids"]
+    assert prefix.count(tokenizer.bos_token_id) == int(bos)
+    assert prefix.count(tokenizer.eos_token_id) == 0
+    for side in ("chosen_ids", "rejected_ids"):
+        assert pair[side].count(tokenizer.eos_token_id) == 1
+        assert pair[side][-1] == tokenizer.eos_token_id
+        assert tokenizer.bos_token_id not in pair[side]
+    assert tokenizer.decode(prefix, skip_special_tokens=True) == ask.prompt
+
+
+CALCULATION = {
+    "id": "q0",
+    "prompt": "Question:\nHow many?\nAnswer:\n",
+    "chosen": "He has 3*9 = 27 eggs.\nThen 27+5 = 32 eggs\n",
+    "rejected": "He has 3*9 = 27 eggs.\nThen 27+5 = 31 eggs\n",
+    "pair_type": "calculation",
+}
+
+
+@pytest.mark.parametrize("right", ["32", "3", "312"])
+def test_of_a_calculation_pair_the_result_alone_is_learnt(tmp_path, right):
+    """The ids are those of the whole text as it was generated; what both sides share stands in the prompt, nothing ends."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model"))
+    row = CALCULATION | {"chosen": CALCULATION["chosen"].replace("32", right)}
+    whole = train_dpo.tokens_of(tokenizer, row | {"pair_type": "correctness"})
+    pair = train_dpo.tokens_of(tokenizer, row)
+    for side in ("chosen_ids", "rejected_ids"):
+        assert pair["prompt_ids"] + pair[side] == whole["prompt_ids"] + whole[side][:-1]
+        assert tokenizer.eos_token_id not in pair[side]
+    assert pair["chosen_ids"][0] != pair["rejected_ids"][0]
+    assert "= 27 eggs" in tokenizer.decode(pair["prompt_ids"])
+
+
+def test_a_side_of_a_calculation_pair_is_never_empty(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model"))
+    pair = train_dpo.tokens_of(tokenizer, CALCULATION | {"chosen": "3*9 = 2", "rejected": "3*9 = 27"})
+    assert pair["chosen_ids"]
+    assert pair["rejected_ids"]
+    assert pair["chosen_ids"] != pair["rejected_ids"]
+
+
+def test_dpo_with_calculation_pairs(run):
+    write_jsonl(run / "mixed.jsonl", [*PAIRS[:7], CALCULATION])
+    done = dpo(run, preferences="mixed.jsonl", output="mixed_lora")
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / "mixed_lora/training.json")["preflight"]["types"] == {"correctness": 7, "calculation": 1}
+
+
+def test_every_loss_of_the_config_is_trls():
+    """Names are checked before anything runs; TRL would refuse them after an hour of rollouts."""
+    from typing import get_args
+
+    from trl import DPOConfig
+
+    from regime_w.config.schema import Loss
+
+    described = DPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
+    assert {loss for loss in get_args(Loss) if f"'{loss}'" not in described} == set()
+
+
+@pytest.mark.parametrize(("losses", "beta"), [(["sigmoid_norm"], 5.0), (["apo_zero"], 0.1)])
+def test_losses_of_the_study_train(run, losses, beta):
+    params = DPO | {"dpo": DPO["dpo"] | {"loss_type": losses, "loss_weights": [1.0], "beta": beta}}
+    done = dpo(run, params, output=f"dpo_{losses[0]}")
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / f"dpo_{losses[0]}/training.json")["steps"] == 3
+
+
+def test_the_alarm_fires_once_when_the_chosen_log_probability_has_fallen(capsys):
+    from types import SimpleNamespace
+
+    from regime_w.training.trainer import Watch
+
+    watch, history = Watch("DPO", alarm_logps_drop=10.0, beta=0.1), []
+    # The log-probability itself falls at once, since the next step's pairs are longer.
+    for step, (reward, logps) in enumerate(((0.0, -50.0), (0.5, -250.0), (-1.0, -60.0), (-1.01, -61.0), (-4.0, -90.0))):
+        logs = {"loss": 1.0, "rewards/chosen": reward, "logps/chosen": logps}
+        history.append(logs | {"step": step})  # as the Trainer does before it calls
+        watch.on_log(None, SimpleNamespace(global_step=step, max_steps=4, log_history=history), None, logs)
+        assert bool(watch.alarm) is (step >= 3)  # more than 10 nats
+    assert "10.1 nats below its start by step 3" in watch.alarm
+    assert capsys.readouterr().out.count("ALARM") == 1
+
+
+def test_the_median_step_is_neither_the_one_that_compiles_nor_a_short_last_one():
+    from regime_w.training.trainer import Watch
+
+    watch = Watch("DPO")
+    assert watch.step_seconds() is None
+    watch.ends = [100.0, 130.0, 134.0, 139.0, 143.0, 144.0]
+    assert watch.step_seconds() == 4.0
+
+
+def test_a_step_has_the_examples_of_the_random_order_sorted_by_length():
+    rng = random.Random(0)
+    lengths = [rng.randint(10, 400) for _ in range(100)]
+    for epoch in (0, 1):
+        usual = SeedableRandomSampler(lengths, data_seed=3)
+        sorted_steps = SortedSteps(lengths, step=16, micro=4, seed=3)
+        one_batch = SortedSteps(lengths, step=16, micro=16, seed=3)
+        for sampler in (usual, sorted_steps, one_batch):
+            sampler.set_epoch(epoch)
+        order, found = list(usual), list(sorted_steps)
+        assert list(one_batch) == order
+        assert found != order
+        for start in range(0, 100, 16):
+            assert sorted(found[start : start + 16]) == sorted(order[start : start + 16])
+            step = [lengths[index] for index in found[start : start + 16]]
+            assert step == sorted(step, reverse=True)
