@@ -10,7 +10,6 @@ A variant's has "variant_of" besides; it stands in the part of the question that
 
 import argparse
 import hashlib
-import json
 import random
 import re
 from collections import Counter
@@ -24,7 +23,7 @@ from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import in_order
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import iter_jsonl, sha256_file, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, iter_jsonl, sha256_file, write_json, write_jsonl
 from regime_w.tasks.answers import gold_from_rationale, normalise
 
 SHOWN = 20
@@ -32,7 +31,7 @@ SHOWN = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section questions")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section questions")
     for name in ("train", "heldout", "eval", "summary"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()

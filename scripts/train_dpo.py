@@ -9,7 +9,6 @@ On 8 GPUs it starts itself through accelerate (data parallel). Loss names are TR
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from regime_w.method.pairs import CALCULATION
 from regime_w.models.folders import trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, read_jsonl
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
 from regime_w.tasks.prompts import adds_bos, encode
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
@@ -36,7 +35,7 @@ class PretokenizedDPOTrainer(DPOTrainer):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="dpo and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="dpo and seed")
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--preferences", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")

@@ -11,7 +11,6 @@ replaced by random ones, half of them right, and the pipeline's own pair builder
 """
 
 import argparse
-import json
 import random
 import tempfile
 import time
@@ -22,14 +21,14 @@ from transformers import AutoTokenizer
 
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, read_jsonl, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl, write_json, write_jsonl
 from regime_w.sampling.collect import length_of
 from regime_w.training.preferences import ROW, build
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True)
+    parser.add_argument("--params", type=from_argument, required=True)
     parser.add_argument("--model", type=Path, required=True, help="its tokenizer decides how long a text is")
     for option in ("train", "eval", "rollouts", "preferences", "summary"):
         parser.add_argument(f"--{option}", type=Path)

@@ -10,7 +10,6 @@ output weights of the EOS token are 0, which leaves it one chance in more than t
 """
 
 import argparse
-import json
 import math
 import random
 import time
@@ -27,7 +26,7 @@ from regime_w.models.folders import ADAPTER_WEIGHTS, check_adapter, check_model,
 from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import new_folder, write_json
+from regime_w.runtime.records import from_argument, new_folder, write_json
 
 # config.json of GAIR/Abel-7B-002 and HuggingFaceTB/SmolLM2-135M, and one for tests.
 SHAPES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -82,7 +81,7 @@ MATMUL_SIZE, MATMUL_TIMES = 8192, 50
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="shape, text and seed; or lora and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="shape, text and seed; or lora and seed")
     parser.add_argument("--base", type=Path, help="make an adapter for this model")
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the new folder")
     parser.add_argument("--gpus", type=int, default=0)
