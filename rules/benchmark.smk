@@ -8,24 +8,20 @@ Rules of this file take the place of those that need a real model or data (base_
 build_preferences). All other jobs are the pipeline's own.
 """
 
+from regime_w.config.benchmark_modes import MODES as WAYS
+
 BENCHMARK = CONFIG["benchmark"]
-TENSOR_PARALLEL = 1 << (min(GPUS, NODE_GPUS).bit_length() - 1) if GPUS else 0
-PARTS = {
-    mode: [f"{mode}-{index}-of-{GPUS}" for index in range(GPUS)]
-    for mode in ("shards", "full_shards")
-}
-LEAST_GPUS = {
-    "one_at_a_time": 0,
-    "pipeline": 0,
-    "shards": 2,
-    "full_shards": 2,
-    "tensor_parallel": 2,
-}
+# The largest power of two that one machine has.
+TENSOR_PARALLEL = (
+    1 << (min(GPUS, CONFIG["resources"]["gpus_per_node"]).bit_length() - 1) if GPUS else 0
+)
 BENCHMARK_MODES = [
     part
     for mode in BENCHMARK["modes"]
-    if GPUS >= LEAST_GPUS.get(mode, 1)
-    for part in PARTS.get(mode, [mode])
+    if GPUS >= WAYS[mode].least_gpus
+    for part in (
+        [f"{mode}-{index}-of-{GPUS}" for index in range(GPUS)] if WAYS[mode].a_job_a_gpu else [mode]
+    )
 ]
 BENCHMARK_ROUND = f"{RUN}/round1"
 BENCHMARK_USAGE = {
@@ -67,7 +63,7 @@ rule benchmark_model:
         gpu=ONE_GPU,
     params:
         code=code("benchmark.benchmark_model"),
-        config=lambda wildcards: json.dumps(
+        config=lambda wildcards: argument(
             {
                 "shape": BENCHMARK["shape" if wildcards.random == "base" else "small_shape"],
                 "text": "\n".join([CONFIG["prompt"]["template"], *CONFIG["styles"].values()]),
@@ -229,6 +225,7 @@ rule benchmark_generate:
             "--work {params.work:q}",
             "--output {output.record:q}",
             "--gpus {resources.gpu:q}",
+            SHARING,
         )
 
 

@@ -52,6 +52,7 @@ def main() -> None:
             f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config"
         )
     policy, manifest = load_manifest(args.policy)
+    adapter = training.lora_config(dpo["lora"], policy)
     tokenizer = AutoTokenizer.from_pretrained(policy, **trusted(args.params))
     data = [tokens_of(tokenizer, row) for row in rows]
     lengths = [len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in data]
@@ -70,7 +71,7 @@ def main() -> None:
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
-        peft_config=training.lora_config(dpo["lora"]),
+        peft_config=adapter,
         callbacks=[watch, *([StepProfile(args.profile)] if args.profile and training.is_main() else [])],
     )
     seconds = training.train(trainer, args.work, lengths, dpo["compile"])

@@ -1,8 +1,9 @@
 """Decisions made before any job runs: does the config fit this machine, how many shards are worth it."""
 
+import difflib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ TRAJECTORIES_A_SHARD = 400_000
 COUNTED = 100_000_000
 # Parts are drawn by hash: a part's size is within this many standard deviations of its share.
 SURELY = 6
+TIED = "lm_head"  # may share the embedding's weights, and then has none of its own in a model's files
 
 Config = dict[str, Any]
 
@@ -30,9 +32,42 @@ def planned_gpus(here: int, main_process: bool) -> int:
     return int(os.environ.get("REGIME_W_GPU_CAP", here))
 
 
-def problems_of(config: Config, gpus: int) -> list[str]:
-    """Why a checked config cannot run here, a line each; `gpus` is the number that the run may use, 0 for CPUs."""
-    return [*_paths(config), *_gpus(config, gpus), *_batches(config, gpus), *_questions(config)]
+def problems_of(config: Config, gpus: int, modules: Collection[str] | None = None) -> list[str]:
+    """Why a checked config cannot run here, a line each.
+
+    `gpus` is the number that the run may use, 0 for CPUs; `modules` are the base model's, where they are known.
+    """
+    found = [*_paths(config), *_gpus(config, gpus), *_batches(config, gpus), *_questions(config)]
+    if modules is not None:
+        for section in [] if config["benchmark"] else trained(config):
+            if problem := strange_module(config[section]["lora"]["target_modules"], modules):
+                found.append(f"{section}.lora.target_modules: {problem}")
+    return found
+
+
+def problems_of_all(
+    config: Config, recipes: Mapping[str, Config], gpus: int, modules: Collection[str] | None = None
+) -> list[str]:
+    """`problems_of` a run and of those of a study's recipes that the run does not have."""
+    found = problems_of(config, gpus, modules)
+    more = [
+        f"study.recipes.{name}: {problem}"
+        for name, recipe in recipes.items()
+        for problem in problems_of(recipe, gpus, modules)
+        if problem not in found
+    ]
+    return found + more
+
+
+def strange_module(wanted: list[str] | str, modules: Collection[str]) -> str | None:
+    """What is wrong with target modules that are none of the model's, which PEFT would pass over where others are."""
+    for each in [] if isinstance(wanted, str) else wanted:
+        if each != TIED and not any(name == each or name.endswith(f".{each}") for name in modules):
+            own = sorted({name.rpartition(".")[2] for name in modules})
+            close = difflib.get_close_matches(each, own, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(own[:20])}"
+            return f"{each!r:.100} is no module of the model; {advice}"
+    return None
 
 
 def trained(config: Config) -> list[str]:
@@ -77,11 +112,12 @@ def shards_for(trajectories: int, engines: int) -> int:
     return busy * math.ceil(trajectories / (busy * TRAJECTORIES_A_SHARD))
 
 
-def files_of(config: Config) -> Iterator[tuple[str, str]]:
+def files_of(config: Config) -> Iterator[tuple[str, str | None]]:
     """Keys and paths of the files and folders that a config names."""
     for name in ("train", "eval"):
         source = config["questions"][name]
-        yield f"questions.{name}.path", source["path"]
+        if source["source"] == "file":
+            yield f"questions.{name}.path", source["path"]
         if isinstance(source["corrections"], str):
             yield f"questions.{name}.corrections", source["corrections"]
     yield "base_model.path", config["base_model"]["path"]
