@@ -22,7 +22,7 @@ from regime_w.method.rewards import check_weights
 from regime_w.runtime.errors import UserError, run
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-HUB_ID = r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$"
+HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$"
 MOST_SHARDS = 10_000  # of a round: each is a job
 SHOWN = 20  # problems that are told at once
 REFERENCE = "docs/reference/config.md"
@@ -712,7 +712,11 @@ def load(raw: dict[str, Any], origins: Mapping[tuple[str, ...], str] | None = No
 
 def schema() -> dict[str, Any]:
     """JSON schema of a whole configuration."""
-    return Config.model_json_schema()
+    whole = Config.model_json_schema()
+    # What GIVEN checks though nothing is said of it is needed.
+    for section, needed in ((whole, ["questions", "base_model"]), (whole["$defs"]["Questions"], ["train", "eval"])):
+        section["required"] = [*section.get("required", []), *needed]
+    return whole
 
 
 def file_schema() -> dict[str, Any]:

@@ -24,6 +24,7 @@ ORDER = [
     "build_preferences", "train_dpo", "evaluate", "eval_report",
 ]  # fmt: skip
 CONFIG: dict[str, Any] = {
+    "extends": "configs/demo.yaml",
     "run": RUN,
     "rounds": 1,
     "questions": {
@@ -64,7 +65,7 @@ def questions(split: str, n: int) -> list[dict[str, str]]:
 
 
 def new_run(folder: Path) -> Path:
-    """A clone with the run's config as its config.yaml's overlay and its questions."""
+    """A clone with the run's config and its questions."""
     clone_to(folder)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
     for split, section in CONFIG["questions"].items():

@@ -25,6 +25,7 @@ from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
 pytestmark = pytest.mark.slurm
 # Questions so easy that a model made in seconds is sometimes right.
 SMALL: dict[str, Any] = {
+    "extends": "config.yaml",
     "rounds": 1,
     "questions": {
         "train": {"source": "file", "path": "train_questions.jsonl", "n": None},

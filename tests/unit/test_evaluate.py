@@ -246,7 +246,7 @@ def test_a_study_on_one_gpu(
 ) -> None:
     folder = clone_to(tmp_path / "clone")
     study = STUDY | {"recipes": STUDY["recipes"] | recipes}
-    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2)
+    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2, generate__n_samples=1500)
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", "1")
     jobs = planned(folder, target=f"data/demo/eval/{model}.jsonl")
     assert [each for each in jobs if each.startswith("evaluate")] == [rule]
