@@ -254,7 +254,7 @@ class _Reader:
                 return self.loader.construct_object(node)
             except yaml.YAMLError:
                 raise self.error(node, f"{node.value!r:.60} cannot be read as {node.tag}; write it plainly") from None
-            except (ValueError, OverflowError):
+            except (ValueError, OverflowError, LookupError, AttributeError, TypeError):  # PyYAML checks no tag
                 raise self.error(node, f"{node.value!r:.60} is no number that can be read; write it plainly") from None
         if node.tag not in (MAPPING, SEQUENCE):
             raise self.error(node, f"{node.tag} is nothing that a config holds; write a plain mapping or list")
