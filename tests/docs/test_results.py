@@ -14,7 +14,6 @@ from regime_w.method.sums import first_slip, holds
 from regime_w.report.evaluation import Settings, model_row, scores
 from regime_w.report.inputs import note_sums
 from regime_w.runtime.records import read_json
-from regime_w.sampling.engines.interface import Completion
 from regime_w.training.trainer import COMPILE_PASSES
 from scripts.benchmark.benchmark_report import dpo_flops, joined, mfu, peak_of
 from scripts.evaluate import grade
@@ -29,8 +28,8 @@ FLOWING = " ".join(RESULTS.split())  # sentences break over lines
 
 def graded_again(row):
     def again(out):
-        completion = Completion("", out["text"], out["num_tokens"], out["finish_reason"])
-        return grade(completion, out["seed"], row["gold_answer"])
+        kept = {name: out[name] for name in ("text", "num_tokens", "finish_reason")}
+        return grade(kept | {"answer_start": 0}, out["seed"], row["gold_answer"])
 
     return row | {"greedy": again(row["greedy"]), "samples": [again(out) for out in row["samples"]]}
 
