@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 
+from regime_w.config.benchmark_modes import MODES, jobs_of
 from regime_w.config.code_inputs import hash_of
 from regime_w.config.schema import load
 from regime_w.runtime.errors import UserError
@@ -220,6 +221,11 @@ def usages(recipe, part="eval", short=False):
         *(f"benchmarks/{RUN}/{stage}.usage.json" for stage in once),
         *recipe.usage(shards_of(recipe, short), None if together else part),
     ]
+
+
+def way_of(wildcards):
+    """The benchmark's way of generating that a job's mode names: MODE or MODE-I-of-N."""
+    return MODES[wildcards.mode.partition("-")[0]]
 
 
 def rounds_by(method):

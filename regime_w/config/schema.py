@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from regime_w.config.benchmark_modes import Mode
 from regime_w.method.rewards import check_weights
 from regime_w.runtime.errors import UserError, run
 
@@ -36,17 +37,6 @@ Loss = Literal[
     "apo_down",
     "discopop",
     "sft",
-]
-Mode = Literal[
-    "one_at_a_time",
-    "one_question",
-    "pipeline",
-    "shards",
-    "tensor_parallel",
-    "full",
-    "full_shards",
-    "small",
-    "small_one_engine",
 ]
 
 
