@@ -9,7 +9,10 @@ build_preferences). All other jobs are the pipeline's own.
 """
 
 BENCHMARK = CONFIG["benchmark"]
-TENSOR_PARALLEL = 1 << (min(GPUS, NODE_GPUS).bit_length() - 1) if GPUS else 0
+# The largest power of two that one machine has.
+TENSOR_PARALLEL = (
+    1 << (min(GPUS, CONFIG["resources"]["gpus_per_node"]).bit_length() - 1) if GPUS else 0
+)
 BENCHMARK_JOBS = jobs_of(BENCHMARK["modes"], GPUS)
 BENCHMARK_ROUND = f"{RUN}/round1"
 BENCHMARK_USAGE = {
@@ -51,7 +54,7 @@ rule benchmark_model:
         gpu=ONE_GPU,
     params:
         code=code("benchmark.benchmark_model"),
-        config=lambda wildcards: json.dumps(
+        config=lambda wildcards: argument(
             {
                 "shape": BENCHMARK["shape" if wildcards.random == "base" else "small_shape"],
                 "text": "\n".join([CONFIG["prompt"]["template"], *CONFIG["styles"].values()]),
@@ -209,6 +212,7 @@ rule benchmark_generate:
             "--work {params.work:q}",
             "--output {output.record:q}",
             "--gpus {resources.gpu:q}",
+            SHARING,
         )
 
 

@@ -2,26 +2,13 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
-
-Mode = Literal[
-    "one_at_a_time",
-    "one_question",
-    "pipeline",
-    "shards",
-    "tensor_parallel",
-    "full",
-    "full_shards",
-    "small",
-    "small_one_engine",
-]
+from typing import Any, NamedTuple
 
 
 class Way(NamedTuple):
     label: str
-    engine: Mapping[str, Any] = MappingProxyType(
-        {}
-    )  # what it changes in the config section `engine`, section by section
+    # What it changes in the config section `engine`, section by section.
+    engine: Mapping[str, Any] = MappingProxyType({})
     gpus: int = 1  # least number that it needs
     call: str = "everything"  # what one call is given; a sample is measured where that is not everything
     batching: str = "all requests at once"

@@ -5,7 +5,6 @@
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -15,12 +14,12 @@ from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.models.random_weights import write_adapter
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import new_folder
+from regime_w.runtime.records import from_argument, new_folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="lora and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="lora and seed")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the new folder")
     parser.add_argument("--gpus", type=int, default=0)

@@ -11,7 +11,6 @@ Output: see `record`. What a killed full job has finished is kept, and only the 
 """
 
 import argparse
-import json
 import os
 import shutil
 import time
@@ -24,7 +23,7 @@ from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.compute import compile_caches
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.gpu import UsageSampler, visible_gpus
-from regime_w.runtime.records import fingerprint, read_json, write_json
+from regime_w.runtime.records import fingerprint, from_argument, read_json, write_json
 from regime_w.sampling.collect import Ask, Setup, Started, collect, length_of, load_tokenizer, start_engine
 from regime_w.sampling.engines.interface import Completion, Request
 from regime_w.sampling.engines.vllm import engines_per_gpu
@@ -94,7 +93,7 @@ class Timeline:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="generate, engine, arms, styles, template, seed, sizes"
+        "--params", type=from_argument, required=True, help="generate, engine, arms, styles, template, seed, sizes"
     )
     parser.add_argument("--mode", required=True)
     parser.add_argument("--model", type=Path, required=True)
@@ -102,9 +101,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="journal")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share the GPU, each with its part of the memory"
+    )
     args = parser.parse_args()
     mode, _, shard = args.mode.partition("-")
     params = settings(args.params, mode, args.gpus)
+    params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
     if not MODES[mode].kept:
         shutil.rmtree(args.work, ignore_errors=True)
     compiled_before = compiled()

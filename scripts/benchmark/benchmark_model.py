@@ -5,7 +5,6 @@
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from regime_w.models.manifests import write_manifest
 from regime_w.models.random_weights import write_model
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import new_folder
+from regime_w.runtime.records import from_argument, new_folder
 
 MATMUL_SIZE, MATMUL_TIMES = 8192, 50
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="shape, text and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="shape, text and seed")
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the new folder")
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()

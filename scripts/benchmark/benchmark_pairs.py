@@ -9,7 +9,6 @@ replaced by random ones, half of them right, and the pipeline's own pair builder
 """
 
 import argparse
-import json
 import random
 import tempfile
 import time
@@ -18,7 +17,7 @@ from typing import Any
 
 from regime_w.models.random_texts import text_of, words_of
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, read_jsonl, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl, write_json, write_jsonl
 from regime_w.sampling.collect import length_of
 from regime_w.training.preferences import ROW, build
 
@@ -26,7 +25,7 @@ from regime_w.training.preferences import ROW, build
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="n, lengths, most, seed, and build_preferences'"
+        "--params", type=from_argument, required=True, help="n, lengths, most, seed, and build_preferences'"
     )
     parser.add_argument("--model", type=Path, required=True, help="its tokenizer decides how long a text is")
     parser.add_argument("--rollouts", type=Path, required=True)

@@ -5,20 +5,19 @@
 """
 
 import argparse
-import json
 import random
 from pathlib import Path
 from typing import Any
 
 from regime_w.models.random_texts import text_of, words_of
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import write_jsonl
+from regime_w.runtime.records import from_argument, write_jsonl
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="train, eval (how many), question_tokens, seed"
+        "--params", type=from_argument, required=True, help="train, eval (how many), question_tokens, seed"
     )
     parser.add_argument("--model", type=Path, required=True, help="its tokenizer decides how long a text is")
     parser.add_argument("--train", type=Path, required=True)

@@ -22,7 +22,7 @@ from regime_w.report.inputs import named_files
 from regime_w.report.provenance import provenance
 from regime_w.report.render import fill
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import read_json, read_jsonl, write_json, write_text
+from regime_w.runtime.records import from_argument, read_json, read_jsonl, write_json, write_text
 
 # What the guide itself states (8 GPUs at 10 USD an hour); not measured here, and in no ratio.
 GUIDE = {
@@ -48,7 +48,7 @@ PHASES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True)
+    parser.add_argument("--params", type=from_argument, required=True)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True, help="manifest of the DPO adapter")
     parser.add_argument("--pairs", type=Path, required=True, help="preferences.json")
