@@ -21,18 +21,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
-from regime_w.method.sums import (
-    evaluate,
-    exact,
-    has_cents,
-    holds,
-    parse,
-    parse_written,
-    shown,
-    stated,
-    value_of,
-    written_sums,
-)
+from regime_w.method.arithmetic import evaluate, exact, has_cents, parse, shown, value_of
+from regime_w.method.sums import holds, tree_of, written_sums
 
 ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
 ANY_ANNOTATION = re.compile(r"<<[^<>]*>>")
@@ -171,10 +161,9 @@ def calculations(rationale: str) -> list[Equation] | None:
     """The calculations of a rationale in their order, annotated and not; None where an annotation is not exact."""
     plain = without_annotations(rationale)
     found = {}
-    for match, value in written_sums(plain):
-        if value == stated(match) and value > 0 and exact(value) and (tree := parse_written(match[1])):
-            position = match.start(2) + match[2].startswith("$")
-            found[position] = Equation(tree, value, position)
+    for own in written_sums(plain):
+        if own.value == own.stated and own.value > 0 and exact(own.value) and (tree := tree_of(own.left)):
+            found[own.at] = Equation(tree, own.value, own.at)
     removed = 0
     for match in ANY_ANNOTATION.finditer(rationale):
         position = match.start() - removed
