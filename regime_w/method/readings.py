@@ -133,8 +133,8 @@ def _read_otherwise(written: Written) -> bool:
     numbers = [token for token in written.left if token.readings]
     readings = [[*token.readings, *(token.parts[-1:] if place == 0 else ())] for place, token in enumerate(numbers)]
     result = [*written.result.readings, *written.result.parts[:1]]
-    percents = [token.kind == "percent" for token in written.left]
-    if any(percents) and not all(percents) and any(token.text in ("+", "-") for token in written.left):
+    percents = sum(token.kind == "percent" for token in written.left)
+    if 0 < percents < len(numbers) and any(token.text in ("+", "-") for token in written.left):
         return True  # 120 + 20%
     if prod(map(len, readings)) > MOST_READINGS:
         return True
