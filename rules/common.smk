@@ -19,7 +19,7 @@ from regime_w.config.recipes import READS, number_of, recipes_of
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import visible_gpus
-from regime_w.runtime.records import as_argument
+from regime_w.runtime.records import as_argument, remember_link
 
 # As a module of another workflow this one has the config that it is given; else the command line's files and values.
 MAIN = workflow.modifier.is_main_snakefile()
@@ -96,8 +96,8 @@ ONE_EVALUATION = (
 # What the reports' modules read besides other modules.
 TEMPLATES = ["regime_w/report/*.j2"]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
-BASE = f"checkpoints/{RUN}/base/manifest.json"
-MANIFESTS = [BASE, *(OWN.model(number) for number in (0, *NUMBERS))]  # of MODELS
+BASE = f"checkpoints/{RUN}/base"
+FOLDERS = [BASE, *(OWN.model(number) for number in (0, *NUMBERS))]  # of MODELS
 EVALUATIONS = [f"data/{RUN}/eval/{model}.jsonl" for model in MODELS]
 # The recipe that a stage in a study's folder belongs to: any of those that share it.
 PLACES = {
@@ -166,6 +166,17 @@ def part(**sections):
     return lambda wildcards: argument(sections)
 
 
+def named_in(section):
+    """The files that a section of the config names, and of its folders the files in them; they are where they are,
+    also where all others have another prefix or storage."""
+    found = []
+    for key, path in plan.files_of(CONFIG):
+        if path and key.startswith(section):
+            inside = [str(file) for file in sorted(Path(path).glob("*")) if file.is_file()]
+            found += map(local, inside if Path(path).is_dir() else [path])
+    return found
+
+
 def recipe_of(stage, wildcards):
     """The recipe whose stage a rule's wildcards name, and its round (0 is SFT)."""
     model = wildcards.get("policy") or wildcards.get("model")
@@ -201,14 +212,32 @@ def threads_for(gpu, cpu):
     return 1 if CONFIG["base_model"]["source"] == "tiny" else cpu
 
 
+def sealed(**wanted):
+    """A rule's models and adapters, by name, and their seals (regime_w/models/manifests.py): folders to be unpacked.
+
+    Snakemake knows a folder by its time alone, which is passed over here: what counts is whether its seal changed.
+    """
+
+    def inputs(wildcards):
+        found = {}
+        for name, folders in wanted.items():
+            folders = folders(wildcards) if callable(folders) else folders
+            found[name] = folders if isinstance(folders, list) else [folders]
+        seals = [f"{folder}.sha256" for folders in found.values() for folder in folders]
+        ancients = {name: list(map(ancient, folders)) for name, folders in found.items()}
+        return {**ancients, "seals": seals}
+
+    return inputs
+
+
 def policy_of(stage):
     """The policy that a round samples from and trains: the SFT model, later that of the round before."""
 
-    def manifest(wildcards):
+    def folder(wildcards):
         recipe, number = recipe_of(stage, wildcards)
         return recipe.model(number - 1)
 
-    return manifest
+    return folder
 
 
 def made_in_round(stage, what):
@@ -221,18 +250,17 @@ def made_in_round(stage, what):
     return file
 
 
-def shards_of(recipe, short):
-    """The shards of a recipe; `short` as one word (`expand` in regime_w/runtime/records.py).
+def completions(wildcards):
+    recipe, number = recipe_of("score_rollouts", wildcards)
+    return recipe.completions(number, plan.auto_shards(recipe.config, GPUS))
+
+
+def short(files):
+    """Files that differ in the number of their shard as one word (`expand` in regime_w/runtime/records.py).
 
     A command holds 128 KB, in which the names of thousands of files do not fit.
     """
-    shards = plan.auto_shards(recipe.config, GPUS)
-    return [f"{{0..{len(shards) - 1}}}-of-{len(shards)}"] if short else shards
-
-
-def completions(wildcards, short=False):
-    recipe, number = recipe_of("score_rollouts", wildcards)
-    return recipe.completions(number, shards_of(recipe, short))
+    return re.sub(r"0(-of-\d+\.jsonl)$", rf"{{0..{len(files) - 1}}}\1", files[0])
 
 
 def merge_base(wildcards):
@@ -242,18 +270,18 @@ def merge_base(wildcards):
 
 
 def evaluated(stage):
-    """The manifest of the model that is evaluated."""
+    """The model that is evaluated."""
 
-    def manifest(wildcards):
+    def folder(wildcards):
         if wildcards.model == "base":
             return BASE
         recipe, number = recipe_of(stage, wildcards)
         return recipe.model(number)
 
-    return manifest
+    return folder
 
 
-def usages(recipe, part="eval", short=False):
+def usages(recipe, part="eval"):
     """The usage records of every stage that makes a recipe's models and evaluates them on this part."""
     together = part == "eval" and ONE_EVALUATION
     once = ["fetch_questions", "base_model"]
@@ -261,7 +289,7 @@ def usages(recipe, part="eval", short=False):
         once.append("evaluate" if together else "evaluate/base")
     return [
         *(f"benchmarks/{RUN}/{stage}.usage.json" for stage in once),
-        *recipe.usage(shards_of(recipe, short), None if together else part),
+        *recipe.usage(plan.auto_shards(recipe.config, GPUS), None if together else part),
     ]
 
 
@@ -271,13 +299,8 @@ def way_of(wildcards):
 
 
 def rounds_by(method):
-    """The run's own rounds that train in this way."""
-    return [number for number in NUMBERS if OWN.method(number) == method]
-
-
-def training_records(names, adapters):
-    """NAME=FILE arguments of what the adapters' trainings recorded."""
-    return named(names, [str(Path(file).with_name("training.json")) for file in adapters])
+    """The run's own rounds that train in this way, with their names."""
+    return {f"round{number}": number for number in NUMBERS if OWN.method(number) == method}
 
 
 def read_on_eval():
@@ -287,12 +310,14 @@ def read_on_eval():
     return {name: RECIPES[name].evaluation(RECIPES[name].rounds) for name in names}
 
 
-def named(names, files):
-    """NAME=FILE arguments for the report's command line."""
-    return [f"{name}={file}" for name, file in zip(names, files, strict=True)]
+def by_name(names, files):
+    """{name: file} of a report's inputs."""
+    return dict(zip(names, files, strict=True))
 
 
 onstart:
     # Snakemake asks for this where jobs run, not in a dry run.
     if MAIN:
         claim(CONFIG, owner_of(LAYERS))
+    for link in Path(f"checkpoints/{RUN}").rglob("*"):
+        remember_link(link)

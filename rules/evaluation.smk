@@ -1,8 +1,8 @@
-"""Evaluation: base, SFT and each round on the evaluation questions, and the report.
+"""Evaluation: base, SFT and each round on the evaluation questions, the report, and a page to read trajectories in.
 
-INPUTS   the models' manifests, data/{run}/eval.jsonl, and what every stage recorded of itself
-OUTPUTS  data/{run}/eval/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml
-NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report: CPU
+INPUTS   the models, data/{run}/eval.jsonl, and what every stage recorded of itself
+OUTPUTS  data/{run}/eval/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml; results/{run}/trajectories.html
+NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report, view_trajectories: CPU
 
 On one GPU evaluate_all takes the place of `evaluate` for the run's own models: one job, whose engine starts once.
 """
@@ -10,7 +10,7 @@ On one GPU evaluate_all takes the place of `evaluate` for the run's own models: 
 
 rule evaluate:
     input:
-        models=evaluated("evaluate"),
+        unpack(sealed(models=evaluated("evaluate"))),
         questions=f"data/{RUN}/eval.jsonl",
     output:
         records="data/{run}/eval/{model}.jsonl",
@@ -43,7 +43,7 @@ if ONE_EVALUATION:
 
     use rule evaluate as evaluate_all with:
         input:
-            models=MANIFESTS,
+            unpack(sealed(models=FOLDERS)),
             questions=f"data/{RUN}/eval.jsonl",
         output:
             records=EVALUATIONS,
@@ -55,17 +55,64 @@ if ONE_EVALUATION:
             config=part(**READS["evaluate"](CONFIG)),
 
 
+rule view_trajectories:
+    input:
+        rollouts=[OWN.rollouts(number) for number in NUMBERS],
+        answers=EVALUATIONS,
+    output:
+        html=report(
+            f"results/{RUN}/trajectories.html",
+            caption="captions/trajectories.rst",
+            category="Evaluation",
+            labels={"run": RUN, "form": "trajectories"},
+        ),
+    log:
+        f"logs/{RUN}/view_trajectories.log",
+    localrule: True
+    conda:
+        ENV
+    params:
+        code=code("view_trajectories", files=TEMPLATES),
+        config=part(
+            run=RUN,
+            pairs=CONFIG["pairs"] if rounds_by("dpo") else None,
+            reward=CONFIG["reward"],
+            seed=CONFIG["seed"],
+        ),
+        inputs=lambda wildcards, input: argument(
+            {
+                "rollouts": by_name(ROUNDS, input.rollouts),
+                "answers": {"eval": by_name(MODELS, input.answers)},
+            },
+            sort=False,
+        ),
+    shell:
+        stage(
+            "view_trajectories",
+            "--params {params.config:q}",
+            "--inputs {params.inputs:q}",
+            "--output {output.html:q}",
+            usage=False,
+        )
+
+
 rule eval_report:
     input:
+        unpack(
+            sealed(
+                adapters=[OWN.adapter(number) for number in (0, *NUMBERS)],
+                models=FOLDERS,
+            )
+        ),
         questions=f"data/{RUN}/questions.json",
         evaluations=EVALUATIONS,
         rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
         checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUNDS],
-        preferences=[OWN.summary(number) for number in rounds_by("dpo")],
-        samples=[OWN.summary(number) for number in rounds_by("rejection_sampling")],
-        adapters=[OWN.adapter(number) for number in (0, *NUMBERS)],
-        models=MANIFESTS,
+        preferences=[OWN.summary(number) for number in rounds_by("dpo").values()],
+        samples=[OWN.summary(number) for number in rounds_by("rejection_sampling").values()],
         usage=usages(OWN),
+        # Of no use to the report: who asks for it gets both.
+        viewer=f"results/{RUN}/trajectories.html",
     output:
         html=report(
             f"results/{RUN}/eval_report.html",
@@ -96,30 +143,25 @@ rule eval_report:
             {key: value for key, value in CONFIG.items() if key != "resources"} | {"study": None},
             sort=False,
         ),
-        evaluations=lambda wildcards, input: named(MODELS, input.evaluations),
-        rollouts=lambda wildcards, input: named(ROUNDS, input.rollouts),
-        preferences=lambda wildcards, input: named(
-            [f"round{number}" for number in rounds_by("dpo")], input.preferences
+        inputs=lambda wildcards, input: argument(
+            {
+                "questions": input.questions,
+                "evaluations": by_name(MODELS, input.evaluations),
+                "rollouts": by_name(ROUNDS, input.rollouts),
+                "preferences": by_name(rounds_by("dpo"), input.preferences),
+                "samples": by_name(rounds_by("rejection_sampling"), input.samples),
+                "adapters": by_name(OWN.models, input.adapters),
+                "models": by_name(MODELS, input.models),
+                "usage": list(input.usage),
+            },
+            sort=False,
         ),
-        samples=lambda wildcards, input: named(
-            [f"round{number}" for number in rounds_by("rejection_sampling")], input.samples
-        ),
-        training=lambda wildcards, input: training_records(OWN.models, input.adapters),
-        manifests=lambda wildcards, input: named(MODELS, input.models),
-        usage=lambda wildcards: usages(OWN, short=True),
     shell:
         stage(
             "eval_report",
             "--params {params.config:q}",
             "--config {params.merged_config:q}",
-            "--questions {input.questions:q}",
-            "--evaluations {params.evaluations:q}",
-            "--rollouts {params.rollouts:q}",
-            "--preferences {params.preferences:q}",
-            "--samples {params.samples:q}",
-            "--training {params.training:q}",
-            "--manifests {params.manifests:q}",
-            "--usage {params.usage:q}",
+            "--inputs {params.inputs:q}",
             "--html {output.html:q}",
             "--md {output.md:q}",
             "--json {output.json:q}",

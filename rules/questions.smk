@@ -8,7 +8,7 @@ NEEDS    CPU; network for `source: hub`
 
 rule fetch_questions:
     input:
-        files=[path for key, path in plan.files_of(CONFIG) if key.startswith("questions.") and path],
+        files=named_in("questions."),
     output:
         train="data/{run}/train.jsonl",
         heldout="data/{run}/heldout.jsonl",

@@ -14,7 +14,7 @@ REFERENCE = RECIPES[STUDY["reference"]]
 
 use rule evaluate as evaluate_heldout with:
     input:
-        models=evaluated("evaluate_heldout"),
+        unpack(sealed(models=evaluated("evaluate_heldout"))),
         questions=f"data/{RUN}/heldout.jsonl",
     output:
         records="data/{run}/heldout/{model}.jsonl",
@@ -28,13 +28,17 @@ use rule evaluate as evaluate_heldout with:
 
 rule study_recipe:
     input:
+        unpack(
+            sealed(
+                adapters=lambda wildcards: [
+                    RECIPES[wildcards.recipe].adapter(number)
+                    for number in RECIPES[wildcards.recipe].numbers
+                ]
+            )
+        ),
         evaluations=lambda wildcards: [
             RECIPES[wildcards.recipe].evaluation(number, "heldout")
             for number in (0, *RECIPES[wildcards.recipe].numbers)
-        ],
-        adapters=lambda wildcards: [
-            RECIPES[wildcards.recipe].adapter(number)
-            for number in RECIPES[wildcards.recipe].numbers
         ],
         examples=lambda wildcards: [
             RECIPES[wildcards.recipe].summary(number)
@@ -62,23 +66,24 @@ rule study_recipe:
                 "seed": CONFIG["seed"],
             }
         ),
-        evaluations=lambda wildcards, input: named(
-            RECIPES[wildcards.recipe].models, input.evaluations
-        ),
-        training=lambda wildcards, input: training_records(
-            RECIPES[wildcards.recipe].models[1:], input.adapters
-        ),
-        examples=lambda wildcards, input: named(
-            RECIPES[wildcards.recipe].models[1:], input.examples
+        inputs=lambda wildcards, input: argument(
+            {
+                "evaluations": by_name(RECIPES[wildcards.recipe].models, input.evaluations),
+                "adapters": by_name(
+                    RECIPES[wildcards.recipe].models[1:], input.get("adapters", [])
+                ),
+                "examples": by_name(
+                    RECIPES[wildcards.recipe].models[1:], input.get("examples", [])
+                ),
+                "usage": list(input.usage),
+            },
+            sort=False,
         ),
     shell:
         stage(
             "study_recipe",
             "--params {params.config:q}",
-            "--evaluations {params.evaluations:q}",
-            "--training {params.training:q}",
-            "--examples {params.examples:q}",
-            "--usage {input.usage:q}",
+            "--inputs {params.inputs:q}",
             "--output {output.record:q}",
             usage=False,
         )
@@ -140,18 +145,22 @@ rule study_report:
         merged_config=lambda wildcards: argument(
             {key: value for key, value in CONFIG.items() if key != "resources"}, sort=False
         ),
-        evaluations=lambda wildcards, input: named(read_on_eval(), input.evaluations),
-        rollouts=lambda wildcards, input: named(REFERENCE.models[1:], input.rollouts),
+        inputs=lambda wildcards, input: argument(
+            {
+                "questions": input.questions,
+                "recipes": list(input.recipes),
+                "choice": input.choice,
+                "evaluations": by_name(read_on_eval(), input.evaluations),
+                "rollouts": by_name(REFERENCE.models[1:], input.rollouts),
+            },
+            sort=False,
+        ),
     shell:
         stage(
             "study_report",
             "--params {params.config:q}",
             "--config {params.merged_config:q}",
-            "--questions {input.questions:q}",
-            "--recipes {input.recipes:q}",
-            "--choice {input.choice:q}",
-            "--evaluations {params.evaluations:q}",
-            "--rollouts {params.rollouts:q}",
+            "--inputs {params.inputs:q}",
             "--html {output.html:q}",
             "--md {output.md:q}",
             "--json {output.json:q}",

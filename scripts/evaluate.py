@@ -1,6 +1,6 @@
 """Have models answer every evaluation question greedily and k times by sampling, and grade the answers.
 
-    python -m scripts.evaluate --params '{...}' --models checkpoints/demo/base/manifest.json \
+    python -m scripts.evaluate --params '{...}' --models checkpoints/demo/base \
         --questions data/demo/eval.jsonl --outputs data/demo/eval/base.jsonl --gpus 1
 
 Several models, with an output each, are answered one after the other by one engine, which changes its weights; a model
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument(
         "--params", type=from_argument, required=True, help="evaluate, engine, styles, template, stop, seed"
     )
-    parser.add_argument("--models", type=Path, nargs="+", required=True, help="their manifests")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="their folders")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--outputs", type=Path, nargs="+", required=True, help="NAME.jsonl of each model, by its name")
     parser.add_argument("--gpus", type=int, default=0)

@@ -1,8 +1,8 @@
 """Train a DPO LoRA adapter on the merged policy with TRL; the reference is the policy with the adapter off.
 
-    python -m scripts.train_dpo --params '{"dpo": {...}, "seed": 0}' --policy checkpoints/demo/sft_merged/manifest.json \
+    python -m scripts.train_dpo --params '{"dpo": {...}, "seed": 0}' --policy checkpoints/demo/sft_merged \
         --preferences data/demo/round1/preferences.jsonl --work checkpoints/demo/round1/dpo_lora.work \
-        --output checkpoints/demo/round1/dpo_lora/manifest.json --gpus 0
+        --output checkpoints/demo/round1/dpo_lora --gpus 0
 
 On 8 GPUs it starts itself through accelerate (data parallel). Loss names are TRL's; `["sigmoid", "sft"]` is DPO
 (Rafailov et al. 2023) with the NLL term of Iterative RPO (Pang et al. 2024).
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--preferences", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--profile", type=Path, help="write where one optimiser step's time goes, a table")
     args = parser.parse_args()

@@ -124,15 +124,15 @@ class Recipe:
         return self.run if self.config is self.own else self.places[stage, number]
 
     def model(self, number: int) -> str:
-        """Manifest of the model after round `number`; 0 is the SFT model."""
-        return f"checkpoints/{self.place('merge_lora', number)}/{merged(number)}/manifest.json"
+        """Folder of the model after round `number`; 0 is the SFT model."""
+        return f"checkpoints/{self.place('merge_lora', number)}/{merged(number)}"
 
     def adapter(self, number: int) -> str:
-        """Manifest of the adapter that was trained in round `number`; 0 is SFT."""
+        """Folder of the adapter that was trained in round `number`; 0 is SFT."""
         if not number:
-            return f"checkpoints/{self.place('train_sft', 0)}/sft_lora/manifest.json"
+            return f"checkpoints/{self.place('train_sft', 0)}/sft_lora"
         _, training, folder = TRAINING[self.method(number)]
-        return f"checkpoints/{self.place(training, number)}/round{number}/{folder}/manifest.json"
+        return f"checkpoints/{self.place(training, number)}/round{number}/{folder}"
 
     def rollouts(self, number: int) -> str:
         return f"data/{self.place('score_rollouts', number)}/round{number}/rollouts.jsonl"

@@ -23,12 +23,12 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
 from regime_w.config.plan import micro_batch, strange_module
-from regime_w.models.manifests import write_manifest
+from regime_w.models.manifests import new_artefact, write_manifest
 from regime_w.models.modules import modules_of
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import fingerprint, new_folder, private_folder, write_json
+from regime_w.runtime.records import fingerprint, private_folder, write_json
 from regime_w.training.packing import pack, packs
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
@@ -288,7 +288,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
     """Write the adapter folder (weights, config, training.json, manifest.json) at once."""
     if not is_main():
         return
-    with new_folder(output.parent) as folder:
+    with new_artefact(output) as folder:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
         config = json.loads((folder / "adapter_config.json").read_text())
         if isinstance(config["target_modules"], list):
@@ -305,7 +305,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
             {"log_history": history, "steps": trainer.state.global_step, "versions": versions(), **record},
         )
         write_manifest(folder, made_from)
-    print(f"Adapter saved to {output.parent}")
+    print(f"Adapter saved to {output}")
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Measure one way of generating: time, tokens and GPU use of a sample or of all requests.
 
     python -m scripts.benchmark.benchmark_generate --params "{...}" --mode pipeline \
-        --model checkpoints/benchmark/base/manifest.json \
+        --model checkpoints/benchmark/base \
         --questions data/benchmark/train.jsonl --work data/benchmark/generate/pipeline.work \
         --output data/benchmark/generate/pipeline.json --gpus 1
 
