@@ -96,19 +96,6 @@ def test_more_gpus_than_there_are():
         check_gpus(raw, 8, 2)
 
 
-@pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_conda_environments_pin_what_pip_pins(kind):
-    pinned = {
-        line.strip()
-        for name in ("base", kind)
-        for line in (ROOT / f"envs/{name}.txt").read_text().splitlines()
-        if "==" in line and not line.startswith("#")
-    }
-    conda = yaml.safe_load((ROOT / f"envs/{kind}.yaml").read_text())
-    (pip,) = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
-    assert set(pip) == pinned
-
-
 def test_every_field_is_described_or_named_plainly():
     described = [field for model in _models(Config) for field in model.model_fields.values() if field.description]
     assert len(described) > 60
