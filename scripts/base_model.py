@@ -20,14 +20,14 @@ from regime_w.models.folders import check_code, check_model, trusted
 from regime_w.models.manifests import write_manifest
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_folder, sha256_file
+from regime_w.runtime.records import from_argument, new_folder, sha256_file
 
 WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "README.md", "LICENSE*", "*.py")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section base_model, and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section base_model, and seed")
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the model folder")
     args = parser.parse_args()
     params = args.params

@@ -9,7 +9,6 @@ Loss and token ids are those of train_sft.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -17,14 +16,14 @@ from transformers import AutoTokenizer
 from regime_w.models.folders import trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, read_jsonl
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
 from regime_w.training import trainer as training
 from regime_w.training.sft import example, train
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="rejection_sampling and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="rejection_sampling and seed")
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")

@@ -31,6 +31,14 @@ PARTS = (
 )
 
 
+def demo_config(**changes: Any) -> dict[str, Any]:
+    """The demo's whole configuration, a copy of one's own, with these top-level keys changed."""
+    from regime_w.config.files import configured, layers_of
+
+    _, config = configured(layers_of([ROOT / "config.yaml"]), gpus=1)
+    return config | changes
+
+
 def heed_signals() -> None:
     """For `preexec_fn`: a test run in the background may have SIGINT ignored, one under nohup SIGHUP, and its children with it."""
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -85,8 +93,17 @@ def stage(
     module: str, *arguments: Any, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     """Run `python -m scripts.MODULE ARGUMENTS` and return the finished process with its output as text."""
-    command = [sys.executable, "-m", f"scripts.{module}", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **(env or {})}
+    return run_module(f"scripts.{module}", *arguments, cwd=cwd, env=env or {})
+
+
+def tool(module: str, *arguments: Any) -> subprocess.CompletedProcess:
+    return run_module(f"tools.{module}", *arguments, cwd=ROOT, env={})
+
+
+def run_module(module: str, *arguments: Any, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **env}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 
