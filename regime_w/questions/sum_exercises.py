@@ -13,17 +13,8 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import NamedTuple
 
-from regime_w.method.sums import (
-    NUMBER,
-    evaluate,
-    exact,
-    has_cents,
-    parse_written,
-    shown,
-    stated,
-    value_of,
-    written_sums,
-)
+from regime_w.method.arithmetic import NUMBER, evaluate, exact, has_cents, shown, value_of
+from regime_w.method.sums import tree_of, written_sums
 from regime_w.questions.variants import TRIES, alike, draw, step_of
 from regime_w.runtime.errors import UserError
 
@@ -72,9 +63,9 @@ def exercises(texts: Iterable[str], count: int, seed: int) -> list[tuple[str, st
 def right_sums(text: str) -> list[Sum]:
     """The right sums of a text."""
     return [
-        Sum(match[1], value, text[match.end(1) : match.start(2)], match[2].startswith("$"))
-        for match, value in written_sums(text)
-        if exact(value) and value == stated(match)
+        Sum(own.left, own.value, text[own.start + len(own.left) : own.at - own.dollars], own.dollars)
+        for own in written_sums(text)
+        if exact(own.value) and own.value == own.stated
     ]
 
 
@@ -89,7 +80,7 @@ def vary(own: Sum, rng: random.Random) -> tuple[str, str] | None:
         return shown(draw(old, step, False, rng), has_cents(match[0]))
 
     left = re.sub(NUMBER, other, own.left)
-    tree = parse_written(left)
+    tree = tree_of(left)
     if tree is None or not alike(own.value, value := evaluate(tree, {})):
         return None
     return left, f"{left}{own.between}{'$' if own.dollars else ''}{shown(value, cents=own.dollars)}"

@@ -114,7 +114,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sampled(folder: Path, name: str, params: dict[str, Any]) -> None:
     ran(
-        generate, params=params, model=folder / "model/manifest.json", questions=folder / "train.jsonl", round=1,
+        generate, params=params, model=folder / "model", questions=folder / "train.jsonl", round=1,
         shard="0-of-1", journal=folder / "journal", output=folder / name,
     )  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_only_what_is_said_behind_the_thought_is_graded(run: Path) -> None:
 
 def test_dpo_trains_on_the_ids_that_were_sampled(run: Path) -> None:
     ran(
-        build_preferences, params=PAIRS, rollouts=run / "rollouts.jsonl", policy=run / "model/manifest.json",
+        build_preferences, params=PAIRS, rollouts=run / "rollouts.jsonl", policy=run / "model",
         output=run / "preferences.jsonl", summary=run / "preferences.json",
     )  # fmt: skip
     prompts, pairs = prompts_of(run), read_jsonl(run / "preferences.jsonl")
@@ -176,8 +176,8 @@ def test_dpo_trains_on_the_ids_that_were_sampled(run: Path) -> None:
         assert ids["prompt_ids"].count(prompts.stops[-1]) == 1  # the template's own, not the question's
     dpo = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0], "beta": 0.1, "alarm_logps_drop": 10.0}
     ran(
-        train_dpo, params=PROMPTS | {"dpo": TRAINING | dpo}, policy=run / "model/manifest.json",
-        preferences=run / "preferences.jsonl", work=run / "dpo.work", output=run / "dpo/manifest.json",
+        train_dpo, params=PROMPTS | {"dpo": TRAINING | dpo}, policy=run / "model",
+        preferences=run / "preferences.jsonl", work=run / "dpo.work", output=run / "dpo",
     )  # fmt: skip
     record = read_json(run / "dpo/training.json")
     assert record["examples"] == len(pairs)
@@ -187,13 +187,13 @@ def test_dpo_trains_on_the_ids_that_were_sampled(run: Path) -> None:
 
 def test_rejection_sampling_trains_on_them_too(run: Path) -> None:
     ran(
-        build_samples, params=SAMPLES, rollouts=run / "rollouts.jsonl", policy=run / "model/manifest.json",
+        build_samples, params=SAMPLES, rollouts=run / "rollouts.jsonl", policy=run / "model",
         output=run / "samples.jsonl", summary=run / "samples.json",
     )  # fmt: skip
     ran(
         train_rft, params=PROMPTS | {"rejection_sampling": TRAINING | SAMPLES["rejection_sampling"]},
-        policy=run / "model/manifest.json", samples=run / "samples.jsonl", work=run / "rft.work",
-        output=run / "rft/manifest.json",
+        policy=run / "model", samples=run / "samples.jsonl", work=run / "rft.work",
+        output=run / "rft",
     )  # fmt: skip
     tokens = sum(len(row["completion_ids"]) for row in read_jsonl(run / "samples.jsonl"))
     assert read_json(run / "rft/training.json")["tokens"] > tokens
@@ -204,7 +204,7 @@ def test_evaluation_asks_in_the_same_format_and_grades_what_is_said(run: Path) -
     settings |= {"styles": ["wolfram"], "batch_invariant": False}
     params = PROMPTS | {"evaluate": settings, "engine": ENGINE, "stop": []}
     ran(
-        evaluate, params=params, models=run / "model/manifest.json", questions=run / "train.jsonl",
+        evaluate, params=params, models=run / "model", questions=run / "train.jsonl",
         outputs=run / "model.jsonl",
     )  # fmt: skip
     rows = read_jsonl(run / "model.jsonl")
@@ -236,7 +236,7 @@ def test_a_prompt_longer_than_the_model_is_refused_before_work(run: Path, tmp_pa
         UserError, match=r"question long: its prompt of [0-9]+ tokens and 24 new ones .* positions for 256"
     ):
         ran(
-            generate, params=params, model=run / "model/manifest.json", questions=tmp_path / "train.jsonl", round=1,
+            generate, params=params, model=run / "model", questions=tmp_path / "train.jsonl", round=1,
             shard="0-of-1", journal=tmp_path / "journal", output=tmp_path / "completions.jsonl",
         )  # fmt: skip
     assert not list(tmp_path.glob("journal/*"))

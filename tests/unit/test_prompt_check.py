@@ -63,7 +63,7 @@ def base_model(source: Path, output: Path, prompts: dict[str, Any]) -> Any:
     params["trust_remote_code"] = False
     return stage(
         "base_model", "--params", json.dumps(params), "--prompts", json.dumps(prompts), "--output",
-        output / "manifest.json",
+        output,
     )  # fmt: skip
 
 
