@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz.guard import attempt, examples, quick, repeatable
+from fuzz.guard import attempt, ends, examples, repeatable
 from fuzz.hostile import KINDS, nested, texts, values
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,7 +103,7 @@ def test_read_jsonl(count: int, tmp_path: Path) -> None:
         seen += 1
         path.write_bytes(b'{"x": 1}\n' + line + b"\n")
         wanted = meaning(line)
-        with quick(line):
+        with ends(line):
             rows, message = attempt(lambda: read_jsonl(path))
         if message:
             assert wanted is None, line
@@ -134,7 +134,7 @@ def test_journal(count: int, tmp_path: Path) -> None:
         seen += len(lines)
         path = folder / "0.jsonl"
         path.write_bytes(between + between.join(lines))
-        with quick(lines):
+        with ends(lines):
             found = journal.load(folder, ["good", "k1", "k2", "k3"])
         assert found["good"] == good
         kept += len(found) - 1
@@ -142,7 +142,7 @@ def test_journal(count: int, tmp_path: Path) -> None:
             assert record["key"] == key
             assert all(type(record[name]) is kind for name, kind in kinds.items()), record
             record["text"].encode("utf-8")
-        with quick(lines), journal.Writer(folder, "0") as writer:
+        with ends(lines), journal.Writer(folder, "0") as writer:
             writer.append(good | {"key": "k3", "text": "new"})
         assert journal.load(folder, ["k3"])["k3"]["text"] == "new"
     assert seen >= count
@@ -174,7 +174,7 @@ def test_questions_of_a_file(count: int, tmp_path: Path) -> None:
         lines = [json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") for row in made]
         path.write_bytes(b"\n".join(lines))
         source = {"source": "file", "path": str(path), "n": None, "corrections": {}}
-        with quick(lines):
+        with ends(lines):
             records, _ = attempt(lambda: load_source("train", source))
         if records is None:
             return

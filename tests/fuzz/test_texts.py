@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz.guard import examples, quick
+from fuzz.guard import ends, examples
 from fuzz.hostile import PAYLOADS, PIECES, made_of_pieces, repeated, texts
 from helpers import demo_config
 from hypothesis import strategies as st
@@ -69,7 +69,7 @@ def test_answers(count: int) -> None:
     """Every text has an answer in canonical form or none, and math-verify is never a way to hang."""
     found = asked = 0
     for text in model_texts(count):
-        with quick(text):
+        with ends(text):
             answer, method, span = extract(text)
             reasoning = reasoning_part(text)
             gold = gold_from_rationale(text)
@@ -80,9 +80,9 @@ def test_answers(count: int) -> None:
         assert equal(answer, answer) == (answer is not None)
         assert cut(text).startswith(reasoning)
         assert len(gold) <= len(text) + 21
-        with quick(span):
+        with ends(span):
             opinion = math_verify_agrees(span, "18")
-        with quick(text[-80:]):
+        with ends(text[-80:]):
             math_verify_agrees(text[-80:], "1/3")
         found += answer is not None
         asked += opinion is not None
@@ -119,9 +119,9 @@ def test_eight_long_texts_of_one_question() -> None:
     """Runaway completions of 200,000 characters: time must not grow with their square."""
     config, rng = everything(), random.Random(0)
     own = ["".join(rng.choices("abc def 123+= \n", k=200_000)) + f"\n#### {17 + place % 2}" for place in range(ARMS)]
-    with quick("eight texts, scored"):
+    with ends("eight texts, scored"):
         row = score({"id": "0", "question": "?", "gold_answer": "18"}, asked("0", config, own), config)
-    with quick("eight texts, paired"):
+    with ends("eight texts, paired"):
         pairs, _ = build_pairs(row, config["pairs"], 0)
         build_samples(row, config["rejection_sampling"], 0)
     assert pairs
@@ -138,9 +138,9 @@ def test_scores_and_pairs(count: int, tmp_path: Path) -> None:
         completions = asked(str(number), config, own)
         question = {"id": str(number), "question": own[0].strip() or "?", "gold_answer": "18"}
         question["question"] = question["question"].encode("utf-8", "replace").decode()
-        with quick(own):
+        with ends(own):
             row = score(question, completions, config)
-        with quick(own):
+        with ends(own):
             build_pairs(row, config["pairs"], 0)
             build_samples(row, config["rejection_sampling"], 0)
         for item in row["trajectories"]:
