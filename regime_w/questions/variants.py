@@ -269,15 +269,19 @@ def ambiguous(question: str, plain: str, equations: list[Equation], words: list[
     listed = counts_of_names(question, words)
     suspects = {value for value in asked if value in near or (value.denominator == 1 and value <= SMALL)}
     halves = {value for value in asked if uses[value] > asked[value] and 2 * value in asked}
-    return halves | {2 * value for value in halves} | {
-        value
-        for value in suspects
-        if value in near
-        or uses[value] > asked[value]
-        or value in counted
-        or value in listed
-        or not counts_the_same(value, question, plain)
-    }
+    return (
+        halves
+        | {2 * value for value in halves}
+        | {
+            value
+            for value in suspects
+            if value in near
+            or uses[value] > asked[value]
+            or value in counted
+            or value in listed
+            or not counts_the_same(value, question, plain)
+        }
+    )
 
 
 def counts_of_names(question: str, words: list[str]) -> set[int]:
