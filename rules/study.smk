@@ -14,30 +14,31 @@ REFERENCE = RECIPES[STUDY["reference"]]
 
 use rule evaluate as evaluate_heldout with:
     input:
-        code=code("evaluate"),
-        models=evaluated("evaluate_heldout"),
+        unpack(sealed(models=evaluated("evaluate_heldout"))),
         questions=f"data/{RUN}/heldout.jsonl",
     output:
         records="data/{run}/heldout/{model}.jsonl",
         usage="benchmarks/{run}/evaluate_heldout/{model}.usage.json",
     log:
         "logs/{run}/evaluate_heldout/{model}.log",
-    benchmark:
-        "benchmarks/{run}/evaluate_heldout/{model}.tsv"
     params:
+        code=code("evaluate"),
         config=reads("evaluate_heldout"),
 
 
 rule study_recipe:
     input:
-        code=code("study_recipe"),
+        unpack(
+            sealed(
+                adapters=lambda wildcards: [
+                    RECIPES[wildcards.recipe].adapter(number)
+                    for number in RECIPES[wildcards.recipe].numbers
+                ]
+            )
+        ),
         evaluations=lambda wildcards: [
             RECIPES[wildcards.recipe].evaluation(number, "heldout")
             for number in (0, *RECIPES[wildcards.recipe].numbers)
-        ],
-        adapters=lambda wildcards: [
-            RECIPES[wildcards.recipe].adapter(number)
-            for number in RECIPES[wildcards.recipe].numbers
         ],
         examples=lambda wildcards: [
             RECIPES[wildcards.recipe].summary(number)
@@ -48,15 +49,14 @@ rule study_recipe:
         record=f"results/{RUN}/study/{{recipe}}.json",
     log:
         f"logs/{RUN}/study_recipe/{{recipe}}.log",
-    benchmark:
-        f"benchmarks/{RUN}/study_recipe/{{recipe}}.tsv"
     wildcard_constraints:
         recipe="|".join(RECIPES),
     localrule: True
     conda:
         ENV
     params:
-        config=lambda wildcards: json.dumps(
+        code=code("study_recipe"),
+        config=lambda wildcards: argument(
             {
                 "recipe": wildcards.recipe,
                 "overlay": STUDY["recipes"][wildcards.recipe] or {},
@@ -66,46 +66,54 @@ rule study_recipe:
                 "seed": CONFIG["seed"],
             }
         ),
-        evaluations=lambda wildcards, input: named(
-            RECIPES[wildcards.recipe].models, input.evaluations
-        ),
-        training=lambda wildcards, input: training_records(
-            RECIPES[wildcards.recipe].models[1:], input.adapters
-        ),
-        examples=lambda wildcards, input: named(
-            RECIPES[wildcards.recipe].models[1:], input.examples
+        inputs=lambda wildcards, input: argument(
+            {
+                "evaluations": by_name(RECIPES[wildcards.recipe].models, input.evaluations),
+                "adapters": by_name(
+                    RECIPES[wildcards.recipe].models[1:], input.get("adapters", [])
+                ),
+                "examples": by_name(
+                    RECIPES[wildcards.recipe].models[1:], input.get("examples", [])
+                ),
+                "usage": list(input.usage),
+            },
+            sort=False,
         ),
     shell:
-        "python -m scripts.study_recipe --params {params.config:q}"
-        " --evaluations {params.evaluations:q} --training {params.training:q}"
-        " --examples {params.examples:q} --usage {input.usage:q} --output {output.record:q}"
-        " 2>&1 | tee -i {log:q}"
+        stage(
+            "study_recipe",
+            "--params {params.config:q}",
+            "--inputs {params.inputs:q}",
+            "--output {output.record:q}",
+            usage=False,
+        )
 
 
 checkpoint choose_recipe:
     input:
-        code=code("choose_recipe"),
         recipes=[f"results/{RUN}/study/{recipe}.json" for recipe in RECIPES],
     output:
         choice=f"results/{RUN}/study_choice.json",
     log:
         f"logs/{RUN}/choose_recipe.log",
-    benchmark:
-        f"benchmarks/{RUN}/choose_recipe.tsv"
     localrule: True
     conda:
         ENV
     params:
+        code=code("choose_recipe"),
         config=part(chosen=STUDY["chosen"]),
     shell:
-        "python -m scripts.choose_recipe --params {params.config:q} --recipes {input.recipes:q}"
-        " --output {output.choice:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "choose_recipe",
+            "--params {params.config:q}",
+            "--recipes {input.recipes:q}",
+            "--output {output.choice:q}",
+            usage=False,
+        )
 
 
 rule study_report:
     input:
-        code=code("study_report"),
-        templates=rules.eval_report.input.templates,
         questions=f"data/{RUN}/questions.json",
         recipes=[f"results/{RUN}/study/{recipe}.json" for recipe in RECIPES],
         choice=f"results/{RUN}/study_choice.json",
@@ -122,12 +130,11 @@ rule study_report:
         json=f"results/{RUN}/study_report.json",
     log:
         f"logs/{RUN}/study_report.log",
-    benchmark:
-        f"benchmarks/{RUN}/study_report.tsv"
     localrule: True
     conda:
         ENV
     params:
+        code=code("study_report", files=TEMPLATES),
         config=part(
             **{key: CONFIG["report"][key] for key in ("level", "gpu_hour_usd")},
             **{key: STUDY[key] for key in ("baselines", "reference", "n_boot")},
@@ -135,12 +142,27 @@ rule study_report:
             seed=CONFIG["seed"],
             temperature=CONFIG["evaluate"]["temperature"],
         ),
-        merged_config=lambda wildcards: json.dumps(CONFIG),
-        evaluations=lambda wildcards, input: named(read_on_eval(), input.evaluations),
-        rollouts=lambda wildcards, input: named(REFERENCE.models[1:], input.rollouts),
+        merged_config=lambda wildcards: argument(
+            {key: value for key, value in CONFIG.items() if key != "resources"}, sort=False
+        ),
+        inputs=lambda wildcards, input: argument(
+            {
+                "questions": input.questions,
+                "recipes": list(input.recipes),
+                "choice": input.choice,
+                "evaluations": by_name(read_on_eval(), input.evaluations),
+                "rollouts": by_name(REFERENCE.models[1:], input.rollouts),
+            },
+            sort=False,
+        ),
     shell:
-        "python -m scripts.study_report --params {params.config:q}"
-        " --config {params.merged_config:q} --questions {input.questions:q}"
-        " --recipes {input.recipes:q} --choice {input.choice:q}"
-        " --evaluations {params.evaluations:q} --rollouts {params.rollouts:q}"
-        " --html {output.html:q} --md {output.md:q} --json {output.json:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "study_report",
+            "--params {params.config:q}",
+            "--config {params.merged_config:q}",
+            "--inputs {params.inputs:q}",
+            "--html {output.html:q}",
+            "--md {output.md:q}",
+            "--json {output.json:q}",
+            usage=False,
+        )

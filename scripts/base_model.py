@@ -1,6 +1,6 @@
 """Put the base model in place as a Hugging Face folder with safetensors weights, tokenizer and manifest.
 
-    python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --output checkpoints/demo/base/manifest.json
+    python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --output checkpoints/demo/base
 
 Sources: `tiny` (trained here from scratch), `hub` (a snapshot), `local` (a folder) and `gguf` (one file).
 .bin weights become safetensors, one shard in memory at a time, read with weights_only.
@@ -17,30 +17,30 @@ import torch
 
 from regime_w.models import tiny as tiny_model
 from regime_w.models.folders import check_code, check_model, trusted
-from regime_w.models.manifests import write_manifest
+from regime_w.models.manifests import new_artefact, write_manifest
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_folder, sha256_file
+from regime_w.runtime.records import from_argument, sha256_file
 
 WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "README.md", "LICENSE*", "*.py")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section base_model, and seed")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the model folder")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section base_model, and seed")
+    parser.add_argument("--output", type=Path, required=True, help="the model folder")
     args = parser.parse_args()
     params = args.params
     made_from: dict[str, Any] = {key: params[key] for key in ("source", "hub_id", "revision", "path", "licence")}
     made_from["trust_remote_code"] = params["trust_remote_code"]
 
-    with new_folder(args.output.parent) as folder:
+    with new_artefact(args.output) as folder:
         if params["source"] == "tiny":
             torch.set_num_threads(threads())
             made_from |= {
                 "tiny": params["tiny"],
                 "training": tiny_model.build(
-                    folder, params["tiny"], params["seed"], threads(), args.output.parent.with_suffix(".work")
+                    folder, params["tiny"], params["seed"], threads(), args.output.with_suffix(".work")
                 ),
             }
         elif params["source"] == "gguf":
@@ -51,7 +51,7 @@ def main() -> None:
         check_model(folder)
         check_code(folder, params)
         write_manifest(folder, made_from)
-    print(f"Base model in {args.output.parent}")
+    print(f"Base model in {args.output}")
 
 
 def download(params: dict[str, Any]) -> Path:

@@ -11,17 +11,16 @@ a calculation pair, whose sides break off behind a sum's result. The prompt is t
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import write_json
+from regime_w.runtime.records import from_argument, write_json
 from regime_w.training.preferences import build
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="pairs, styles, template, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="pairs, styles, template, seed")
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--summary", type=Path, required=True)

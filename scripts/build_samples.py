@@ -9,7 +9,6 @@ Record: {"prompt", "completion", "id", "arm", "style", "tokens"}. The prompt is 
 """
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from regime_w.method.pairs import unanimous_not_gold
 from regime_w.method.samples import REASONS, build_samples
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, new_file, to_line, write_json
+from regime_w.runtime.records import from_argument, iter_jsonl, new_file, to_line, write_json
 from regime_w.tasks.answers import equal
 from regime_w.tasks.prompts import training_prompt
 from regime_w.training.preferences import ROW
@@ -25,7 +24,9 @@ from regime_w.training.preferences import ROW
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="rejection_sampling, styles, template, seed")
+    parser.add_argument(
+        "--params", type=from_argument, required=True, help="rejection_sampling, styles, template, seed"
+    )
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--summary", type=Path, required=True)

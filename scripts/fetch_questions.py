@@ -10,7 +10,6 @@ A variant's has "variant_of" besides; it stands in the part of the question that
 
 import argparse
 import hashlib
-import json
 import random
 import re
 from collections import Counter
@@ -18,13 +17,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from regime_w.questions.corrections import corrections_of
 from regime_w.questions.synthetic import generate
 from regime_w.questions.variants import Template, read, without_annotations
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import in_order
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import iter_jsonl, sha256_file, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, iter_jsonl, sha256_file, write_json, write_jsonl
 from regime_w.tasks.answers import gold_from_rationale, normalise
 
 SHOWN = 20
@@ -32,7 +32,7 @@ SHOWN = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section questions")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section questions")
     for name in ("train", "heldout", "eval", "summary"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
@@ -87,7 +87,8 @@ def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
         rows = iter_jsonl(source["path"], required=("question", "answer"))
     else:
         rows = _from_hub(source)
-    records = [_record(name, number, row, source["corrections"]) for number, row in enumerate(rows)]
+    corrections = corrections_of(source["corrections"])
+    records = [_record(name, number, row, corrections) for number, row in enumerate(rows)]
     if not records:
         raise UserError(f"questions.{name}: no questions found; check the source")
     if source["n"]:
@@ -97,7 +98,7 @@ def load_source(name: str, source: dict[str, Any]) -> list[dict[str, Any]]:
     counted = Counter(record["id"] for record in records)
     if twice := [identity for identity, count in counted.items() if count > 1]:
         raise UserError(f"questions.{name}: the id {twice[0]!r:.80} stands {counted[twice[0]]} times; ids must differ")
-    unknown = set(source["corrections"]) - {record["id"] for record in records}
+    unknown = set(corrections) - {record["id"] for record in records}
     if unknown and not source["n"]:
         raise UserError(f"questions.{name}.corrections names {sorted(unknown)[0]!r}, which is no question's id")
     return records
@@ -251,7 +252,7 @@ def describe(source: dict[str, Any]) -> dict[str, Any]:
     described = {"source": source["source"], **{key: source[key] for key in keys[source["source"]]}}
     if source["source"] == "file":
         described["sha256"] = sha256_file(Path(source["path"]))
-    return described | {"licence": source["licence"], "corrections": len(source["corrections"])}
+    return described | {"licence": source["licence"], "corrections": len(corrections_of(source["corrections"]))}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Sample one trajectory an arm for every question of one shard.
 
-    python -m scripts.generate --params '{...}' --model checkpoints/demo/sft_merged/manifest.json \
+    python -m scripts.generate --params '{...}' --model checkpoints/demo/sft_merged \
         --questions data/demo/train.jsonl --round 1 --shard 0-of-2 --journal data/demo/round1/journal \
         --output data/demo/round1/completions/0-of-2.jsonl --gpus 1
 
@@ -9,12 +9,11 @@ Record: {"key": "...", "id": "train-00017", "arm": "wolfram_t02", "style": "wolf
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import write_jsonl
+from regime_w.runtime.records import from_argument, write_jsonl
 from regime_w.sampling.collect import collect, load_tokenizer, start_engine
 from regime_w.sampling.rollouts import make_asks, rollout_setup, select
 
@@ -24,7 +23,7 @@ RULE = "=" * 80
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="generate, engine, arms, styles, template, seed"
+        "--params", type=from_argument, required=True, help="generate, engine, arms, styles, template, seed"
     )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--questions", type=Path, required=True)
@@ -35,8 +34,12 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share the GPU, each with its part of the memory"
+    )
     args = parser.parse_args()
     params, arms = args.params, args.params["arms"]
+    params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
 
     model = HashedFolder(args.model)
     questions = select(args.questions, params["generate"], args.round, args.shard)

@@ -1,56 +1,55 @@
 """The study's report: recipes ranked on held-out questions, the chosen one and the baselines on the evaluation questions.
 
     python -m scripts.study_report --params '{"run": "demo", "baselines": ["sft"], "reference": "dpo", ...}' \
-        --config '{...}' --questions data/demo/questions.json --recipes results/demo/study/*.json \
-        --choice results/demo/study_choice.json \
-        --evaluations sft=data/demo/eval/sft.jsonl dpo=data/demo/eval/round1.jsonl \
-        --rollouts round1=data/demo/round1/rollouts.jsonl \
+        --config '{...}' --inputs '{"recipes": [...], "evaluations": {"sft": "data/demo/eval/sft.jsonl", ...}, ...}' \
         --html study_report.html --md study_report.md --json study_report.json
 
---evaluations: the last model of the baselines and of the chosen recipe. --rollouts: the reference recipe's, for what
-coherence tells of correctness and for labels that look wrong.
+--inputs: files by what they are.
+    questions      questions.json
+    recipes        what study_recipe wrote
+    choice         what choose_recipe wrote
+    evaluations    of the last model of each of the baselines and of the chosen recipe
+    rollouts       the reference recipe's by round, for what coherence tells of correctness and for labels that look wrong
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from regime_w.report import evaluation, rollouts, study
-from regime_w.report.inputs import named_files, read_evaluations, read_object
+from regime_w.report.inputs import given, read_evaluations, read_object
 from regime_w.report.page_study import page
 from regime_w.report.provenance import provenance
 from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, read_json, write_json, write_text
+from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json, write_text
+
+INPUTS = ("questions", "recipes", "choice", "evaluations", "rollouts")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--params",
-        type=json.loads,
+        type=from_argument,
         required=True,
         help="run, baselines, reference, level, n_boot, seed, gpu_hour_usd, temperature",
     )
-    parser.add_argument("--config", type=json.loads, required=True, help="the run's whole configuration")
-    parser.add_argument("--questions", type=Path, required=True, help="questions.json")
-    parser.add_argument("--recipes", type=Path, nargs="+", required=True, help="what study_recipe wrote")
-    parser.add_argument("--choice", type=Path, required=True, help="what choose_recipe wrote")
-    parser.add_argument("--evaluations", nargs="+", required=True, metavar="RECIPE=FILE")
-    parser.add_argument("--rollouts", nargs="*", default=[], metavar="ROUND=FILE")
+    parser.add_argument("--config", type=from_argument, required=True, help="the run's whole configuration")
+    parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
     args = parser.parse_args()
 
+    found = given(args.inputs, INPUTS, INPUTS[:-1])
     summary = summarise(
         args.params,
-        recipes=args.recipes,
-        choice=args.choice,
-        questions=args.questions,
-        evaluations=named_files(args.evaluations, "--evaluations"),
-        rollouts_=named_files(args.rollouts, "--rollouts"),
+        recipes=found["recipes"],
+        choice=found["choice"],
+        questions=found["questions"],
+        evaluations=found["evaluations"],
+        rollouts_=found.get("rollouts", {}),
         config=args.config,
     )
     html, md = fill(summary, page(summary))

@@ -1,15 +1,14 @@
 """Train a DPO LoRA adapter on the merged policy with TRL; the reference is the policy with the adapter off.
 
-    python -m scripts.train_dpo --params '{"dpo": {...}, "seed": 0}' --policy checkpoints/demo/sft_merged/manifest.json \
+    python -m scripts.train_dpo --params '{"dpo": {...}, "seed": 0}' --policy checkpoints/demo/sft_merged \
         --preferences data/demo/round1/preferences.jsonl --work checkpoints/demo/round1/dpo_lora.work \
-        --output checkpoints/demo/round1/dpo_lora/manifest.json --gpus 0
+        --output checkpoints/demo/round1/dpo_lora --gpus 0
 
 On 8 GPUs it starts itself through accelerate (data parallel). Loss names are TRL's; `["sigmoid", "sft"]` is DPO
 (Rafailov et al. 2023) with the NLL term of Iterative RPO (Pang et al. 2024).
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from regime_w.method.pairs import CALCULATION
 from regime_w.models.folders import trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, read_jsonl
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
 from regime_w.tasks.prompts import adds_bos, encode
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
@@ -36,11 +35,11 @@ class PretokenizedDPOTrainer(DPOTrainer):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="dpo and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="dpo and seed")
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--preferences", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--profile", type=Path, help="write where one optimiser step's time goes, a table")
     args = parser.parse_args()
@@ -53,6 +52,7 @@ def main() -> None:
             f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config"
         )
     policy, manifest = load_manifest(args.policy)
+    adapter = training.lora_config(dpo["lora"], policy)
     tokenizer = AutoTokenizer.from_pretrained(policy, **trusted(args.params))
     data = [tokens_of(tokenizer, row) for row in rows]
     lengths = [len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in data]
@@ -71,7 +71,7 @@ def main() -> None:
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
-        peft_config=training.lora_config(dpo["lora"]),
+        peft_config=adapter,
         callbacks=[watch, *([StepProfile(args.profile)] if args.profile and training.is_main() else [])],
     )
     seconds = training.train(trainer, args.work, lengths, dpo["compile"])

@@ -1,36 +1,37 @@
 """Fine-tune a LoRA adapter on the rationales and sums like theirs (TRL SFTTrainer), or take an existing adapter over.
 
-    python -m scripts.train_sft --params '{"sft": {...}, ...}' --base checkpoints/demo/base/manifest.json \
+    python -m scripts.train_sft --params '{"sft": {...}, ...}' --base checkpoints/demo/base \
         --questions data/demo/train.jsonl --work checkpoints/demo/sft_lora.work \
-        --output checkpoints/demo/sft_lora/manifest.json --gpus 0
+        --output checkpoints/demo/sft_lora --gpus 0
 
 Loss on the completion alone, EOS included; prompts and token ids come from regime_w/tasks/prompts.py.
 On 8 GPUs it starts itself through accelerate (data parallel).
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from regime_w.models.folders import check_adapter, check_adapters_tokenizer, trusted
-from regime_w.models.manifests import load_manifest, write_manifest
+from regime_w.models.manifests import load_manifest, new_artefact, write_manifest
 from regime_w.questions.parts import in_part
 from regime_w.questions.sum_exercises import exercises
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, iter_jsonl, new_folder, write_json
+from regime_w.runtime.records import fingerprint, from_argument, iter_jsonl, write_json
 from regime_w.tasks.prompts import render
 from regime_w.training.sft import example, train
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="sft, template, styles (instructions), seed")
+    parser.add_argument(
+        "--params", type=from_argument, required=True, help="sft, template, styles (instructions), seed"
+    )
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
     if args.params["sft"]["adapter"]:
@@ -39,18 +40,18 @@ def main() -> None:
         fine_tune(args)
 
 
-def take_over(adapter: Path, base_manifest: Path, output: Path, params: dict[str, Any]) -> None:
+def take_over(adapter: Path, base_folder: Path, output: Path, params: dict[str, Any]) -> None:
     """Copy an existing adapter after checking that it fits the base."""
-    base, manifest = load_manifest(base_manifest)
+    base, manifest = load_manifest(base_folder)
     check_adapter(adapter, base)
     check_adapters_tokenizer(adapter, base, params)
-    with new_folder(output.parent) as folder:
+    with new_artefact(output) as folder:
         for path in adapter.iterdir():
             if path.is_file() and path.suffix in (".json", ".safetensors", ".md") and path.name != "manifest.json":
                 shutil.copyfile(path, folder / path.name)
         write_json(folder / "training.json", {"log_history": [], "examples": 0, "steps": 0, "adapter": str(adapter)})
         write_manifest(folder, {"adapter": str(adapter), "base": manifest["fingerprint"]})
-    print(f"SFT adapter {adapter} taken over to {output.parent}")
+    print(f"SFT adapter {adapter} taken over to {output}")
 
 
 def learnt(questions: Path, sft: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,11 +10,9 @@ the other recipes move its files.
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
-from snakemake.utils import update_config
-
+from regime_w.config.files import laid_over
 from regime_w.config.schema import load
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import fingerprint
@@ -126,15 +124,15 @@ class Recipe:
         return self.run if self.config is self.own else self.places[stage, number]
 
     def model(self, number: int) -> str:
-        """Manifest of the model after round `number`; 0 is the SFT model."""
-        return f"checkpoints/{self.place('merge_lora', number)}/{merged(number)}/manifest.json"
+        """Folder of the model after round `number`; 0 is the SFT model."""
+        return f"checkpoints/{self.place('merge_lora', number)}/{merged(number)}"
 
     def adapter(self, number: int) -> str:
-        """Manifest of the adapter that was trained in round `number`; 0 is SFT."""
+        """Folder of the adapter that was trained in round `number`; 0 is SFT."""
         if not number:
-            return f"checkpoints/{self.place('train_sft', 0)}/sft_lora/manifest.json"
+            return f"checkpoints/{self.place('train_sft', 0)}/sft_lora"
         _, training, folder = TRAINING[self.method(number)]
-        return f"checkpoints/{self.place(training, number)}/round{number}/{folder}/manifest.json"
+        return f"checkpoints/{self.place(training, number)}/round{number}/{folder}"
 
     def rollouts(self, number: int) -> str:
         return f"data/{self.place('score_rollouts', number)}/round{number}/rollouts.jsonl"
@@ -199,12 +197,10 @@ def overlaid(config: Config, name: str) -> Config:
     where = f"study.recipes.{name}"
     if unknown := sorted(set(overlay) - set(SECTIONS)):
         raise UserError(f"{where}: a recipe cannot change {unknown[0]!r}; it can change {', '.join(SECTIONS)}")
-    raw = deepcopy(config)
-    update_config(raw, deepcopy(overlay))
     try:
-        return load(raw)
+        return load(laid_over(config, overlay))
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(*(f"{where}: {line}" for line in error.lines)) from None
 
 
 def differences(ours: Config, theirs: Config) -> Config:

@@ -22,15 +22,17 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.models.manifests import write_manifest
+from regime_w.config.plan import micro_batch, strange_module
+from regime_w.models.manifests import new_artefact, write_manifest
+from regime_w.models.modules import modules_of
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import fingerprint, new_folder, private_folder, write_json
+from regime_w.runtime.records import fingerprint, private_folder, write_json
 from regime_w.training.packing import pack, packs
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
-# Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/RESULTS.md).
+# Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/studies/speed.md).
 COMPILE_PASSES = 100
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
@@ -60,7 +62,10 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def lora_config(lora: dict[str, Any]) -> LoraConfig:
+def lora_config(lora: dict[str, Any], model: Path) -> LoraConfig:
+    """PEFT's form of the config section `lora`; UserError for a target module that the model folder lacks."""
+    if problem := strange_module(lora["target_modules"], modules_of(model)):
+        raise UserError(f"lora.target_modules: {problem}")
     return LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
@@ -79,10 +84,11 @@ def arguments(
 ) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share. `max_length` in tokens."""
     world = int(os.environ.get("WORLD_SIZE", max(gpus, 1)))
-    micro = min(params["per_device_batch_size"], math.ceil(params["batch_size"] / world))
-    if params["batch_size"] % (micro * world):
+    micro = micro_batch(params, world)
+    if micro is None:
         raise UserError(
-            f"batch_size {params['batch_size']} is no multiple of per_device_batch_size {micro} x {world} GPU(s); change one"
+            f"batch_size {params['batch_size']} is no multiple of what a pass takes, per_device_batch_size"
+            f" {params['per_device_batch_size']} on {world} GPU(s); change one"
         )
     steps = max(1, math.ceil(math.ceil(examples / params["batch_size"]) * params["epochs"]))
     return {
@@ -282,7 +288,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
     """Write the adapter folder (weights, config, training.json, manifest.json) at once."""
     if not is_main():
         return
-    with new_folder(output.parent) as folder:
+    with new_artefact(output) as folder:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
         config = json.loads((folder / "adapter_config.json").read_text())
         if isinstance(config["target_modules"], list):
@@ -299,7 +305,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
             {"log_history": history, "steps": trainer.state.global_step, "versions": versions(), **record},
         )
         write_manifest(folder, made_from)
-    print(f"Adapter saved to {output.parent}")
+    print(f"Adapter saved to {output}")
 
 
 def versions() -> dict[str, str]:
