@@ -31,7 +31,9 @@ BEHIND = set(
     "fifths sixths sevenths eighths ninths tenths quarters half quarter factorial".split()
 )
 # A number behind one of these names something: `on day 1 * 2 = 20`.
-LABELS = set("day week month year step part question problem number no grade group round level page chapter case".split())
+LABELS = set(
+    "day week month year step part question problem number no grade group round level page chapter case".split()
+)
 # What a result may be off by if one of these stands up to PHRASE words before its sum: `half the 6+4 = 5`.
 FACTORS = {
     name: factor
@@ -69,8 +71,6 @@ UNITS = {
 }  # fmt: skip
 
 
-
-
 class Written(NamedTuple):
     """Both sides of a sum. The result is `sign` times its number, with a `$` before or a `%` behind it."""
 
@@ -92,7 +92,9 @@ def is_near(value: Fraction, stated: Fraction, written: Written, percent: bool |
         return True
     if not written.result.text.replace(",", "").replace(".", "").isdigit():
         return False
-    unit = Fraction(1, 10 ** decimals(written.result) * (100 if (written.percent if percent is None else percent) else 1))
+    unit = Fraction(
+        1, 10 ** decimals(written.result) * (100 if (written.percent if percent is None else percent) else 1)
+    )
     if (value / unit).denominator == 1:
         return False
     signs = {token.text for token in written.left}

@@ -80,7 +80,9 @@ def holds(text: str) -> bool:
 
 def wrong_sums(text: str) -> Iterator[Sum]:
     """The written sums that are off however they are read."""
-    return (own for start, line in _lines(text) if not _plainly_right(line) for own in _sums(text, start, line) if own.wrong)
+    return (
+        own for start, line in _lines(text) if not _plainly_right(line) for own in _sums(text, start, line) if own.wrong
+    )
 
 
 def written_sums(text: str) -> Iterator[Sum]:
@@ -134,7 +136,11 @@ def _read(text: str, row: list[Token], place: int) -> Sum | None:
     if wrong:
         behind = place + 1 + len(right)
         before = _phrase(row[: row.index(left[0])])
-        if any(map(has_decimal_comma, (*left, result))) or _goes_on_below(text, row, result.end) or may_be_right(written, before, row[behind : behind + PHRASE], value):
+        if (
+            any(map(has_decimal_comma, (*left, result)))
+            or _goes_on_below(text, row, result.end)
+            or may_be_right(written, before, row[behind : behind + PHRASE], value)
+        ):
             return None
     return Sum(
         start=left[0].start,
@@ -238,6 +244,8 @@ def _right_side(row: Sequence[Token], place: int) -> list[Token] | None:
     after = row[end] if end < len(row) else None
     if right and (right[-1].text == "^" or (right[-1].text == "*" and (after is None or after.kind == "break"))):
         right = right[:-1]
-    if all(token.kind == "money" for token in right) or (after is not None and (after.kind == "other" or after.text.lower() in BEHIND)):
+    if all(token.kind == "money" for token in right) or (
+        after is not None and (after.kind == "other" or after.text.lower() in BEHIND)
+    ):
         return None
     return right

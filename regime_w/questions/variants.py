@@ -38,13 +38,15 @@ NUMBER = re.compile(r"(?:(?<![\w.,])|(?<=[0-9]x))(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|
 # What a number in a question must not touch: a letter, a fraction's or time's other half, a power.
 TOUCHING = re.compile(r"[A-Za-z/:^'’′\"”]|-[A-Za-z]*-old|(?:st|nd|rd|th)\b|[ -](?:dollar[ -])?(?:bill|note|coin)s?\b")
 TIMES = re.compile(r"[0-9] ?(?:[ap]\.?m\b|o'? ?clock)|[0-9]:[0-9]|\b(?:noon|midnight)\b", re.IGNORECASE)
+OTHERS = re.compile(r"\b(?:other|rest|remaining|another) (?:[a-z]+ )?\$?([0-9][0-9,]*)(?![0-9.])", re.IGNORECASE)
 VAGUE = re.compile(r"\b(?:at (?:least|most)|approximately|roughly|(?:about|up to|around) (?=\$?[0-9]))", re.IGNORECASE)
-MONTHS = "january february march april may june july august september october november december"
+MONTHS = "january february march april may june july august september october november december".split()
+WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 # Before or behind a number that is a name.
 NAMES = set(
-    f"{MONTHS} number no grade room apartment page chapter route highway level class group team section lane gate platform "
-    "channel type model version size step part question problem day week month year street avenue".split()
-)
+    "number no grade room apartment page chapter route highway level class group team section lane gate platform channel type "
+    "model version size step part question problem day week month year street avenue".split()
+).union(MONTHS)
 YEARS = range(1700, 2101)
 ALWAYS = (Fraction(0), Fraction(1), Fraction(2))
 KNOWN = (Fraction(1), Fraction(100), Fraction(1, 100))  # `.01` for a percent
@@ -150,7 +152,16 @@ def read(question: str, answer: str) -> Template | None:
         return None
     if not set(asked) <= used | names | {Fraction(0), Fraction(1), Fraction(100)}:
         return None  # used in the head, or by nobody
-    stuck = names | meant | set(ALWAYS) | ambiguous(question, plain, equations, words) | made_up(asked, percent, words)
+    if any(value_of(match[1]) in results for match in OTHERS.finditer(rationale)):
+        return None  # two results that are the same number
+    stuck = set(ALWAYS).union(
+        names,
+        meant,
+        world.spelled(words),
+        ambiguous(question, plain, equations, words),
+        made_up(asked, percent, words),
+        *(percent_used_otherwise(value, equations) for value in percent),
+    )
     free = {value: step for value in asked if value in used - stuck and (step := step_of(value))}
     if not free:
         return None
@@ -233,7 +244,7 @@ def named(question: str) -> set[Fraction]:
         value = value_of(match.group())
         before, after = question[: match.start()], question[match.end() :]
         beside = [*words_of(before[-20:])[-1:], *words_of(after[:20])[:1]]
-        month = bool(set(beside) & set(MONTHS.split())) and not after.startswith((".", ",", "?"))
+        month = bool(set(beside) & set(MONTHS)) and not after.startswith((".", ",", "?"))
         if (
             value in YEARS
             or TOUCHING.match(after)
@@ -255,17 +266,43 @@ def ambiguous(question: str, plain: str, equations: list[Equation], words: list[
         uses.update(value for value in constants(equation.tree) if value not in results)
         results.add(equation.value)
         counted |= terms(equation.tree)
-    people = len(set(re.findall(r"(?<=[a-z,] )[A-Z][a-z]+", question)))
+    listed = counts_of_names(question, words)
     suspects = {value for value in asked if value in near or (value.denominator == 1 and value <= SMALL)}
-    return {
-        value
-        for value in suspects
-        if value in near
-        or uses[value] > asked[value]
-        or value in counted
-        or value in (people, people - 1, people + 1)
-        or not counts_the_same(value, question, plain)
-    }
+    halves = {value for value in asked if uses[value] > asked[value] and 2 * value in asked}
+    return (
+        halves
+        | {2 * value for value in halves}
+        | {
+            value
+            for value in suspects
+            if value in near
+            or uses[value] > asked[value]
+            or value in counted
+            or value in listed
+            or not counts_the_same(value, question, plain)
+        }
+    )
+
+
+def counts_of_names(question: str, words: list[str]) -> set[int]:
+    """How many people, days or months a question names, or may mean by the first and the last of them."""
+    people = len(set(re.findall(r"(?<=[a-z,] )[A-Z](?:[a-z]+|\b)", question)))
+    counts = {people - 1, people, people + 1}
+    for names in (WEEKDAYS, MONTHS):
+        if len(set(words) & set(names)) > 1:
+            counts |= set(range(2, len(names) + 1))
+    return counts
+
+
+def percent_used_otherwise(percent: Fraction, equations: Iterable[Equation]) -> set[Fraction]:
+    """A percent that may stand for another number: `40/10` for 10 %, 50 % for what is left; and its part of a hundred."""
+    trees = [equation.tree for equation in equations if percent in constants(equation.tree)]
+    plain = any(not {Fraction(100), Fraction(1, 100)} & set(constants(tree)) and not only_added(tree) for tree in trees)
+    return {percent, 100 / percent} if plain or percent == 50 else {100 / percent} if percent else set()
+
+
+def only_added(tree: ast.expr) -> bool:
+    return all(isinstance(node.op, (ast.Add, ast.Sub)) for node in ast.walk(tree) if isinstance(node, ast.BinOp))
 
 
 def terms(tree: ast.expr) -> set[Fraction]:
