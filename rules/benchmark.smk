@@ -53,15 +53,11 @@ ruleorder: benchmark_pairs > build_preferences
 
 
 rule benchmark_model:
-    input:
-        code=code("benchmark.benchmark_model"),
     output:
         manifest="checkpoints/{run}/{random}/manifest.json",
         usage="benchmarks/{run}/benchmark_model/{random}.usage.json",
     log:
         "logs/{run}/benchmark_model/{random}.log",
-    benchmark:
-        "benchmarks/{run}/benchmark_model/{random}.tsv"
     wildcard_constraints:
         random="base|small",
     conda:
@@ -70,6 +66,7 @@ rule benchmark_model:
     resources:
         gpu=ONE_GPU,
     params:
+        code=code("benchmark.benchmark_model"),
         config=lambda wildcards: json.dumps(
             {
                 "shape": BENCHMARK["shape" if wildcards.random == "base" else "small_shape"],
@@ -78,51 +75,52 @@ rule benchmark_model:
             }
         ),
     shell:
-        "python -m regime_w.runtime.job --stage benchmark_model --gpus {resources.gpu:q}"
-        " --lock {output.manifest:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark.benchmark_model --params {params.config:q}"
-        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_model",
+            "--params {params.config:q}",
+            "--output {output.manifest:q}",
+            "--gpus {resources.gpu:q}",
+        )
 
 
 rule benchmark_adapter:
     input:
-        code=code("benchmark.benchmark_model"),
         base="checkpoints/{run}/base/manifest.json",
     output:
         manifest="checkpoints/{run}/sft_lora/manifest.json",
         usage="benchmarks/{run}/benchmark_adapter.usage.json",
     log:
         "logs/{run}/benchmark_adapter.log",
-    benchmark:
-        "benchmarks/{run}/benchmark_adapter.tsv"
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
         gpu=ONE_GPU,
     params:
+        code=code("benchmark.benchmark_model"),
         config=part(lora=CONFIG["sft"]["lora"], seed=CONFIG["seed"]),
     shell:
-        "python -m regime_w.runtime.job --stage benchmark_adapter --gpus {resources.gpu:q}"
-        " --lock {output.manifest:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark.benchmark_model --params {params.config:q} --base {input.base:q}"
-        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_model",
+            "--params {params.config:q}",
+            "--base {input.base:q}",
+            "--output {output.manifest:q}",
+            "--gpus {resources.gpu:q}",
+        )
 
 
 rule benchmark_questions:
     input:
-        code=code("benchmark.benchmark_data"),
         model="checkpoints/{run}/base/manifest.json",
     output:
         train="data/{run}/train.jsonl",
         eval="data/{run}/eval.jsonl",
     log:
         "logs/{run}/benchmark_questions.log",
-    benchmark:
-        "benchmarks/{run}/benchmark_questions.tsv"
     conda:
         ENV
     params:
+        code=code("benchmark.benchmark_data"),
         config=part(
             train=max(
                 CONFIG["generate"]["n_samples"],
@@ -134,13 +132,18 @@ rule benchmark_questions:
             seed=CONFIG["seed"],
         ),
     shell:
-        "python -m scripts.benchmark.benchmark_data --params {params.config:q} --model {input.model:q}"
-        " --train {output.train:q} --eval {output.eval:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_data",
+            "--params {params.config:q}",
+            "--model {input.model:q}",
+            "--train {output.train:q}",
+            "--eval {output.eval:q}",
+            usage=False,
+        )
 
 
 rule benchmark_pairs:
     input:
-        code=code("benchmark.benchmark_data"),
         model="checkpoints/{run}/base/manifest.json",
         rollouts="data/{run}/round{round}/rollouts.jsonl",
         check="results/{run}/round{round}/rollouts_check.json",
@@ -150,11 +153,10 @@ rule benchmark_pairs:
         usage="benchmarks/{run}/round{round}/benchmark_pairs.usage.json",
     log:
         "logs/{run}/round{round}/benchmark_pairs.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/benchmark_pairs.tsv"
     conda:
         ENV
     params:
+        code=code("benchmark.benchmark_data"),
         config=part(
             pairs=CONFIG["pairs"],
             styles=CONFIG["styles"],
@@ -165,15 +167,18 @@ rule benchmark_pairs:
             most=CONFIG["generate"]["max_new_tokens"],
         ),
     shell:
-        "python -m regime_w.runtime.job --stage benchmark_pairs --lock {output.preferences:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark.benchmark_data --params {params.config:q} --model {input.model:q}"
-        " --rollouts {input.rollouts:q} --preferences {output.preferences:q}"
-        " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_data",
+            "--params {params.config:q}",
+            "--model {input.model:q}",
+            "--rollouts {input.rollouts:q}",
+            "--preferences {output.preferences:q}",
+            "--summary {output.summary:q}",
+        )
 
 
 rule benchmark_generate:
     input:
-        code=code("benchmark.benchmark_generate"),
         model=lambda wildcards: (
             "checkpoints/{run}/small/manifest.json"
             if wildcards.mode.startswith("small")
@@ -185,8 +190,6 @@ rule benchmark_generate:
         usage="benchmarks/{run}/benchmark_generate/{mode}.usage.json",
     log:
         "logs/{run}/benchmark_generate/{mode}.log",
-    benchmark:
-        "benchmarks/{run}/benchmark_generate/{mode}.tsv"
     wildcard_constraints:
         mode=r"[a-z_]+(-\d+-of-\d+)?",
     # Before the pipeline's own jobs: what they find compiled is then the same in every run.
@@ -197,6 +200,7 @@ rule benchmark_generate:
     resources:
         gpu=lambda wildcards: TENSOR_PARALLEL if wildcards.mode == "tensor_parallel" else ONE_GPU,
     params:
+        code=code("benchmark.benchmark_generate"),
         config=part(
             generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},
             engine=CONFIG["engine"],
@@ -216,17 +220,20 @@ rule benchmark_generate:
         ),
         work="data/{run}/benchmark/{mode}.work",
     shell:
-        "python -m regime_w.runtime.job --stage benchmark_generate --gpus {resources.gpu:q}"
-        " --lock {output.record:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark.benchmark_generate --params {params.config:q} --mode {wildcards.mode:q}"
-        " --model {input.model:q} --questions {input.questions:q} --work {params.work:q}"
-        " --output {output.record:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_generate",
+            "--params {params.config:q}",
+            "--mode {wildcards.mode:q}",
+            "--model {input.model:q}",
+            "--questions {input.questions:q}",
+            "--work {params.work:q}",
+            "--output {output.record:q}",
+            "--gpus {resources.gpu:q}",
+        )
 
 
 rule benchmark_report:
     input:
-        code=code("benchmark.benchmark_report"),
-        templates=rules.eval_report.input.templates,
         base=f"checkpoints/{RUN}/base/manifest.json",
         adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora/manifest.json",
         pairs=f"data/{BENCHMARK_ROUND}/preferences.json",
@@ -247,12 +254,11 @@ rule benchmark_report:
         json=f"results/{RUN}/benchmark_report.json",
     log:
         f"logs/{RUN}/benchmark_report.log",
-    benchmark:
-        f"benchmarks/{RUN}/benchmark_report.tsv"
     localrule: True
     conda:
         ENV
     params:
+        code=code("benchmark.benchmark_report", files=TEMPLATES),
         config=part(
             run=RUN,
             questions=CONFIG["generate"]["n_samples"],
@@ -267,8 +273,18 @@ rule benchmark_report:
         modes_usage=lambda wildcards, input: named(BENCHMARK_MODES, input.modes_usage),
         evaluations=lambda wildcards, input: named(BENCHMARK["models"], input.evaluations),
     shell:
-        "python -m scripts.benchmark.benchmark_report --params {params.config:q} --base {input.base:q}"
-        " --adapter {input.adapter:q} --pairs {input.pairs:q} --modes {input.modes:q}"
-        " --modes-usage {params.modes_usage:q} --usage {params.usage:q}"
-        " --evaluations {params.evaluations:q} --html {output.html:q} --md {output.md:q}"
-        " --json {output.json:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_report",
+            "--params {params.config:q}",
+            "--base {input.base:q}",
+            "--adapter {input.adapter:q}",
+            "--pairs {input.pairs:q}",
+            "--modes {input.modes:q}",
+            "--modes-usage {params.modes_usage:q}",
+            "--usage {params.usage:q}",
+            "--evaluations {params.evaluations:q}",
+            "--html {output.html:q}",
+            "--md {output.md:q}",
+            "--json {output.json:q}",
+            usage=False,
+        )

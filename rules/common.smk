@@ -1,4 +1,4 @@
-"""What all rules share: the checked config, the GPUs at hand, the code a rule depends on. No rules here."""
+"""What all rules share: the checked config, the GPUs at hand, the frame of every job. No rules here."""
 
 import json
 import math
@@ -8,9 +8,11 @@ from pathlib import Path
 
 from snakemake.utils import update_config
 
-sys.path.insert(0, str(Path(workflow.basedir)))
+# Of this checkout, also where another workflow has it as a module.
+ROOT = Path(workflow.current_basedir).parent
+sys.path.insert(0, str(ROOT))
 
-from regime_w.config.code_inputs import modules_of
+from regime_w.config.code_inputs import hash_of
 from regime_w.config.schema import load
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import jobs_per_gpu, visible_gpus
@@ -22,8 +24,8 @@ try:
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.
     if "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", len(visible_gpus()) * jobs_per_gpu())
-    PLACES = planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
-    GPUS = math.ceil(PLACES / jobs_per_gpu())
+    cap = planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
+    GPUS = math.ceil(cap / jobs_per_gpu())
     if CONFIG["benchmark"] and not GPUS:
         update_config(config, CONFIG["benchmark"]["without_gpu"])
         CONFIG = load(config)
@@ -52,6 +54,8 @@ ONE_EVALUATION = (
     and not CONFIG["benchmark"]
     and any(each.model(each.rounds) == OWN.model(OWN.rounds) for each in RECIPES.values() or [OWN])
 )
+# What the reports' modules read besides other modules.
+TEMPLATES = ["regime_w/report/*.j2"]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base/manifest.json"
 MANIFESTS = [BASE, *(OWN.model(number) for number in (0, *NUMBERS))]  # of MODELS
@@ -74,12 +78,38 @@ wildcard_constraints:
     model=r"base|sft|round[1-9][0-9]*",
 
 
-def code(module, skip=()):
-    """The module's file and those of all modules of ours that it imports, less those that this config never runs:
-    a real edit reruns what it touches."""
-    return modules_of(
-        f"scripts.{module}", Path(workflow.basedir), tuple(skip)
-    )
+class Code(str):
+    """Among the params of a rule, a hash of the code that it runs: an edit reruns it, a mere touch does not.
+
+    `root` is where the code lies. It is no part of the text, so that a checkout can be moved and reruns nothing.
+    """
+
+    root = str(ROOT)
+
+
+def code(module, files=(), skip=()):
+    """The hash of a stage's module, of all modules of ours that it imports, and of `files` (patterns) that it reads.
+
+    `skip` names modules that this config never runs.
+    """
+    found = Code(hash_of(f"scripts.{module}", ROOT, tuple(files), tuple(skip)))
+    return lambda wildcards: found
+
+
+def stage(module, *flags, usage=True):
+    """A rule's shell command: the stage's own flags inside the frame that all jobs share.
+
+    Own GPUs and one copy of the job at a time (its log's name is its lock), its use recorded in `output.usage`, all it
+    says in its log too. Our modules are found from any working directory, and nobody else's in their place.
+    """
+    frame = [
+        "PYTHONSAFEPATH=1 PYTHONPATH={params.code.root:q} python -m regime_w.runtime.job",
+        f"--stage {module.split('.')[-1]} --lock {{log:q}}",
+        *(flag for flag in flags if flag.startswith("--gpus ")),
+        *(["--usage {output.usage:q}"] if usage else []),
+        f"-- python -m scripts.{module}",
+    ]
+    return " ".join([*frame, *flags, "2>&1 | tee -i {log:q}"])
 
 
 def part(**sections):

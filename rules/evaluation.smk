@@ -10,7 +10,6 @@ On one GPU evaluate_all takes the place of `evaluate` for the run's own models: 
 
 rule evaluate:
     input:
-        code=code("evaluate"),
         models=evaluated("evaluate"),
         questions=f"data/{RUN}/eval.jsonl",
     output:
@@ -18,21 +17,23 @@ rule evaluate:
         usage="benchmarks/{run}/evaluate/{model}.usage.json",
     log:
         "logs/{run}/evaluate/{model}.log",
-    benchmark:
-        "benchmarks/{run}/evaluate/{model}.tsv"
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
         gpu=ENGINE_GPUS,
     params:
+        code=code("evaluate"),
         config=reads("evaluate"),
     shell:
-        "python -m regime_w.runtime.job --stage evaluate --gpus {resources.gpu:q} --lock {output.usage:q}"
-        " --usage {output.usage:q} --"
-        " python -m scripts.evaluate --params {params.config:q} --models {input.models:q}"
-        " --questions {input.questions:q} --outputs {output.records:q}"
-        " --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "evaluate",
+            "--params {params.config:q}",
+            "--models {input.models:q}",
+            "--questions {input.questions:q}",
+            "--outputs {output.records:q}",
+            "--gpus {resources.gpu:q}",
+        )
 
 
 if ONE_EVALUATION:
@@ -41,7 +42,6 @@ if ONE_EVALUATION:
 
     use rule evaluate as evaluate_all with:
         input:
-            code=code("evaluate"),
             models=MANIFESTS,
             questions=f"data/{RUN}/eval.jsonl",
         output:
@@ -49,19 +49,13 @@ if ONE_EVALUATION:
             usage=f"benchmarks/{RUN}/evaluate.usage.json",
         log:
             f"logs/{RUN}/evaluate_all.log",
-        benchmark:
-            f"benchmarks/{RUN}/evaluate_all.tsv"
         params:
+            code=code("evaluate"),
             config=part(**READS["evaluate"](CONFIG)),
 
 
 rule eval_report:
     input:
-        code=code("eval_report"),
-        templates=[
-            str(path.relative_to(workflow.basedir))
-            for path in sorted(Path(workflow.basedir, "regime_w/report").glob("*.j2"))
-        ],
         questions=f"data/{RUN}/questions.json",
         evaluations=EVALUATIONS,
         rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
@@ -83,12 +77,11 @@ rule eval_report:
         config=f"results/{RUN}/config.yaml",
     log:
         f"logs/{RUN}/eval_report.log",
-    benchmark:
-        f"benchmarks/{RUN}/eval_report.tsv"
     localrule: True
     conda:
         ENV
     params:
+        code=code("eval_report", files=TEMPLATES),
         config=part(
             **CONFIG["report"],
             run=RUN,
@@ -111,9 +104,21 @@ rule eval_report:
         manifests=lambda wildcards, input: named(MODELS, input.models),
         usage=lambda wildcards: usages(OWN, short=True),
     shell:
-        "python -m scripts.eval_report --params {params.config:q} --config {params.merged_config:q}"
-        " --questions {input.questions:q} --evaluations {params.evaluations:q}"
-        " --rollouts {params.rollouts:q} --preferences {params.preferences:q}"
-        " --samples {params.samples:q} --training {params.training:q} --manifests {params.manifests:q} --usage {params.usage:q}"
-        " --html {output.html:q} --md {output.md:q} --json {output.json:q}"
-        " --config-output {output.config:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "eval_report",
+            "--params {params.config:q}",
+            "--config {params.merged_config:q}",
+            "--questions {input.questions:q}",
+            "--evaluations {params.evaluations:q}",
+            "--rollouts {params.rollouts:q}",
+            "--preferences {params.preferences:q}",
+            "--samples {params.samples:q}",
+            "--training {params.training:q}",
+            "--manifests {params.manifests:q}",
+            "--usage {params.usage:q}",
+            "--html {output.html:q}",
+            "--md {output.md:q}",
+            "--json {output.json:q}",
+            "--config-output {output.config:q}",
+            usage=False,
+        )

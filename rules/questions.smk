@@ -8,7 +8,6 @@ NEEDS    CPU; network for `source: hub`
 
 rule fetch_questions:
     input:
-        code=code("fetch_questions", skip=[] if "synthetic" in SOURCES else ["regime_w.questions.synthetic"]),
         files=[
             CONFIG["questions"][name]["path"]
             for name in ("train", "eval")
@@ -22,17 +21,23 @@ rule fetch_questions:
         usage="benchmarks/{run}/fetch_questions.usage.json",
     log:
         "logs/{run}/fetch_questions.log",
-    benchmark:
-        "benchmarks/{run}/fetch_questions.tsv"
     wildcard_constraints:
         run=re.escape(RUN),
     conda:
         ENV
     threads: 8 if CONFIG["questions"]["variants"] else 1
     params:
+        code=code(
+            "fetch_questions",
+            skip=[] if "synthetic" in SOURCES else ["regime_w.questions.synthetic"],
+        ),
         config=part(**CONFIG["questions"]),
     shell:
-        "python -m regime_w.runtime.job --stage fetch_questions --lock {output.train:q} --usage {output.usage:q} --"
-        " python -m scripts.fetch_questions --params {params.config:q}"
-        " --train {output.train:q} --heldout {output.heldout:q} --eval {output.eval:q}"
-        " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "fetch_questions",
+            "--params {params.config:q}",
+            "--train {output.train:q}",
+            "--heldout {output.heldout:q}",
+            "--eval {output.eval:q}",
+            "--summary {output.summary:q}",
+        )

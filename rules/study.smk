@@ -14,7 +14,6 @@ REFERENCE = RECIPES[STUDY["reference"]]
 
 use rule evaluate as evaluate_heldout with:
     input:
-        code=code("evaluate"),
         models=evaluated("evaluate_heldout"),
         questions=f"data/{RUN}/heldout.jsonl",
     output:
@@ -22,15 +21,13 @@ use rule evaluate as evaluate_heldout with:
         usage="benchmarks/{run}/evaluate_heldout/{model}.usage.json",
     log:
         "logs/{run}/evaluate_heldout/{model}.log",
-    benchmark:
-        "benchmarks/{run}/evaluate_heldout/{model}.tsv"
     params:
+        code=code("evaluate"),
         config=reads("evaluate_heldout"),
 
 
 rule study_recipe:
     input:
-        code=code("study_recipe"),
         evaluations=lambda wildcards: [
             RECIPES[wildcards.recipe].evaluation(number, "heldout")
             for number in (0, *RECIPES[wildcards.recipe].numbers)
@@ -48,14 +45,13 @@ rule study_recipe:
         record=f"results/{RUN}/study/{{recipe}}.json",
     log:
         f"logs/{RUN}/study_recipe/{{recipe}}.log",
-    benchmark:
-        f"benchmarks/{RUN}/study_recipe/{{recipe}}.tsv"
     wildcard_constraints:
         recipe="|".join(RECIPES),
     localrule: True
     conda:
         ENV
     params:
+        code=code("study_recipe"),
         config=lambda wildcards: json.dumps(
             {
                 "recipe": wildcards.recipe,
@@ -76,36 +72,43 @@ rule study_recipe:
             RECIPES[wildcards.recipe].models[1:], input.examples
         ),
     shell:
-        "python -m scripts.study_recipe --params {params.config:q}"
-        " --evaluations {params.evaluations:q} --training {params.training:q}"
-        " --examples {params.examples:q} --usage {input.usage:q} --output {output.record:q}"
-        " 2>&1 | tee -i {log:q}"
+        stage(
+            "study_recipe",
+            "--params {params.config:q}",
+            "--evaluations {params.evaluations:q}",
+            "--training {params.training:q}",
+            "--examples {params.examples:q}",
+            "--usage {input.usage:q}",
+            "--output {output.record:q}",
+            usage=False,
+        )
 
 
 checkpoint choose_recipe:
     input:
-        code=code("choose_recipe"),
         recipes=[f"results/{RUN}/study/{recipe}.json" for recipe in RECIPES],
     output:
         choice=f"results/{RUN}/study_choice.json",
     log:
         f"logs/{RUN}/choose_recipe.log",
-    benchmark:
-        f"benchmarks/{RUN}/choose_recipe.tsv"
     localrule: True
     conda:
         ENV
     params:
+        code=code("choose_recipe"),
         config=part(chosen=STUDY["chosen"]),
     shell:
-        "python -m scripts.choose_recipe --params {params.config:q} --recipes {input.recipes:q}"
-        " --output {output.choice:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "choose_recipe",
+            "--params {params.config:q}",
+            "--recipes {input.recipes:q}",
+            "--output {output.choice:q}",
+            usage=False,
+        )
 
 
 rule study_report:
     input:
-        code=code("study_report"),
-        templates=rules.eval_report.input.templates,
         questions=f"data/{RUN}/questions.json",
         recipes=[f"results/{RUN}/study/{recipe}.json" for recipe in RECIPES],
         choice=f"results/{RUN}/study_choice.json",
@@ -122,12 +125,11 @@ rule study_report:
         json=f"results/{RUN}/study_report.json",
     log:
         f"logs/{RUN}/study_report.log",
-    benchmark:
-        f"benchmarks/{RUN}/study_report.tsv"
     localrule: True
     conda:
         ENV
     params:
+        code=code("study_report", files=TEMPLATES),
         config=part(
             **{key: CONFIG["report"][key] for key in ("level", "gpu_hour_usd")},
             **{key: STUDY[key] for key in ("baselines", "reference", "n_boot")},
@@ -139,8 +141,17 @@ rule study_report:
         evaluations=lambda wildcards, input: named(read_on_eval(), input.evaluations),
         rollouts=lambda wildcards, input: named(REFERENCE.models[1:], input.rollouts),
     shell:
-        "python -m scripts.study_report --params {params.config:q}"
-        " --config {params.merged_config:q} --questions {input.questions:q}"
-        " --recipes {input.recipes:q} --choice {input.choice:q}"
-        " --evaluations {params.evaluations:q} --rollouts {params.rollouts:q}"
-        " --html {output.html:q} --md {output.md:q} --json {output.json:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "study_report",
+            "--params {params.config:q}",
+            "--config {params.merged_config:q}",
+            "--questions {input.questions:q}",
+            "--recipes {input.recipes:q}",
+            "--choice {input.choice:q}",
+            "--evaluations {params.evaluations:q}",
+            "--rollouts {params.rollouts:q}",
+            "--html {output.html:q}",
+            "--md {output.md:q}",
+            "--json {output.json:q}",
+            usage=False,
+        )

@@ -1,6 +1,6 @@
 """Run one stage: its own GPUs, one copy of it at a time, its whole process tree ended with it, its use recorded.
 
-    python -m regime_w.runtime.job --stage generate --gpus 1 --lock OUTPUT --usage USAGE.json -- python -m scripts.generate ...
+    python -m regime_w.runtime.job --stage generate --gpus 1 --lock LOG --usage USAGE.json -- python -m scripts.generate ...
 
 The stage sees its GPUs through CUDA_VISIBLE_DEVICES; with `--gpus 0` it sees none. Its exit status becomes ours, 128 +
 signal where a signal ended it. SIGINT, SIGTERM and SIGHUP go on to the stage, which then has 20 s to end; a second one,
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--stage", required=True, help="name in the usage record")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs to lease; 0 hides them all from the stage")
     parser.add_argument("--usage", type=Path, help="usage record to write")
-    parser.add_argument("--lock", type=Path, help="output of the stage: refuse to start while another copy makes it")
+    parser.add_argument("--lock", type=Path, help="file of the stage: refuse to start while another copy writes it")
     args = parser.parse_args(own)
     if not command:
         parser.error("no command after --")
@@ -143,7 +143,7 @@ def _refuse_if_alive(output: Path, path: Path, locked: bool) -> None:
 def _copy_runs(output: Path, record: dict[str, Any]) -> UserError:
     who = f"pid {record.get('pid', '?')}, host {record.get('host', '?')}"
     return UserError(
-        f"another copy of this job ({who}) is running and makes {output}; wait for it to end or end it, then run again"
+        f"another copy of this job ({who}) is running and writes {output}; wait for it to end or end it, then run again"
     )
 
 

@@ -104,12 +104,19 @@ def test_a_second_round_adds_its_stages_only(clone):
         ("regime_w/method/coherence.py", {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS),
         ("scripts/train_dpo.py", STAGES_BELOW_PAIRS - {"build_preferences"}),
         ("scripts/eval_report.py", {"eval_report"}),
+        ("regime_w/report/report.html.j2", {"eval_report"}),
     ],
 )
-def test_an_edited_module_reruns_the_rules_that_import_it(clone, module, rules):
+def test_an_edited_file_of_the_code_reruns_the_rules_that_use_it(clone, module, rules):
     with open(clone / module, "a") as file:
         file.write("\n# edited\n")
     assert set(planned(clone)) == rules
+
+
+def test_a_touch_of_the_code_reruns_nothing(clone):
+    for path in [*clone.rglob("*.py"), *clone.rglob("*.j2"), *clone.rglob("*.smk")]:
+        path.touch()
+    assert planned(clone) == {}
 
 
 @pytest.mark.parametrize(("config", "rounds"), [("abel", {"round1"}), ("smollm2", {"round1", "round2"})])
