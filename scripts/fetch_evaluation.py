@@ -11,8 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from regime_w.questions.rows import load
-from regime_w.questions.variants import plain
+from regime_w.questions.rows import load, plain
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import write_json, write_jsonl
 from regime_w.tasks.verifiers import open_verifier
@@ -30,9 +29,13 @@ def main() -> None:
     write_jsonl(args.output, map(plain, records))
     write_json(args.summary, told | {"verifier": task["verifier"]})
     bad, doubles = told["bad_rows"], told["doubles"]
-    print(f"{name}: {len(records)} evaluation questions; {bad['count']} bad rows passed over {bad['by_reason'] or ''}".rstrip())
+    print(
+        f"{name}: {len(records)} evaluation questions; {bad['count']} bad rows passed over {bad['by_reason'] or ''}".rstrip()
+    )
     if any(doubles.values()):
-        print(f"{name}: texts that stand in it again: {', '.join(f'{count} {kind}' for kind, count in doubles.items())}")
+        print(
+            f"{name}: texts that stand in it again: {', '.join(f'{count} {kind}' for kind, count in doubles.items())}"
+        )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def mix(lists: list[list[Any]], weights: list[float | None]) -> list[Any]:
         known = [weight or 0.0 for weight in weights]
         most = min(len(own) / weight for own, weight in zip(lists, known, strict=True) if weight)
         lists = [own[: math.floor(most * weight + 1e-9)] for own, weight in zip(lists, known, strict=True)]
-    places = [((number + 0.5) / len(own), index, number) for index, own in enumerate(lists) for number in range(len(own))]
+    places = [
+        ((number + 0.5) / len(own), index, number) for index, own in enumerate(lists) for number in range(len(own))
+    ]
     return [lists[index][number] for _, index, number in sorted(places)]
 
 
@@ -39,7 +41,9 @@ def require_ids(records: list[dict[str, Any]], where: str) -> None:
     seen = set[str]()
     for record in records:
         if record["id"] in seen:
-            raise UserError(f"{where}: two sources have the id {record['id']!r:.80}; give each source a `name`, which begins its ids")
+            raise UserError(
+                f"{where}: two sources have the id {record['id']!r:.80}; give each source a `name`, which begins its ids"
+            )
         seen.add(record["id"])
 
 

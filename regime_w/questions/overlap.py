@@ -1,8 +1,8 @@
 """Questions that stand in two sets: by their whole text, in any language, or by the n-grams of words they share.
 
-    known = Texts(8)
-    known.add("platinum", {"id": "eval-00003", "question": "..."})
-    known.best("... a training question ...")    # ("platinum", "eval-00003", 0.71), or None
+known = Texts(8)
+known.add("platinum", {"id": "eval-00003", "question": "..."})
+known.best("... a training question ...")    # ("platinum", "eval-00003", 0.71), or None
 """
 
 import re
@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 SHOWN = 20
 # Scripts written without spaces: a character stands for a word. Thai, Lao, Myanmar, Khmer, kana, Han, Yi.
-UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\U00020000-\U0003ffff"
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\U00020000-\U0003ffff"
+)
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 # What two copies of a text may differ in: space, quotes, and marks of prose, but no decimal point and no operator.
 LOOSE = re.compile(r"(?<!\d)\s+|\s+(?!\d)|[\"'`´“”„‘’‚«»$。、]|[.,;:!?](?!\d)")
@@ -32,13 +34,13 @@ class Texts:
 
     def __init__(self, n: int) -> None:
         self.n = n
-        self.whole: dict[str, tuple[str, str]] = {}
+        self.whole: dict[str, list[tuple[str, str]]] = {}
         self.sizes: dict[tuple[str, str], int] = {}
         self.owners: dict[tuple[str, ...], list[tuple[str, str]]] = {}
 
     def add(self, name: str, row: dict[str, Any]) -> None:
         key = name, row["id"]
-        self.whole.setdefault(whole_text(row["question"]), key)
+        self.whole.setdefault(whole_text(row["question"]), []).append(key)
         grams = ngrams(row["question"], self.n)
         self.sizes[key] = len(grams)
         for gram in grams:
@@ -46,16 +48,26 @@ class Texts:
 
     def best(self, text: str) -> Found | None:
         """The known question that a text is, or covers most of; None where it shares no n-gram with any."""
-        if key := self.whole.get(whole_text(text)):
-            return Found(*key, 1.0, True)
+        if keys := self.whole.get(whole_text(text)):
+            return Found(*keys[0], 1.0, True)
+        covered = self.covered(text)
+        if not covered:
+            return None
+        name, identity = max(covered, key=lambda key: (covered[key], key[1]))
+        return Found(name, identity, round(covered[name, identity], 4), False)
+
+    def all_close(self, text: str, threshold: float) -> set[tuple[str, str]]:
+        """Set and id of every known question that a text is, or covers this share of."""
+        covered = self.covered(text)
+        return {*self.whole.get(whole_text(text), ()), *(key for key in covered if covered[key] >= threshold)}
+
+    def covered(self, text: str) -> dict[tuple[str, str], float]:
+        """Of each known question that shares an n-gram with a text, the share of its n-grams that the text has."""
         shared: dict[tuple[str, str], int] = {}
         for gram in ngrams(text, self.n):
             for key in self.owners.get(gram, ()):
                 shared[key] = shared.get(key, 0) + 1
-        if not shared:
-            return None
-        name, identity = max(shared, key=lambda key: (shared[key] / self.sizes[key], key[1]))
-        return Found(name, identity, round(shared[name, identity] / self.sizes[name, identity], 4), False)
+        return {key: count / self.sizes[key] for key, count in shared.items()}
 
 
 def find_overlap(rows: Iterable[dict[str, Any]], known: Texts) -> dict[str, Found]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from regime_w.questions.overlap import whole_text
 from regime_w.questions.sources import Line, read
+from regime_w.questions.variants import without_annotations
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import sha256_file
 from regime_w.tasks.verifiers import Verifier
@@ -145,7 +146,9 @@ class Reader:
                 f"question {record['id']}: its label is {gold!r}, corrections expects {was!r}; is this another data set?"
             )
         if (read := self.verifier.gold(right, record)) is None:
-            raise UserError(f"{self.where}.corrections: {record['id']}: {self.verifier.name} reads no answer in {right!r}")
+            raise UserError(
+                f"{self.where}.corrections: {record['id']}: {self.verifier.name} reads no answer in {right!r}"
+            )
         return read
 
     def marked(self, answer: str, gold: str, record: Record) -> str:
@@ -246,7 +249,11 @@ def load(
     told = described(source) | {
         "rows": rows,
         "questions": len(records),
-        "bad_rows": {"count": problems.total(), "by_reason": dict(problems.most_common(SHOWN)), "first": places[:SHOWN]},
+        "bad_rows": {
+            "count": problems.total(),
+            "by_reason": dict(problems.most_common(SHOWN)),
+            "first": places[:SHOWN],
+        },
         "without_rationale": sum("answer" not in record for record in records),
         "without_gold": sum(record["gold_answer"] is None for record in records),
         "rationale_not_gold": sum("corrected" in record for record in records),
@@ -283,7 +290,7 @@ def double(record: Record, first: Record) -> str:
 
 def there(row: Record, column: str | None) -> bool:
     """Whether a row has a column, or all those in the braces of one."""
-    return bool(column) and (column in row or bool(names := IN_BRACES.findall(column)) and set(names) <= set(row))
+    return bool(column) and (column in row or (bool(names := IN_BRACES.findall(column)) and set(names) <= set(row)))
 
 
 def given(row: Record, column: str | None) -> bool:
@@ -318,3 +325,8 @@ def kind_of(value: Any) -> str:
 def shown_options(options: list[str]) -> str:
     """A line an option, as the model is asked: `A) 5`."""
     return "\n".join(f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=False))
+
+
+def plain(record: Record) -> Record:
+    """The record without calculator annotations: they teach a model a notation that its own format does not have."""
+    return record | ({"answer": without_annotations(record["answer"]).strip()} if "answer" in record else {})

@@ -97,7 +97,7 @@ class Number(Verifier):
         return (
             a is not None
             and b is not None
-            and (a == b or (number := normalise(a)) is not None and number == normalise(b))
+            and (a == b or ((number := normalise(a)) is not None and number == normalise(b)))
         )
 
     def read(self, text: str, row: Row) -> str | None:
