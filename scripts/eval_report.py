@@ -1,13 +1,14 @@
 """The evaluation report: one self-contained HTML page (no network, no scripts), the same in Markdown and JSON.
 
     python -m scripts.eval_report --params '{"run": "demo", "level": 0.95, "n_boot": 10000, ...}' \\
-        --config '{...}' --questions data/demo/questions.json \\
-        --evaluations base=data/demo/eval/base.jsonl sft=data/demo/eval/sft.jsonl round1=data/demo/eval/round1.jsonl \\
+        --config '{...}' --questions data/demo/questions/summary.json \\
+        --evaluations demo/base=data/demo/answers/demo/base.jsonl demo/sft=data/demo/answers/demo/sft.jsonl \\
         --rollouts round1=data/demo/round1/rollouts.jsonl --preferences round1=data/demo/round1/preferences.json \\
         --training sft=checkpoints/demo/sft_lora/training.json --manifests base=checkpoints/demo/base/manifest.json \\
         --usage benchmarks/demo/*.usage.json --html eval_report.html --md eval_report.md --json eval_report.json
 
-Only --evaluations is needed, in the order of the models: the first is the base. What is not given is left out.
+Only --evaluations is needed, SET/MODEL=FILE in the order of sets and models: the first model is the base, the first set
+the one that the headline is about. What is not given is left out.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from regime_w.report.inputs import named_files
+from regime_w.report.inputs import by_set, named_files
 from regime_w.report.render import render, terminal
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError, run
@@ -33,9 +34,9 @@ def main() -> None:
         help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title",
     )
     parser.add_argument("--config", help="the run's whole configuration: JSON, or a YAML or JSON file")
-    parser.add_argument("--questions", type=Path, help="questions.json")
+    parser.add_argument("--questions", type=Path, help="questions/summary.json")
     named = {
-        "evaluations": "evaluation records of each model, in order, the base first",
+        "evaluations": "answers of each model to each set, named SET/MODEL, in order, the base first",
         "rollouts": "rollouts.jsonl of each round",
         "preferences": "preferences.json of each round of DPO",
         "samples": "samples.json of each round of rejection sampling",
@@ -59,7 +60,7 @@ def main() -> None:
     config = read_config(args.config) if args.config else None
     summary = summarise(
         args.params,
-        evaluations=files["evaluations"],
+        evaluations=by_set(files["evaluations"], "--evaluations"),
         questions=args.questions,
         rollouts_=files["rollouts"],
         preferences=files["preferences"],
