@@ -30,7 +30,7 @@ from regime_w.runtime.records import fingerprint, new_folder, private_folder, wr
 from regime_w.training.packing import pack, packs
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
-# Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/RESULTS.md).
+# Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/studies/speed.md).
 COMPILE_PASSES = 100
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 

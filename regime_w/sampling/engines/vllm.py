@@ -177,7 +177,7 @@ def _serve(pipe: Connection, in_flight: int, offline_scheduler: bool) -> None:
 
 def _know_class(model: Path) -> None:
     """Import the model's class into this process. Where its cache lacks the class, vLLM would start another for that, which
-    first imports all of vLLM: 21 s (docs/RESULTS.md)."""
+    first imports all of vLLM: 21 s (docs/studies/speed.md)."""
     from vllm import ModelRegistry
 
     for name in json.loads((model / "config.json").read_text()).get("architectures") or ():
