@@ -75,14 +75,14 @@ class Reader:
         question = text_of(row, self.columns["question"])
         if not question:
             raise Bad(f"{self.columns['question']} is empty")
-        options = self.options(row)
+        labels, options = self.options(row)
         record: Record = {"id": self.identity(row, number)}
         record["question"] = f"{question}\n{shown_options(options)}" if options else question
         if options:
             record["options"] = options
         if self.keep:
             record["data"] = {name: row.get(name) for name in self.keep}
-        answer, gold = self.answer_and_gold(row, record)
+        answer, gold = self.answer_and_gold(row, record, labels)
         corrected = record["id"] in self.corrections
         if corrected:
             gold = self.corrected(record, gold)
@@ -114,12 +114,14 @@ class Reader:
             raise Bad(f"{column} is empty")
         return f"{self.name}-{text}" if self.name else text
 
-    def answer_and_gold(self, row: Record, record: Record) -> tuple[str | None, str | None]:
+    def answer_and_gold(self, row: Record, record: Record, labels: list[str]) -> tuple[str | None, str | None]:
         """The rationale and the gold answer of a row; either may be None, the gold answer where labels may lack."""
         column, gold_column = (self.columns[field] or "" for field in ("answer", "gold"))
         answer = text_of(row, column, numbers=True) if given(row, column) else None
         if given(row, gold_column):
             raw = row.get(gold_column) if gold_column in row else text_of(row, gold_column, numbers=True)
+            if str(raw) in labels:
+                raw = LETTERS[labels.index(str(raw))]
             if (gold := self.verifier.gold(raw, record)) is None:
                 raise Bad(f"{gold_column}: {self.verifier.name} reads no answer in {raw!r:.60}")
             return answer, gold
@@ -156,29 +158,30 @@ class Reader:
         ended = f"{answer}\n#### {gold}"
         return ended if self.verifier.equal(self.verifier.gold_in(ended, record), gold) else answer
 
-    def options(self, row: Record) -> list[str]:
-        """The texts of a choice in their order, without the letters before them."""
+    def options(self, row: Record) -> tuple[list[str], list[str]]:
+        """The labels that the data has for the options of a choice, such as 1 or A, and their texts without them."""
         column = self.columns["options"]
         if not given(row, column):
             if "options" in self.asked:
                 raise Bad(f"{column} is {'null' if column in row else 'missing'}")
-            return []
+            return [], []
         found = row[column]
         if isinstance(found, str):  # a cell of CSV
             try:
                 found = json.loads(found)
             except ValueError:
                 raise Bad(f"{column}: a list was expected, found {found!r:.60}") from None
+        labels: list[Any] = []
         if isinstance(found, dict):  # by letter, or as ARC has them: {"label": [...], "text": [...]}
-            found = found.get("text") or [found[key] for key in sorted(found)]
+            labels, found = found.get("label") or list(found), found.get("text") or list(found.values())
         if not (isinstance(found, list) and len(found) <= len(LETTERS)):
             raise Bad(f"{column}: a list of up to {len(LETTERS)} texts was expected, found {kind_of(found)}")
         texts = [text_of({column: text}, column, numbers=True) for text in found]
-        matches = [LABELLED.fullmatch(text) for text in texts]
-        labels = [match[1].upper() for match in matches if match]
-        if texts and labels in (list(LETTERS[: len(texts)]), [str(n) for n in range(1, len(texts) + 1)]):
-            texts = [match[2] for match in matches if match]
-        return texts
+        matches = [match for text in texts if (match := LABELLED.fullmatch(text))]
+        written = [match[1].upper() for match in matches]
+        if texts and written in (list(LETTERS[: len(texts)]), [str(n) for n in range(1, len(texts) + 1)]):
+            labels, texts = written, [match[2] for match in matches]
+        return [str(label) for label in labels] if len(labels) == len(texts) else [], texts
 
     def rationales(self, row: Record) -> dict[str, str]:
         column = self.columns["rationales"]
