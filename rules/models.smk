@@ -29,10 +29,13 @@ rule base_model:
             skip=[] if CONFIG["base_model"]["source"] == "tiny" else ["regime_w.models.tiny"],
         ),
         config=part(**CONFIG["base_model"], seed=CONFIG["seed"]),
+        # Looked at and no more: with an argument beside the wildcards a parameter is none that Snakemake reruns for.
+        prompts=lambda wildcards, output: json.dumps(prompt_of(CONFIG)),
     shell:
         stage(
             "base_model",
             "--params {params.config:q}",
+            "--prompts {params.prompts:q}",
             "--output {output.manifest:q}",
         )
 

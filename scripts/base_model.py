@@ -1,6 +1,7 @@
 """Put the base model in place as a Hugging Face folder with safetensors weights, tokenizer and manifest.
 
-    python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --output checkpoints/demo/base/manifest.json
+    python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --prompts '{"prompt": {...}, ...}' \
+        --output checkpoints/demo/base/manifest.json
 
 Sources: `tiny` (trained here from scratch), `hub` (a snapshot), `local` (a folder) and `gguf` (one file).
 .bin weights become safetensors, one shard in memory at a time, read with weights_only.
@@ -21,6 +22,7 @@ from regime_w.models.manifests import write_manifest
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import new_folder, sha256_file
+from regime_w.tasks.prompt_check import check_prompts
 
 WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "README.md", "LICENSE*", "*.py")
 
@@ -28,6 +30,9 @@ WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "RE
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=json.loads, required=True, help="config section base_model, and seed")
+    parser.add_argument(
+        "--prompts", type=json.loads, required=True, help="prompt and styles, which the model is to serve"
+    )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the model folder")
     args = parser.parse_args()
     params = args.params
@@ -50,6 +55,7 @@ def main() -> None:
             copy_model(source, folder, params["trust_remote_code"])
         check_model(folder)
         check_code(folder, params)
+        check_prompts(folder, args.prompts, trusted(params))
         write_manifest(folder, made_from)
     print(f"Base model in {args.output.parent}")
 
