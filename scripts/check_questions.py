@@ -78,7 +78,7 @@ def count_parts(parts: dict[str, list[Row]], sft_known: bool) -> dict[str, Any]:
     A variant with other numbers is another question than the one it varies for SFT, the same one for rounds.
     """
     sft = {row["id"] for row in parts.get("sft", [])}
-    before: set[str] = set()
+    before: set[Any] = set()
     counts: dict[str, Any] = {}
     for name, rows in parts.items():
         counts[name] = {"questions": len(rows), "variants": sum("variant_of" in row for row in rows)}

@@ -60,6 +60,10 @@ def main() -> None:
 
     write_jsonl(args.train, map(plain, train))
     write_jsonl(args.heldout, map(plain, heldout))
+    overlaps = {
+        "evaluation": described(overlap, evaluation, params["overlap_drop"]),
+        "heldout": described(near, held, params["overlap_drop"]),
+    }
     summary = {
         "counts": {
             "train": len(train),
@@ -72,17 +76,13 @@ def main() -> None:
         },
         "sources": sources,
         "doubles": dropped | {"variants_dropped": lost},
-        "overlap": {
-            "evaluation": described(overlap, evaluation, params["overlap_drop"]),
-            "heldout": described(near, held, params["overlap_drop"]),
-        },
+        "overlap": overlaps,
     }
     write_json(args.summary, summary)
-    told = summary["overlap"]
     print(
         f"{len(train)} training ({len(added)} of them variants), {len(heldout)} held-out questions; dropped: "
-        f"{len(told['evaluation']['dropped'])} that overlap with evaluation ({told['evaluation']['same_text']} by their whole "
-        f"text), {len(told['heldout']['dropped'])} with held-out questions"
+        f"{len(overlaps['evaluation']['dropped'])} that overlap with evaluation ({overlaps['evaluation']['same_text']} by "
+        f"their whole text), {len(overlaps['heldout']['dropped'])} with held-out questions"
     )
     bad = sum(source["bad_rows"]["count"] for source in sources)
     if bad or any(dropped.values()):
@@ -115,7 +115,7 @@ def without(rows: list[Row], known: Texts, threshold: float) -> tuple[list[Row],
 
 def is_heldout(row: Row, params: Row) -> bool:
     """Rows without a gold answer can rank nothing and stay with the others."""
-    identity = row.get("same_text_as", row["id"])
+    identity: str = row.get("same_text_as", row["id"])
     return row["gold_answer"] is not None and in_share("heldout", identity, params["heldout_fraction"])
 
 
@@ -134,7 +134,7 @@ def new_texts(added: list[Row], rows: list[Row], known: list[Texts], threshold: 
 
 def part_of(row: Row, rollout_fraction: float) -> str:
     """`rollouts` for this share of the questions, with their variants, else `sft` (`sft.part`, `generate.part`)."""
-    identity = row.get("variant_of", row.get("same_text_as", row["id"]))
+    identity: str = row.get("variant_of", row.get("same_text_as", row["id"]))
     return "rollouts" if in_share("rollouts", identity, rollout_fraction) else "sft"
 
 

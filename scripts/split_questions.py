@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    rows = take(read_jsonl(args.questions, ("id", "question", "part")), args.params, args.questions)
+    rows = take(read_jsonl(args.questions, ("id", "question")), args.params, args.questions)
     write_jsonl(args.output, rows)
     print(f"{len(rows)} questions of part {args.params['part']} for {args.params['use']} -> {args.output}")
 

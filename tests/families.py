@@ -67,7 +67,12 @@ def byte_level(
 
 
 def sentencepiece(
-    template: str, special: list[str], rstrip: tuple[str, ...] = (), style: str = "metaspace", adds_bos: bool = True, **named: str
+    template: str,
+    special: list[str],
+    rstrip: tuple[str, ...] = (),
+    style: str = "metaspace",
+    adds_bos: bool = True,
+    **named: str,
 ) -> PreTrainedTokenizerFast:
     """Letters with ▁ for a space and bytes for what is rare, as Llama 2, Mistral, Phi-3 and Gemma; control tokens in front."""
     tokenizer = Tokenizer(models.BPE())

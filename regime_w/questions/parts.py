@@ -37,7 +37,7 @@ def take(rows: Iterable[dict[str, Any]], params: dict[str, Any], path: object) -
 
     SFT takes rows with a rationale, several of one text; a round asks each text once. UserError where there are too few.
     """
-    own = [row for row in rows if params["part"] in ("all", row["part"])]
+    own = [row for row in rows if params["part"] in ("all", row.get("part"))]
     if params["use"] == "sft":
         key, chosen = "sft.n_examples", [row for row in own if row.get("answer")]
     else:

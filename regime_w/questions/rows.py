@@ -293,7 +293,10 @@ def double(record: Record, first: Record) -> str:
 
 def there(row: Record, column: str | None) -> bool:
     """Whether a row has a column, or all those in the braces of one."""
-    return bool(column) and (column in row or (bool(names := IN_BRACES.findall(column)) and set(names) <= set(row)))
+    if not column or column in row:
+        return bool(column)
+    names = IN_BRACES.findall(column)
+    return bool(names) and set(names) <= set(row)
 
 
 def given(row: Record, column: str | None) -> bool:

@@ -48,7 +48,7 @@ def summarise(
             part = counted.get("parts", {}).get(name, {})
             rounds[name] = found | {key: part.get(key) for key in ("seen_by_sft", "seen_by_rounds")}
     trained = {name: stages.training(read_object(path)) for name, path in (trainings or {}).items()}
-    tokens = {}
+    tokens: dict[tuple[str, str], int] = {}
     for name, own in sets.items():
         by_model = {m["name"]: sum(f["tokens_total"] for f in m["format"].values()) for m in own["models"]}
         tokens |= {("evaluate", f"{name}/{model}"): count for model, count in by_model.items()}

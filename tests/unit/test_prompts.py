@@ -74,14 +74,22 @@ def test_every_use_gives_the_ids_of_apply_chat_template(family: Any, system: str
         for number, row in enumerate(rows):
             messages = messages_of(row["question"], style, system, style_in, folded)
             expected = template_ids(tokenizer, messages, found.variables, True)
-            whole = template_ids(tokenizer, [*messages, {"role": "assistant", "content": ANSWER}], found.variables, False)
+            whole = template_ids(
+                tokenizer, [*messages, {"role": "assistant", "content": ANSWER}], found.variables, False
+            )
             end = tokenizer.convert_tokens_to_ids(found.end)
             whole = whole[: len(whole) - whole[::-1].index(end)]
             assert list(asked[number].prompt_ids) == expected
             assert [list(ask.prompt_ids) for ask in evaluated[2 * number : 2 * number + 2]] == [expected, expected]
             assert learnt[number]["input_ids"] == whole
             assert learnt[number]["labels"] == [-100] * len(expected) + whole[len(expected) :]
-            pair = {"id": row["id"], "question": row["question"], "prompt_style": style, "chosen": ANSWER, "rejected": "8"}
+            pair = {
+                "id": row["id"],
+                "question": row["question"],
+                "prompt_style": style,
+                "chosen": ANSWER,
+                "rejected": "8",
+            }
             pair |= {"prompt": prompts.ask(row["question"], style).text}
             sampled = {"chosen_ids": [*range(5, 9), end], "rejected_ids": [7, end]}
             ids = train_dpo.tokens_of(prompts, pair | sampled)
@@ -94,7 +102,9 @@ def test_every_use_gives_the_ids_of_apply_chat_template(family: Any, system: str
             assert train_dpo.tokens_of(prompts, foreign)["chosen_ids"] == whole[len(expected) :]
 
 
-def template_ids(tokenizer: Any, messages: list[dict[str, str]], variables: dict[str, Any], generation: bool) -> list[int]:
+def template_ids(
+    tokenizer: Any, messages: list[dict[str, str]], variables: dict[str, Any], generation: bool
+) -> list[int]:
     out = tokenizer.apply_chat_template(messages, add_generation_prompt=generation, **variables)
     return list(out["input_ids"])
 
@@ -265,7 +275,12 @@ def test_a_thought_is_counted_and_an_answer_with_one_is_learnt_as_it_is(tmp_path
 def test_a_prompt_that_ends_inside_the_marks(tmp_path: Path) -> None:
     special = ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"]
     tokenizer = byte_level(
-        shipped("deepseek_r1_distill"), special, ["<think>", "</think>"], bos=special[0], adds_bos=True, eos_token=special[1]
+        shipped("deepseek_r1_distill"),
+        special,
+        ["<think>", "</think>"],
+        bos=special[0],
+        adds_bos=True,
+        eos_token=special[1],
     )
     prompts = Prompts({"prompt": CHAT, "styles": {}}, tokenizer, tmp_path)
     assert prompts.ask("3 + 4?", "plain").text.endswith("<think>\n")
