@@ -115,7 +115,7 @@ def without(rows: list[Row], known: Texts, threshold: float) -> tuple[list[Row],
 
 def is_heldout(row: Row, params: Row) -> bool:
     """Rows without a gold answer can rank nothing and stay with the others."""
-    identity: str = row.get("same_text_as", row["id"])
+    identity = str(row.get("same_text_as", row["id"]))
     return row["gold_answer"] is not None and in_share("heldout", identity, params["heldout_fraction"])
 
 
@@ -134,7 +134,7 @@ def new_texts(added: list[Row], rows: list[Row], known: list[Texts], threshold: 
 
 def part_of(row: Row, rollout_fraction: float) -> str:
     """`rollouts` for this share of the questions, with their variants, else `sft` (`sft.part`, `generate.part`)."""
-    identity: str = row.get("variant_of", row.get("same_text_as", row["id"]))
+    identity = str(row.get("variant_of", row.get("same_text_as", row["id"])))
     return "rollouts" if in_share("rollouts", identity, rollout_fraction) else "sft"
 
 
