@@ -100,7 +100,7 @@ def save(
     for number, question in enumerate(questions):
         own = slice(number * width, (number + 1) * width)
         outs = [
-            grade(completion, ask.seed, question["gold_answer"], styles[number], prompts)
+            grade(answered(completion, styles[number], prompts), ask.seed, question["gold_answer"])
             for completion, ask in zip(completions[own], asks[own], strict=True)
         ]
         rows.append(
@@ -134,15 +134,14 @@ def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], prompts: 
     return asks, styles
 
 
-def grade(completion: Completion, seed: int, gold: str, style: str, prompts: Prompts) -> dict[str, Any]:
-    """`correct` is strict: the right answer in a marked place of a finished text."""
-    out = answered(completion, style, prompts)
+def grade(out: dict[str, Any], seed: int, gold: str) -> dict[str, Any]:
+    """`correct` is strict: the right answer in a marked place of a finished text, whose thought is no part of it."""
     found = extract(said(out["text"], out["answer_start"]))
     marked = found.method not in ("fallback", "none")
     return {
-        **{name: value for name, value in out.items() if name != "token_ids"},
+        **out,
         "answer": found.answer,
-        "correct": marked and completion.finish_reason == "stop" and equal(found.answer, gold),
+        "correct": marked and out["finish_reason"] == "stop" and equal(found.answer, gold),
         "extraction": found.method,
         "seed": seed,
     }

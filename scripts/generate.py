@@ -5,8 +5,8 @@
         --output data/demo/round1/completions/0-of-2.jsonl --gpus 1
 
 Record: {"key": "...", "id": "train-00017", "arm": "wolfram_t02", "style": "wolfram", "temperature": 0.2,
-         "seed": 123, "text": "...", "token_ids": [...], "num_tokens": 87, "thinking_tokens": 0, "answer_start": 0,
-         "finish_reason": "stop"}
+         "seed": 123, "text": "...", "num_tokens": 87, "thinking_tokens": 0, "answer_start": 0,
+         "finish_reason": "stop", "token_ids": [...]}
 The ids are what was sampled, the id that ended it included; the text has special tokens but for that one. Of a reasoning
 model's text the first `answer_start` characters are its thought.
 """
@@ -64,6 +64,7 @@ def main() -> None:
                 "temperature": arm["temperature"],
                 "seed": ask.seed,
                 **answered(completion, arm["style"], prompts),
+                "token_ids": completion.token_ids,
             }
         )
     write_jsonl(args.output, rows)

@@ -6,7 +6,8 @@
 
 Record: {"id", "question", "gold_answer", "coherence": {"s_end", "s_path", "s_cf", "s_wm"}, "trajectories": [
     {"full_text", "answer", "reasoning", "num_tokens", "reward", "correct", "arm", "style", "temperature", "seed",
-     "finish_reason", "token_ids", "thinking_tokens", "extraction", "s_end", "s_path", "s_cf", "s_wm"} in the order of the arms]}
+     "finish_reason", "token_ids", "thinking_tokens", "answer_start", "extraction", "s_end", "s_path", "s_cf", "s_wm"} in the
+     order of the arms]}
 `reasoning` is a reasoning model's thought, else the text before the answer. What it thinks is no answer: only what follows
 is graded.
 A trajectory has `"disagreement": true` where math-verify reads its answer otherwise than we do.
@@ -32,7 +33,7 @@ from regime_w.runtime.records import expand, new_file, scan_jsonl, to_line
 from regime_w.tasks.answers import Extraction, answer_and_reasoning, cut, equal, math_verify_agrees, normalise
 from regime_w.tasks.thinking import said, thought
 
-CARRIED = ("token_ids", "thinking_tokens")  # where a completion has them
+CARRIED = ("token_ids", "thinking_tokens", "answer_start")  # where a completion has them
 COMPLETION = ("id", "arm", "style", "temperature", "seed", "text", "num_tokens", "finish_reason")
 DIGITS = 6  # of scores and rewards in the records
 CHUNK = 64  # questions a task

@@ -5,8 +5,9 @@ not hold: Mistral's follow mistral-common's table of formats (V1 with spaces, V3
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -39,7 +40,7 @@ class Family(NamedTuple):
     build: Callable[[], PreTrainedTokenizerFast]
     end: str
     generation: tuple[str, ...]
-    variables: dict[str, Any] = {}
+    variables: Mapping[str, Any] = MappingProxyType({})
 
 
 def shipped(name: str) -> str:
@@ -47,8 +48,8 @@ def shipped(name: str) -> str:
 
 
 def byte_level(
-    template: str, special: list[str], added: list[str] = [], bos: str | None = None, adds_bos: bool = False, digits: bool = False,
-    **named: str,
+    template: str, special: list[str], added: Sequence[str] = (), bos: str | None = None, adds_bos: bool = False,
+    digits: bool = False, **named: str,
 ) -> PreTrainedTokenizerFast:  # fmt: skip
     """Bytes as letters, as GPT-2 and after it Llama 3 and Qwen; control tokens behind the vocabulary."""
     tokenizer = Tokenizer(models.BPE())
@@ -167,9 +168,15 @@ FAMILIES = {
     ),
     "phi3": Family(
         lambda: sentencepiece(
-            shipped("phi3"), PHI, tuple(PHI[4:]), "prepend", adds_bos=False, bos_token="<s>", eos_token="<|endoftext|>",
+            shipped("phi3"),
+            PHI,
+            tuple(PHI[4:]),
+            "prepend",
+            adds_bos=False,
+            bos_token="<s>",
+            eos_token="<|endoftext|>",
             pad_token="<|endoftext|>",
-        ),  # fmt: skip
+        ),
         "<|end|>",
         ("<|endoftext|>", "<|end|>"),
     ),
@@ -186,8 +193,10 @@ FAMILIES = {
         ("</s>",),
     ),
     "smollm2": Family(
-        lambda: byte_level(SMOLLM, QWEN, bos="<|im_start|>", eos_token="<|im_end|>", digits=True, pad_token="<|im_end|>"),
+        lambda: byte_level(
+            SMOLLM, QWEN, bos="<|im_start|>", eos_token="<|im_end|>", digits=True, pad_token="<|im_end|>"
+        ),
         "<|im_end|>",
         ("<|im_end|>",),
     ),
-}  # fmt: skip
+}

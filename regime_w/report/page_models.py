@@ -186,6 +186,7 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
 
 def _formats(found: dict[str, Any]) -> Block:
     k, rows = found["k"], []
+    thinks = any(m["format"][kind]["thinking_mean"] for m in found["models"] for kind in ("greedy", "sampled"))
     for m in found["models"]:
         for kind, strict, flexible in (("greedy", "greedy", "flexible"), ("sampled", "mean", "flexible_mean")):
             f = m["format"][kind]
@@ -203,10 +204,12 @@ def _formats(found: dict[str, Any]) -> Block:
                     cell(number(f["tokens_p95"], 0), f"longest {number(f['tokens_max'])}"),
                     cell(number(f["tokens_correct"], 0)),
                     cell(number(f["tokens_wrong"], 0)),
+                    *([cell(number(f["thinking_mean"], 0))] if thinks else []),
                 ]
             )
     columns = ["model", "answers", "strict", "flexible", "well formed", "unmarked", "no answer", "truncated"]
-    return table([*columns, "wrong sum", "tokens", "95% up to", "if right", "if wrong"], rows, left=2)
+    columns += ["wrong sum", "tokens", "95% up to", "if right", "if wrong", *(["of them thought"] if thinks else [])]
+    return table(columns, rows, left=2)
 
 
 def styles(summary: dict[str, Any]) -> Iterable[Block]:
@@ -250,6 +253,7 @@ def _case(case: dict[str, Any], names: list[str], limit: int) -> dict[str, Any]:
             "name": name,
             "text": _shorten(out["text"], limit),
             "facts": f"answer {out['answer'] or 'none'} ({out['extraction']}), {out['num_tokens']} tokens"
+            + (f", {out['thinking_tokens']} of them thought" if out["thinking_tokens"] else "")
             + (", truncated" if out["finish_reason"] == "length" else ""),
         }
         for name, out in zip(names, (case["before"], case["after"]), strict=True)

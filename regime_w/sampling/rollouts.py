@@ -51,11 +51,10 @@ def make_asks(
 
 
 def answered(completion: Completion, style: str, prompts: Prompts) -> dict[str, Any]:
-    """A completion as records have it. Behind `answer_start` characters of thought its text answers."""
+    """A completion as records have it, but its ids. Behind `answer_start` characters of thought its text answers."""
     thinking = prompts.thinking(style, completion.token_ids, completion.text)
     return {
         "text": completion.text,
-        "token_ids": list(completion.token_ids),
         "num_tokens": completion.num_tokens,
         "thinking_tokens": thinking.tokens,
         "answer_start": thinking.end,

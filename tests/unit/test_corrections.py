@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from helpers import ROOT, save_random_model
+from helpers import ROOT, save_random_model, template
 
 from regime_w.questions.rows import load
 from regime_w.runtime.errors import UserError
@@ -12,7 +12,6 @@ from regime_w.tasks.prompts import Prompts
 from regime_w.tasks.verifiers import open_verifier
 from scripts import train_sft
 
-PROMPT = {"format": "template", "template": "{question}\n", "think_marks": None, "template_kwargs": {}}
 SOURCE = {"source": "file", "n": None, "hub_id": None, "licence": "MIT"}
 ROWS = [
     {"question": "What is 2 + 2?", "answer": "2 + 2 = 5.\n#### 5"},
@@ -53,11 +52,13 @@ def test_sft_leaves_out_the_rationale_that_led_to_the_wrong_label(path, tmp_path
     from transformers import AutoTokenizer
 
     rows = load_source(SOURCE | {"path": path, "corrections": {"train-00000": "5 -> 4"}})
-    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model"))
-    params = {"sft": {"styles": ["plain"]}, "styles": {}, "prompt": PROMPT}
-    prompts = Prompts(params, tokenizer, tmp_path / "model")
-    (kept,) = train_sft.examples(rows, params, prompts)
-    assert "3 + 3" in tokenizer.decode(kept["input_ids"])
+    prompts = Prompts(
+        {"prompt": template("{question}\n"), "styles": {}},
+        AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model")),
+        tmp_path / "model",
+    )
+    (kept,) = train_sft.examples(rows, {"sft": {"styles": ["plain"]}}, prompts)
+    assert "3 + 3" in prompts.tokenizer.decode(kept["input_ids"])
 
 
 @pytest.mark.parametrize("name", ["abel", "smollm2"])

@@ -2,6 +2,7 @@
 answer, thoughts, and chat templates that cannot serve."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_every_use_gives_the_ids_of_apply_chat_template(family: Any, system: str
 
 
 def template_ids(
-    tokenizer: Any, messages: list[dict[str, str]], variables: dict[str, Any], generation: bool
+    tokenizer: Any, messages: list[dict[str, str]], variables: Mapping[str, Any], generation: bool
 ) -> list[int]:
     out = tokenizer.apply_chat_template(messages, add_generation_prompt=generation, **variables)
     return list(out["input_ids"])
@@ -210,7 +211,7 @@ def test_one_bos_whatever_template_and_tokenizer_write(tmp_path: Path) -> None:
         assert tokenizer(text)["input_ids"] == list(ids)  # other trainers read the text alone
         doubled = TEMPLATE | {"template": "<|begin_of_text|>{question}"}
         if adds:
-            with pytest.raises(UserError, match="prompt.template holds '<|begin_of_text|>'"):
+            with pytest.raises(UserError, match=r"prompt\.template holds '<\|begin_of_text\|>'"):
                 Prompts({"prompt": doubled, "styles": {}}, tokenizer, tmp_path)
         else:
             own = Prompts({"prompt": doubled, "styles": {}}, tokenizer, tmp_path)
