@@ -9,24 +9,11 @@ build_preferences). All other jobs are the pipeline's own.
 """
 
 BENCHMARK = CONFIG["benchmark"]
-TENSOR_PARALLEL = 1 << (min(GPUS, NODE_GPUS).bit_length() - 1) if GPUS else 0
-PARTS = {
-    mode: [f"{mode}-{index}-of-{GPUS}" for index in range(GPUS)]
-    for mode in ("shards", "full_shards")
-}
-LEAST_GPUS = {
-    "one_at_a_time": 0,
-    "pipeline": 0,
-    "shards": 2,
-    "full_shards": 2,
-    "tensor_parallel": 2,
-}
-BENCHMARK_MODES = [
-    part
-    for mode in BENCHMARK["modes"]
-    if GPUS >= LEAST_GPUS.get(mode, 1)
-    for part in PARTS.get(mode, [mode])
-]
+# The largest power of two that one machine has.
+TENSOR_PARALLEL = (
+    1 << (min(GPUS, CONFIG["resources"]["gpus_per_node"]).bit_length() - 1) if GPUS else 0
+)
+BENCHMARK_JOBS = jobs_of(BENCHMARK["modes"], GPUS)
 BENCHMARK_ROUND = f"{RUN}/round1"
 BENCHMARK_USAGE = {
     "merge": f"benchmarks/{RUN}/merge_lora/sft_merged.usage.json",
@@ -67,7 +54,7 @@ rule benchmark_model:
         gpu=ONE_GPU,
     params:
         code=code("benchmark.benchmark_model"),
-        config=lambda wildcards: json.dumps(
+        config=lambda wildcards: argument(
             {
                 "shape": BENCHMARK["shape" if wildcards.random == "base" else "small_shape"],
                 "text": "\n".join([CONFIG["prompt"]["template"], *CONFIG["styles"].values()]),
@@ -97,11 +84,11 @@ rule benchmark_adapter:
     resources:
         gpu=ONE_GPU,
     params:
-        code=code("benchmark.benchmark_model"),
+        code=code("benchmark.benchmark_adapter"),
         config=part(lora=CONFIG["sft"]["lora"], seed=CONFIG["seed"]),
     shell:
         stage(
-            "benchmark.benchmark_model",
+            "benchmark.benchmark_adapter",
             "--params {params.config:q}",
             "--base {input.base:q}",
             "--output {output.manifest:q}",
@@ -115,12 +102,13 @@ rule benchmark_questions:
     output:
         train="data/{run}/train.jsonl",
         eval="data/{run}/eval.jsonl",
+        usage="benchmarks/{run}/benchmark_questions.usage.json",
     log:
         "logs/{run}/benchmark_questions.log",
     conda:
         ENV
     params:
-        code=code("benchmark.benchmark_data"),
+        code=code("benchmark.benchmark_questions"),
         config=part(
             train=max(
                 CONFIG["generate"]["n_samples"],
@@ -133,12 +121,11 @@ rule benchmark_questions:
         ),
     shell:
         stage(
-            "benchmark.benchmark_data",
+            "benchmark.benchmark_questions",
             "--params {params.config:q}",
             "--model {input.model:q}",
             "--train {output.train:q}",
             "--eval {output.eval:q}",
-            usage=False,
         )
 
 
@@ -156,7 +143,7 @@ rule benchmark_pairs:
     conda:
         ENV
     params:
-        code=code("benchmark.benchmark_data"),
+        code=code("benchmark.benchmark_pairs"),
         config=part(
             pairs=CONFIG["pairs"],
             **prompt_of(CONFIG),
@@ -167,22 +154,18 @@ rule benchmark_pairs:
         ),
     shell:
         stage(
-            "benchmark.benchmark_data",
+            "benchmark.benchmark_pairs",
             "--params {params.config:q}",
             "--model {input.model:q}",
             "--rollouts {input.rollouts:q}",
-            "--preferences {output.preferences:q}",
+            "--output {output.preferences:q}",
             "--summary {output.summary:q}",
         )
 
 
 rule benchmark_generate:
     input:
-        model=lambda wildcards: (
-            "checkpoints/{run}/small/manifest.json"
-            if wildcards.mode.startswith("small")
-            else "checkpoints/{run}/base/manifest.json"
-        ),
+        model=lambda wildcards: f"checkpoints/{wildcards.run}/{way_of(wildcards).model}/manifest.json",
         questions="data/{run}/train.jsonl",
     output:
         record="data/{run}/benchmark/{mode}.json",
@@ -197,7 +180,7 @@ rule benchmark_generate:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=lambda wildcards: TENSOR_PARALLEL if wildcards.mode == "tensor_parallel" else ONE_GPU,
+        gpu=lambda wildcards: TENSOR_PARALLEL if way_of(wildcards).all_gpus else ONE_GPU,
     params:
         code=code("benchmark.benchmark_generate"),
         config=part(
@@ -227,6 +210,7 @@ rule benchmark_generate:
             "--work {params.work:q}",
             "--output {output.record:q}",
             "--gpus {resources.gpu:q}",
+            SHARING,
         )
 
 
@@ -235,9 +219,9 @@ rule benchmark_report:
         base=f"checkpoints/{RUN}/base/manifest.json",
         adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora/manifest.json",
         pairs=f"data/{BENCHMARK_ROUND}/preferences.json",
-        modes=[f"data/{RUN}/benchmark/{mode}.json" for mode in BENCHMARK_MODES],
+        modes=[f"data/{RUN}/benchmark/{mode}.json" for mode in BENCHMARK_JOBS],
         modes_usage=[
-            f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_MODES
+            f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_JOBS
         ],
         usage=list(BENCHMARK_USAGE.values()),
         evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in BENCHMARK["models"]],
@@ -268,7 +252,7 @@ rule benchmark_report:
             peak_tflops=BENCHMARK["peak_tflops"],
         ),
         usage=lambda wildcards, input: named(BENCHMARK_USAGE, input.usage),
-        modes_usage=lambda wildcards, input: named(BENCHMARK_MODES, input.modes_usage),
+        modes_usage=lambda wildcards, input: named(BENCHMARK_JOBS, input.modes_usage),
         evaluations=lambda wildcards, input: named(BENCHMARK["models"], input.evaluations),
     shell:
         stage(

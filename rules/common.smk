@@ -6,38 +6,77 @@ import re
 import sys
 from pathlib import Path
 
-from snakemake.utils import update_config
-
 # Of this checkout, also where another workflow has it as a module.
 ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 
+from regime_w.config.benchmark_modes import MODES, jobs_of
+from regime_w.config import plan
+from regime_w.config.claims import check_claim, claim, owner_of
 from regime_w.config.code_inputs import hash_of
-from regime_w.config.schema import load
-from regime_w.runtime.errors import UserError
-from regime_w.runtime.gpu import jobs_per_gpu, visible_gpus
-from regime_w.config.plan import auto_shards, check_gpus, check_paths, planned_gpus
+from regime_w.config.files import configured, layers_of
 from regime_w.config.recipes import READS, number_of, prompt_of, recipes_of
+from regime_w.models.modules import LLAMA, modules_of
+from regime_w.runtime.errors import UserError
+from regime_w.runtime.gpu import visible_gpus
+from regime_w.runtime.records import as_argument
+
+# As a module of another workflow this one has the config that it is given; else the command line's files and values.
+MAIN = workflow.modifier.is_main_snakefile()
+
+
+def read_layers():
+    if not MAIN:
+        return layers_of([], config, "the module's config", default=not config)
+    given = workflow.config_settings
+    alone = given.replace_workflow_config and given.config
+    return layers_of(workflow.overwrite_configfiles, given.config, default=not alone)
+
+
+def base_modules():
+    """Names of the base model's modules; None as long as they are not known."""
+    source = CONFIG["base_model"]
+    if source["source"] == "tiny":
+        return LLAMA
+    try:
+        return modules_of(
+            Path(
+                source["path"]
+                if source["source"] == "local"
+                else f"checkpoints/{CONFIG['run']}/base"
+            )
+        )
+    except UserError:
+        return None
+
 
 try:
-    CONFIG = load(config)
+    LAYERS, CONFIG = configured(read_layers(), gpus=1)
+    JOBS_PER_GPU = CONFIG["resources"]["jobs_per_gpu"]
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.
     if "gpu" not in workflow.global_resources:
-        workflow.register_resource("gpu", len(visible_gpus()) * jobs_per_gpu())
-    cap = planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
-    GPUS = math.ceil(cap / jobs_per_gpu())
-    if CONFIG["benchmark"] and not GPUS:
-        update_config(config, CONFIG["benchmark"]["without_gpu"])
-        CONFIG = load(config)
+        workflow.register_resource("gpu", len(visible_gpus()) * JOBS_PER_GPU)
+    cap = plan.planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
+    GPUS = math.ceil(cap / JOBS_PER_GPU)
+    LAYERS, CONFIG = configured(LAYERS, GPUS)
     OWN, RECIPES = recipes_of(CONFIG)
-    for each in (OWN, *RECIPES.values()):
-        check_paths(each.config)
-        check_gpus(each.config, GPUS, jobs_per_gpu())
+    if workflow.is_main_process:
+        recipes = {name: recipe.config for name, recipe in RECIPES.items()}
+        if problems := plan.problems_of_all(CONFIG, recipes, GPUS, base_modules()):
+            raise UserError(*problems)
+        if MAIN:
+            check_claim(CONFIG, owner_of(LAYERS))
 except UserError as error:
-    sys.exit(f"error: {error}")
+    sys.exit("\n".join(f"error: {line}" for line in error.lines))
+
+config = CONFIG  # what Snakemake itself reads of it: captions of its report
+if MAIN:
+    known = [str(path) for path in workflow.configfiles]
+    workflow.configfiles += [
+        str(layer.path) for layer in LAYERS if layer.path and str(layer.path) not in known
+    ]
 
 RUN = CONFIG["run"]
-NODE_GPUS = 8
 # Without GPUs jobs ask for none themselves: Snakemake would lower what they ask for, but not on a cluster's node.
 ONE_GPU = min(1, GPUS)
 ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
@@ -45,7 +84,7 @@ SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
 NUMBERS = OWN.numbers
 ROUNDS = OWN.models[1:]
 MODELS = ["base", *OWN.models]
-SHARDS = auto_shards(CONFIG, GPUS)
+SHARDS = plan.auto_shards(CONFIG, GPUS)
 # On one GPU all of the run's models are evaluated by one job, whose engine starts once; on more they are side by side.
 # The benchmark needs one of them, and so does a study in which the run as it is has no part.
 ONE_EVALUATION = (
@@ -81,10 +120,12 @@ wildcard_constraints:
 class Code(str):
     """Among the params of a rule, a hash of the code that it runs: an edit reruns it, a mere touch does not.
 
-    `root` is where the code lies. It is no part of the text, so that a checkout can be moved and reruns nothing.
+    `root` is where the code lies, `jobs_per_gpu` is the config's. They are no part of the text, so that a checkout can be
+    moved, and GPUs shared, and nothing reruns.
     """
 
     root = str(ROOT)
+    jobs_per_gpu = JOBS_PER_GPU
 
 
 def code(module, files=(), skip=()):
@@ -96,6 +137,9 @@ def code(module, files=(), skip=()):
     return lambda wildcards: found
 
 
+SHARING = "--jobs-per-gpu {params.code.jobs_per_gpu:q}"
+
+
 def stage(module, *flags, usage=True):
     """A rule's shell command: the stage's own flags inside the frame that all jobs share.
 
@@ -105,16 +149,21 @@ def stage(module, *flags, usage=True):
     frame = [
         "PYTHONSAFEPATH=1 PYTHONPATH={params.code.root:q} python -m regime_w.runtime.job",
         f"--stage {module.split('.')[-1]} --lock {{log:q}}",
-        *(flag for flag in flags if flag.startswith("--gpus ")),
+        *(f"{flag} {SHARING}" for flag in flags if flag.startswith("--gpus ")),
         *(["--usage {output.usage:q}"] if usage else []),
         f"-- python -m scripts.{module}",
     ]
     return " ".join([*frame, *flags, "2>&1 | tee -i {log:q}"])
 
 
+def argument(value, sort=True):
+    """A value as one JSON parameter; a long one as a file's name, where Snakemake keeps its own records."""
+    return as_argument(json.dumps(value, sort_keys=sort), Path(".snakemake/arguments"))
+
+
 def part(**sections):
     """A rule's own part of the config as one JSON parameter; in a lambda, since prompts hold braces."""
-    return lambda wildcards: json.dumps(sections, sort_keys=True)
+    return lambda wildcards: argument(sections)
 
 
 def recipe_of(stage, wildcards):
@@ -132,20 +181,14 @@ def recipe_of(stage, wildcards):
 
 def reads(stage):
     """What a stage reads of its recipe's config (READS in regime_w/config/recipes.py) as one JSON parameter."""
-    return lambda wildcards: json.dumps(
-        READS[stage](recipe_of(stage, wildcards)[0].config), sort_keys=True
-    )
+    return lambda wildcards: argument(READS[stage](recipe_of(stage, wildcards)[0].config))
 
 
 def training_gpus(stage, section):
-    """GPUs of a training job: what its recipe says; for auto all of them, within one machine, or one where jobs share them."""
-
-    def gpus(wildcards):
-        wanted = recipe_of(stage, wildcards)[0].config[section]["gpus"]
-        most = NODE_GPUS if jobs_per_gpu() == 1 else 1
-        return min(most if wanted == "auto" else wanted, GPUS)
-
-    return gpus
+    """GPUs of a training job (regime_w/config/plan.py)."""
+    return lambda wildcards: plan.training_gpus(
+        recipe_of(stage, wildcards)[0].config, section, GPUS
+    )
 
 
 def threads_for(gpu, cpu):
@@ -154,7 +197,7 @@ def threads_for(gpu, cpu):
     The tiny model's matrices are too small to share: with two threads it is slower than with one.
     """
     if GPUS:
-        return max(1, gpu // jobs_per_gpu())
+        return max(1, gpu // JOBS_PER_GPU)
     return 1 if CONFIG["base_model"]["source"] == "tiny" else cpu
 
 
@@ -183,7 +226,7 @@ def shards_of(recipe, short):
 
     A command holds 128 KB, in which the names of thousands of files do not fit.
     """
-    shards = auto_shards(recipe.config, GPUS)
+    shards = plan.auto_shards(recipe.config, GPUS)
     return [f"{{0..{len(shards) - 1}}}-of-{len(shards)}"] if short else shards
 
 
@@ -222,6 +265,11 @@ def usages(recipe, part="eval", short=False):
     ]
 
 
+def way_of(wildcards):
+    """The benchmark's way of generating that a job's mode names: MODE or MODE-I-of-N."""
+    return MODES[wildcards.mode.partition("-")[0]]
+
+
 def rounds_by(method):
     """The run's own rounds that train in this way."""
     return [number for number in NUMBERS if OWN.method(number) == method]
@@ -242,3 +290,9 @@ def read_on_eval():
 def named(names, files):
     """NAME=FILE arguments for the report's command line."""
     return [f"{name}={file}" for name, file in zip(names, files, strict=True)]
+
+
+onstart:
+    # Snakemake asks for this where jobs run, not in a dry run.
+    if MAIN:
+        claim(CONFIG, owner_of(LAYERS))

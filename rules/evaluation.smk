@@ -33,6 +33,7 @@ rule evaluate:
             "--questions {input.questions:q}",
             "--outputs {output.records:q}",
             "--gpus {resources.gpu:q}",
+            SHARING,
         )
 
 
@@ -90,8 +91,11 @@ rule eval_report:
             k=CONFIG["evaluate"]["k"],
             temperature=CONFIG["evaluate"]["temperature"],
         ),
-        # Of no use to the run itself: another recipe in a study makes no new report.
-        merged_config=lambda wildcards: json.dumps(CONFIG | {"study": None}),
+        # Without what makes nothing in this run: another recipe in a study, or sharing a GPU, makes no new report.
+        merged_config=lambda wildcards: argument(
+            {key: value for key, value in CONFIG.items() if key != "resources"} | {"study": None},
+            sort=False,
+        ),
         evaluations=lambda wildcards, input: named(MODELS, input.evaluations),
         rollouts=lambda wildcards, input: named(ROUNDS, input.rollouts),
         preferences=lambda wildcards, input: named(

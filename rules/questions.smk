@@ -8,11 +8,7 @@ NEEDS    CPU; network for `source: hub`
 
 rule fetch_questions:
     input:
-        files=[
-            CONFIG["questions"][name]["path"]
-            for name in ("train", "eval")
-            if CONFIG["questions"][name]["source"] == "file"
-        ],
+        files=[path for key, path in plan.files_of(CONFIG) if key.startswith("questions.") and path],
     output:
         train="data/{run}/train.jsonl",
         heldout="data/{run}/heldout.jsonl",

@@ -37,6 +37,7 @@ rule generate:
             "--journal {params.journal:q}",
             "--output {output.completions:q}",
             "--gpus {resources.gpu:q}",
+            SHARING,
         )
 
 

@@ -52,7 +52,7 @@ rule study_recipe:
         ENV
     params:
         code=code("study_recipe"),
-        config=lambda wildcards: json.dumps(
+        config=lambda wildcards: argument(
             {
                 "recipe": wildcards.recipe,
                 "overlay": STUDY["recipes"][wildcards.recipe] or {},
@@ -137,7 +137,9 @@ rule study_report:
             seed=CONFIG["seed"],
             temperature=CONFIG["evaluate"]["temperature"],
         ),
-        merged_config=lambda wildcards: json.dumps(CONFIG),
+        merged_config=lambda wildcards: argument(
+            {key: value for key, value in CONFIG.items() if key != "resources"}, sort=False
+        ),
         evaluations=lambda wildcards, input: named(read_on_eval(), input.evaluations),
         rollouts=lambda wildcards, input: named(REFERENCE.models[1:], input.rollouts),
     shell:

@@ -21,7 +21,7 @@ from regime_w.models.folders import check_code, check_model, trusted
 from regime_w.models.manifests import write_manifest
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_folder, sha256_file
+from regime_w.runtime.records import from_argument, new_folder, sha256_file
 from regime_w.tasks.prompt_check import check_prompts
 
 WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "README.md", "LICENSE*", "*.py")
@@ -29,9 +29,9 @@ WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "RE
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section base_model, and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section base_model, and seed")
     parser.add_argument(
-        "--prompts", type=json.loads, required=True, help="prompt and styles, which the model is to serve"
+        "--prompts", type=from_argument, required=True, help="prompt and styles, which the model is to serve"
     )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the model folder")
     args = parser.parse_args()

@@ -12,19 +12,18 @@ instruction (`canonical`).
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import write_json
+from regime_w.runtime.records import from_argument, write_json
 from regime_w.tasks.prompts import text_forms
 from regime_w.training.preferences import build
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="pairs, prompt, styles, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="pairs, prompt, styles, seed")
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--policy", type=Path, help="its chat template makes the prompts of the chat format")
     parser.add_argument("--output", type=Path, required=True)

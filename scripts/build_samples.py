@@ -10,7 +10,6 @@ what was sampled. The prompt is that of the trajectory's style
 """
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from regime_w.method.pairs import unanimous_not_gold
 from regime_w.method.samples import REASONS, build_samples
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, new_file, to_line, write_json
+from regime_w.runtime.records import from_argument, iter_jsonl, new_file, to_line, write_json
 from regime_w.tasks.answers import equal
 from regime_w.tasks.prompts import Form, text_forms
 from regime_w.training.preferences import ROW, with_prompt
@@ -27,7 +26,7 @@ from regime_w.training.preferences import ROW, with_prompt
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="rejection_sampling, prompt, styles, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="rejection_sampling, prompt, styles, seed")
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--policy", type=Path, help="its chat template makes the prompts of the chat format")
     parser.add_argument("--output", type=Path, required=True)

@@ -11,20 +11,19 @@ its questions that stand in the training data are named here (`left_out`), and t
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from regime_w.questions.overlap import Texts
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import iter_jsonl, read_json, write_json
+from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json
 
 Row = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="overlap_ngram, overlap_drop, sft_known")
+    parser.add_argument("--params", type=from_argument, required=True, help="overlap_ngram, overlap_drop, sft_known")
     parser.add_argument("--sets", type=Path, nargs="+", required=True, help="SET.jsonl of each evaluation set")
     parser.add_argument("--set-summaries", type=Path, nargs="+", required=True, help="SET.json of each")
     parser.add_argument(

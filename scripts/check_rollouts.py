@@ -17,7 +17,7 @@ import jq
 
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import over_rollouts
-from regime_w.runtime.records import lines_of, write_json
+from regime_w.runtime.records import from_argument, lines_of, write_json
 
 ROW_CHECKS = {
     "id is text": '.id | type == "string" and length > 0',
@@ -53,7 +53,7 @@ SHORTENED = '.trajectories |= .[:1] | walk(if type == "string" and length > 60 t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="trajectories, n_questions (or null)")
+    parser.add_argument("--params", type=from_argument, required=True, help="trajectories, n_questions (or null)")
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()

@@ -22,18 +22,18 @@ from regime_w.report.inputs import by_set, named_files
 from regime_w.report.render import render, terminal
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import expand, write_json, write_text
+from regime_w.runtime.records import expand, from_argument, write_json, write_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--params",
-        type=json.loads,
+        type=from_argument,
         required=True,
         help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title",
     )
-    parser.add_argument("--config", help="the run's whole configuration: JSON, or a YAML or JSON file")
+    parser.add_argument("--config", help="the run's whole configuration: JSON, or @FILE or FILE, YAML or JSON")
     parser.add_argument("--questions", type=Path, help="questions/summary.json")
     named = {
         "evaluations": "answers of each model to each set, named SET/MODEL, in order, the base first",
@@ -80,7 +80,8 @@ def main() -> None:
 
 
 def read_config(text: str) -> dict[str, Any]:
-    """The configuration from JSON text, or from a YAML or JSON file."""
+    """The configuration from JSON text, or from a YAML or JSON file, named with or without @."""
+    text = text.removeprefix("@")
     try:
         # JSON as JSON: YAML 1.1 reads 1e-05 as a text.
         config = (

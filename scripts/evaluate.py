@@ -12,7 +12,6 @@ a reasoning model's text the first `answer_start` characters are its thought, an
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from regime_w.models.folders import alike
 from regime_w.models.manifests import HashedFolder
 from regime_w.questions.parts import style_of
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import read_jsonl, write_jsonl
+from regime_w.runtime.records import from_argument, read_jsonl, write_jsonl
 from regime_w.sampling.collect import Ask, Setup, collect, load_prompts, seed_of, start_engine
 from regime_w.sampling.engines.interface import CannotSwitch, Completion
 from regime_w.sampling.rollouts import answered
@@ -32,15 +31,21 @@ from regime_w.tasks.thinking import said
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="evaluate, engine, prompt, stop, styles, seed")
+    parser.add_argument(
+        "--params", type=from_argument, required=True, help="evaluate, engine, prompt, stop, styles, seed"
+    )
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="their manifests")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--outputs", type=Path, nargs="+", required=True, help="NAME.jsonl of each model, by its name")
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share the GPU, each with its part of the memory"
+    )
     args = parser.parse_args()
     if len(args.models) != len(args.outputs):
         parser.error(f"{len(args.models)} --models and {len(args.outputs)} --outputs")
     params, settings = args.params, args.params["evaluate"]
+    params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
     if settings["batch_invariant"] and args.gpus:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
 

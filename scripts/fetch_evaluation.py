@@ -8,18 +8,17 @@ has a rationale, `options` where it is a choice.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.questions.rows import load, plain
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import write_json, write_jsonl
+from regime_w.runtime.records import from_argument, write_json, write_jsonl
 from regime_w.tasks.verifiers import open_verifier
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="set, source, task")
+    parser.add_argument("--params", type=from_argument, required=True, help="set, source, task")
     for name in ("output", "summary"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()

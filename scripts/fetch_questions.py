@@ -10,7 +10,6 @@ question that they name. What SFT and each round take of a part: scripts/split_q
 """
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from regime_w.questions.parts import in_share
 from regime_w.questions.rows import double, plain
 from regime_w.questions.varying import make_variants
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, iter_jsonl, write_json, write_jsonl
 from regime_w.tasks.verifiers import open_verifier
 
 Row = dict[str, Any]
@@ -31,7 +30,7 @@ DOUBLES = {"identical": "dropped", "contradicting": "dropped", "other_rationale"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section questions, but eval; task")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section questions, but eval; task")
     parser.add_argument("--evaluation", type=Path, required=True, help="texts of all evaluation sets")
     for name in ("train", "heldout", "summary"):
         parser.add_argument(f"--{name}", type=Path, required=True)

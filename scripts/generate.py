@@ -12,12 +12,11 @@ model's text the first `answer_start` characters are its thought.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import write_jsonl
+from regime_w.runtime.records import from_argument, write_jsonl
 from regime_w.sampling.collect import collect, load_prompts, start_engine
 from regime_w.sampling.rollouts import answered, make_asks, rollout_setup, select
 
@@ -26,7 +25,9 @@ RULE = "=" * 80
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="generate, engine, arms, prompt, styles, seed")
+    parser.add_argument(
+        "--params", type=from_argument, required=True, help="generate, engine, arms, prompt, styles, seed"
+    )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--round", type=int, required=True)
@@ -36,8 +37,12 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share the GPU, each with its part of the memory"
+    )
     args = parser.parse_args()
     params, arms = args.params, args.params["arms"]
+    params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
 
     model = HashedFolder(args.model)
     questions = select(args.questions, args.shard)

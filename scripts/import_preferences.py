@@ -10,19 +10,18 @@ against the evaluation sets.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from regime_w.questions.imports import asked, pairs
 from regime_w.questions.rows import described
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_file, to_line, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, new_file, to_line, write_json, write_jsonl
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="preferences (file), format (of prompts)")
+    parser.add_argument("--params", type=from_argument, required=True, help="preferences (file), format (of prompts)")
     for name in ("output", "summary", "questions"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()

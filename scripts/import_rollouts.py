@@ -10,7 +10,6 @@ Whether an answer is right, coherence and reward are worked out here as for our 
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from regime_w.models.manifests import load_manifest
 from regime_w.questions.imports import rollouts
 from regime_w.questions.rows import described
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_file, to_line, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, new_file, to_line, write_json, write_jsonl
 from regime_w.tasks.prompts import prompts_of
 from regime_w.tasks.verifiers import open_verifier
 
@@ -27,7 +26,7 @@ from regime_w.tasks.verifiers import open_verifier
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="rollouts (file), arms, task, prompt, styles, seed"
+        "--params", type=from_argument, required=True, help="rollouts (file), arms, task, prompt, styles, seed"
     )
     parser.add_argument(
         "--policy", type=Path, required=True, help="its tokenizer gives the token ids that are trained on"

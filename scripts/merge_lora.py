@@ -7,7 +7,6 @@ Proof: the folder is loaded again and its logits on a few prompts are held again
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from regime_w.models.folders import check_adapter, check_model, trusted
 from regime_w.models.manifests import HashedFolder, list_files, write_manifest
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_folder
+from regime_w.runtime.records import from_argument, new_folder
 
 RULE = "=" * 80
 PROBES = ("Question:\nTom has 3 apples and buys 4 more. How many apples has he?\nAnswer:\n", "12 * 12 = ", "The ")
@@ -35,7 +34,7 @@ HEADROOM = 1.3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section merge")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section merge")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the merged folder")

@@ -29,7 +29,7 @@ from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import in_order
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import expand, new_file, scan_jsonl, to_line
+from regime_w.runtime.records import expand, from_argument, new_file, scan_jsonl, to_line
 from regime_w.tasks.answers import Extraction, answer_and_reasoning, cut, equal, math_verify_agrees, normalise
 from regime_w.tasks.thinking import said, thought
 
@@ -82,7 +82,7 @@ def _opened(path: Path) -> BinaryIO:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="arms, coherence, reward")
+    parser.add_argument("--params", type=from_argument, required=True, help="arms, coherence, reward")
     parser.add_argument("--completions", type=Path, nargs="+", required=True, help="one file a shard, in any order")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)

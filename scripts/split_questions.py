@@ -7,17 +7,16 @@
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.questions.parts import take
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import read_jsonl, write_jsonl
+from regime_w.runtime.records import from_argument, read_jsonl, write_jsonl
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="use, part, skip, n")
+    parser.add_argument("--params", type=from_argument, required=True, help="use, part, skip, n")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()

@@ -10,7 +10,6 @@ Output: {"recipe", "overlay", "method", "ids", "models": [{"name", "row", "score
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from regime_w.report import evaluation, stages
 from regime_w.report.inputs import named_files, read_evaluations
 from regime_w.report.summary import plain
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import read_json, write_json
+from regime_w.runtime.records import from_argument, read_json, write_json
 
 COUNTS = ("kept", "kept_by_type", "correct", "questions", "questions_with_pairs", "questions_with_samples")
 USED = ("stage", "seconds", "gpu_seconds", "cpu_seconds")
@@ -26,7 +25,9 @@ USED = ("stage", "seconds", "gpu_seconds", "cpu_seconds")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="recipe, overlay, method, level, n_boot, seed")
+    parser.add_argument(
+        "--params", type=from_argument, required=True, help="recipe, overlay, method, level, n_boot, seed"
+    )
     parser.add_argument("--evaluations", nargs="+", required=True, metavar="MODEL=FILE", help="the SFT model first")
     parser.add_argument("--training", nargs="*", default=[], metavar="ROUND=FILE", help="training.json of each round")
     parser.add_argument(

@@ -12,7 +12,6 @@ reference recipe's, for what coherence tells of correctness and for labels that 
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +22,18 @@ from regime_w.report.provenance import provenance
 from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, read_json, write_json, write_text
+from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json, write_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--params",
-        type=json.loads,
+        type=from_argument,
         required=True,
         help="run, baselines, reference, level, n_boot, seed, gpu_hour_usd, temperature",
     )
-    parser.add_argument("--config", type=json.loads, required=True, help="the run's whole configuration")
+    parser.add_argument("--config", type=from_argument, required=True, help="the run's whole configuration")
     parser.add_argument("--questions", type=Path, required=True, help="questions/summary.json")
     parser.add_argument("--recipes", type=Path, nargs="+", required=True, help="what study_recipe wrote")
     parser.add_argument("--choice", type=Path, required=True, help="what choose_recipe wrote")

@@ -10,7 +10,6 @@ token ids; one of another tool, texts or messages in TRL's formats, is tokenised
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from regime_w.method.pairs import CALCULATION
 from regime_w.models.folders import positions, trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, read_jsonl
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
@@ -38,7 +37,7 @@ class PretokenizedDPOTrainer(DPOTrainer):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="dpo, prompt, styles, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="dpo, prompt, styles, seed")
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--preferences", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
@@ -55,6 +54,7 @@ def main() -> None:
             f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config"
         )
     policy, manifest = load_manifest(args.policy)
+    adapter = training.lora_config(dpo["lora"], policy)
     prompts = prompts_of(policy, args.params, trusted(args.params))
     data = [tokens_of(prompts, row) for row in rows]
     lengths = [len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in data]
@@ -73,7 +73,7 @@ def main() -> None:
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=prompts.tokenizer,
-        peft_config=training.lora_config(dpo["lora"]),
+        peft_config=adapter,
         callbacks=[watch, *([StepProfile(args.profile)] if args.profile and training.is_main() else [])],
     )
     seconds = training.train(trainer, args.work, lengths, dpo["compile"])

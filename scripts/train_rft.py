@@ -9,13 +9,12 @@ A sample is trained on as it was sampled, by its token ids; one of another tool,
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.models.folders import trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, read_jsonl
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
 from regime_w.tasks.prompts import prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.sampled import ids_of
@@ -24,7 +23,7 @@ from regime_w.training.sft import example, train
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="rejection_sampling, prompt, styles, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="rejection_sampling, prompt, styles, seed")
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")

@@ -9,7 +9,6 @@ On 8 GPUs it starts itself through accelerate (data parallel).
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,14 @@ from regime_w.models.folders import check_adapter, check_adapters_tokenizer, tru
 from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.questions.sum_exercises import exercises
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import fingerprint, new_folder, read_jsonl, write_json
+from regime_w.runtime.records import fingerprint, from_argument, new_folder, read_jsonl, write_json
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training.sft import example, train
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="sft, prompt, styles (instructions), seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="sft, prompt, styles (instructions), seed")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--questions", type=Path, nargs="?", help="where it is trained here")
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")

@@ -50,8 +50,17 @@ def stage(
     module: str, *arguments: Any, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     """Run `python -m scripts.MODULE ARGUMENTS` and return the finished process with its output as text."""
-    command = [sys.executable, "-m", f"scripts.{module}", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **(env or {})}
+    return run_module(f"scripts.{module}", *arguments, cwd=cwd, env=env or {})
+
+
+def tool(module: str, *arguments: Any) -> subprocess.CompletedProcess:
+    return run_module(f"tools.{module}", *arguments, cwd=ROOT, env={})
+
+
+def run_module(module: str, *arguments: Any, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **env}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 

@@ -1,17 +1,27 @@
 """Decisions made before any job runs: does the config fit this machine, how many shards are worth it."""
 
+import difflib
 import math
 import os
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from regime_w.config.schema import MOST_SHARDS
-from regime_w.runtime.errors import UserError
 
 # A job's start with a cold compile cache costs about as much as generating this many trajectories with a 7B model on an H100
 # (docs/scaling.md): with fewer a shard, GPUs would mostly start engines.
 TRAJECTORIES_A_START = 8_000
 # With more a shard, a slow GPU or a preemption holds the others up, and a job outgrows SLURM's time limit.
 TRAJECTORIES_A_SHARD = 400_000
+# Bytes of a file of questions that are worth counting its lines before every run.
+COUNTED = 100_000_000
+# Parts are drawn by hash: a part's size is within this many standard deviations of its share.
+SURELY = 6
+TIED = "lm_head"  # may share the embedding's weights, and then has none of its own in a model's files
+
+Config = dict[str, Any]
 
 
 def planned_gpus(here: int, main_process: bool) -> int:
@@ -22,38 +32,71 @@ def planned_gpus(here: int, main_process: bool) -> int:
     return int(os.environ.get("REGIME_W_GPU_CAP", here))
 
 
-def check_paths(config: dict[str, Any]) -> None:
-    """UserError for a local file or folder of the config that is not there, or that no rule can name."""
-    wanted = [
-        *((f"questions.{name}.path", config["questions"][name]["path"]) for name in ("train", "eval")),
-        ("base_model.path", config["base_model"]["path"]),
-        ("sft.adapter", config["sft"]["adapter"]),
+def problems_of(config: Config, gpus: int, modules: Collection[str] | None = None) -> list[str]:
+    """Why a checked config cannot run here, a line each.
+
+    `gpus` is the number that the run may use, 0 for CPUs; `modules` are the base model's, where they are known.
+    """
+    found = [*_paths(config), *_gpus(config, gpus), *_batches(config, gpus), *_questions(config)]
+    if modules is not None:
+        for section in [] if config["benchmark"] else trained(config):
+            if problem := strange_module(config[section]["lora"]["target_modules"], modules):
+                found.append(f"{section}.lora.target_modules: {problem}")
+    return found
+
+
+def problems_of_all(
+    config: Config, recipes: Mapping[str, Config], gpus: int, modules: Collection[str] | None = None
+) -> list[str]:
+    """`problems_of` a run and of those of a study's recipes that the run does not have."""
+    found = problems_of(config, gpus, modules)
+    more = [
+        f"study.recipes.{name}: {problem}"
+        for name, recipe in recipes.items()
+        for problem in problems_of(recipe, gpus, modules)
+        if problem not in found
     ]
-    for key, path in wanted:
-        if path and {"{", "}"} & set(path):
-            raise UserError(f"{key}: {path} has braces, which Snakemake takes for wildcards; rename it")
-        if path and not os.path.exists(path):
-            raise UserError(f"{key}: {path} does not exist; check the path in the config")
+    return found + more
 
 
-def check_gpus(config: dict[str, Any], gpus: int, jobs: int) -> None:
-    """UserError where a job asks for more GPUs than the whole run may use (0 is a run on CPUs), or for several where `jobs`
-    share each."""
-    for key, wanted in (
-        ("engine.vllm.tensor_parallel_size", config["engine"]["vllm"]["tensor_parallel_size"]),
-        ("sft.gpus", config["sft"]["gpus"]),
-        ("rejection_sampling.gpus", config["rejection_sampling"]["gpus"]),
-        ("dpo.gpus", config["dpo"]["gpus"]),
-    ):
-        if wanted not in ("auto", 0, 1) and wanted > gpus:
-            raise UserError(f"{key} is {wanted} but {gpus} GPU(s) are here; lower it, or run where there are {wanted}")
-        if wanted not in ("auto", 0, 1) and jobs > 1:
-            raise UserError(
-                f"{key} is {wanted}, and a job of several GPUs cannot share them; unset REGIME_W_JOBS_PER_GPU"
-            )
+def strange_module(wanted: list[str] | str, modules: Collection[str]) -> str | None:
+    """What is wrong with target modules that are none of the model's, which PEFT would pass over where others are."""
+    for each in [] if isinstance(wanted, str) else wanted:
+        if each != TIED and not any(name == each or name.endswith(f".{each}") for name in modules):
+            own = sorted({name.rpartition(".")[2] for name in modules})
+            close = difflib.get_close_matches(each, own, n=1)
+            advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(own[:20])}"
+            return f"{each!r:.100} is no module of the model; {advice}"
+    return None
 
 
-def auto_shards(config: dict[str, Any], gpus: int) -> list[str]:
+def trained(config: Config) -> list[str]:
+    """The config sections whose training this run does."""
+    sections = [] if config["sft"]["adapter"] else ["sft"]
+    if config["rounds"]:
+        sections += {
+            "dpo": ["dpo"],
+            "rejection_sampling": ["rejection_sampling"],
+            "rejection_sampling_then_dpo": ["rejection_sampling", "dpo"],
+            "none": [],
+        }[config["method"]]
+    return sections
+
+
+def training_gpus(config: Config, section: str, gpus: int) -> int:
+    """GPUs of a training job: what its section says; for auto all of a machine, or one where jobs share them."""
+    wanted, resources = config[section]["gpus"], config["resources"]
+    most = resources["gpus_per_node"] if resources["jobs_per_gpu"] == 1 else 1
+    return int(min(most if wanted == "auto" else wanted, gpus))
+
+
+def micro_batch(training: Config, processes: int) -> int | None:
+    """Examples of a forward pass on each of `processes`; None where they do not make up the batch."""
+    micro = min(training["per_device_batch_size"], math.ceil(training["batch_size"] / processes))
+    return None if training["batch_size"] % (micro * processes) else int(micro)
+
+
+def auto_shards(config: Config, gpus: int) -> list[str]:
     """Names of the generate jobs, `I-of-N`: as configured, or as many as `shards_for` says."""
     wanted = config["generate"]["shards"]
     if wanted == "auto":
@@ -67,3 +110,114 @@ def shards_for(trajectories: int, engines: int) -> int:
     """One shard an engine as far as the work outweighs the starts; several, where one would be very large."""
     busy = min(engines, math.ceil(trajectories / TRAJECTORIES_A_START))
     return busy * math.ceil(trajectories / (busy * TRAJECTORIES_A_SHARD))
+
+
+def files_of(config: Config) -> Iterator[tuple[str, str | None]]:
+    """Keys and paths of the files and folders that a config names."""
+    for name in ("train", "eval"):
+        source = config["questions"][name]
+        if source["source"] == "file":
+            yield f"questions.{name}.path", source["path"]
+        if isinstance(source["corrections"], str):
+            yield f"questions.{name}.corrections", source["corrections"]
+    yield "base_model.path", config["base_model"]["path"]
+    yield "sft.adapter", config["sft"]["adapter"]
+
+
+def _paths(config: Config) -> Iterator[str]:
+    for key, path in files_of(config):
+        if path and {"{", "}"} & set(path):
+            yield f"{key}: {path} has braces, which Snakemake takes for wildcards; rename it"
+        elif path and not os.path.exists(path):
+            yield f"{key}: {path} does not exist; check the path in the config"
+
+
+def _gpus(config: Config, gpus: int) -> Iterator[str]:
+    resources = config["resources"]
+    for key, wanted in (
+        ("engine.vllm.tensor_parallel_size", config["engine"]["vllm"]["tensor_parallel_size"]),
+        ("sft.gpus", config["sft"]["gpus"]),
+        ("rejection_sampling.gpus", config["rejection_sampling"]["gpus"]),
+        ("dpo.gpus", config["dpo"]["gpus"]),
+    ):
+        if wanted in ("auto", 1):
+            continue
+        if wanted > gpus:
+            yield f"{key} is {wanted} but {gpus} GPU(s) are here; lower it, or run where there are {wanted}"
+        elif wanted > resources["gpus_per_node"]:
+            yield f"{key} is {wanted}, a machine has {resources['gpus_per_node']} (resources.gpus_per_node); change one"
+        if resources["jobs_per_gpu"] > 1:
+            yield f"{key} is {wanted}, and a job of several GPUs cannot share them; set resources.jobs_per_gpu: 1"
+
+
+def _batches(config: Config, gpus: int) -> Iterator[str]:
+    for section in [] if config["benchmark"] else trained(config):
+        own, processes = config[section], max(1, training_gpus(config, section, gpus))
+        if micro_batch(own, processes) is None:
+            fits = max(n for n in range(1, processes + 1) if n == 1 or micro_batch(own, n) is not None)
+            advice = f"set {section}.gpus: {fits}, or change one" if fits < processes else "change one"
+            yield (
+                f"{section}.batch_size {own['batch_size']} is no multiple of what a pass takes,"
+                f" {section}.per_device_batch_size {own['per_device_batch_size']} on {processes} GPU(s); {advice}"
+            )
+
+
+def _questions(config: Config) -> Iterator[str]:
+    """More questions asked for than there are, where their number is known before they are fetched."""
+    if config["benchmark"]:  # makes its own
+        return
+    there: dict[str, int] = {}
+    for name in ("train", "eval"):
+        source = config["questions"][name]
+        lines = _lines(source["path"]) if source["source"] == "file" else None
+        if lines is not None and source["n"] and source["n"] > lines:
+            yield f"questions.{name}.n asks for {source['n']} questions, {source['path']} has {lines} lines; lower it"
+        elif known := source["n"] or lines:
+            there[name] = known
+    wanted = config["evaluate"]["n_questions"]
+    if wanted and wanted > there.get("eval", wanted):
+        yield f"evaluate.n_questions asks for {wanted} questions, there are {there['eval']}; lower it"
+    if "train" not in there:
+        return
+    generate, sft = config["generate"], config["sft"]
+    rounds = 0 if config["method"] == "none" else config["rounds"]
+    if rounds:
+        asked = generate["n_samples"] * (rounds if generate["new_questions"] else 1)
+        most = _most(config["questions"], there["train"], generate["part"])
+        if generate["skip"] + asked > most:
+            each = f" in {rounds} rounds" if generate["new_questions"] else ""
+            yield (
+                f"generate.n_samples asks for {asked} questions{each} after the first {generate['skip']} (generate.skip),"
+                f" the part {generate['part']} has {most} at most; lower one"
+            )
+    most = _most(config["questions"], there["train"], sft["part"])
+    if sft["n_examples"] and not sft["adapter"] and sft["n_examples"] > most:
+        yield f"sft.n_examples asks for {sft['n_examples']} questions, the part {sft['part']} has {most} at most; lower it"
+
+
+def _most(questions: Config, there: int, part: str) -> int:
+    """Training questions that a part surely does not exceed; which ones it has is drawn by hash."""
+    rollouts = questions["rollout_fraction"]
+    share = (1 - questions["heldout_fraction"]) * {"all": 1.0, "sft": 1 - rollouts, "rollouts": rollouts}[part]
+    likely = there * share + SURELY * math.sqrt(there * share * (1 - share))
+    return min(there, math.ceil(likely)) * (1 + int(questions["variants"]))
+
+
+def _lines(path: str) -> int | None:
+    """Lines of a JSONL file that are not empty; None where that is not soon known."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    if Path(path).suffix != ".jsonl" or found.st_size > COUNTED:
+        return None
+    return _counted(path, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _counted(path: str, _mtime: int, _size: int) -> int | None:
+    try:
+        with open(path, "rb") as file:
+            return sum(1 for line in file if not line.isspace())
+    except OSError:
+        return None

@@ -10,11 +10,9 @@ the other recipes move its files.
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
-from snakemake.utils import update_config
-
+from regime_w.config.files import laid_over
 from regime_w.config.schema import load
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import fingerprint
@@ -213,12 +211,10 @@ def overlaid(config: Config, name: str) -> Config:
     where = f"study.recipes.{name}"
     if unknown := sorted(set(overlay) - set(SECTIONS)):
         raise UserError(f"{where}: a recipe cannot change {unknown[0]!r}; it can change {', '.join(SECTIONS)}")
-    raw = deepcopy(config)
-    update_config(raw, deepcopy(overlay))
     try:
-        return load(raw)
+        return load(laid_over(config, overlay))
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(*(f"{where}: {line}" for line in error.lines)) from None
 
 
 def differences(ours: Config, theirs: Config) -> Config:

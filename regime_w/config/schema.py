@@ -1,26 +1,41 @@
 """The configuration: every key with its type, default, bounds and description, in one place.
 
 config = load(raw)                                  # a plain dict, complete and checked; UserError otherwise
-python -m regime_w.config.schema > config.schema.json       # the JSON schema (editors, tests)
+python -m regime_w.config.schema > config.schema.json                # the JSON schema of config files (editors, tests)
+python -m regime_w.config.reference > docs/reference/config.md       # the same for people
+
+Defaults are those of a real model of some 7B weights. What another run needs stands in its own file (configs/), which
+regime_w/config/files.py reads.
 """
 
 import difflib
 import json
+from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from regime_w.config.benchmark_modes import MODES
 from regime_w.method.rewards import check_weights
 from regime_w.runtime.errors import UserError, run
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+HUB_ID = r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$"
 MOST_SHARDS = 10_000  # of a round: each is a job
-SHOWN = 8  # problems that one message names
-Count = Annotated[int, Field(ge=1)]
+SHOWN = 20  # problems that are told at once
+REFERENCE = "docs/reference/config.md"
+# A number that only a slip reaches: it is told, instead of a machine that runs full.
+MANY = 10**9
+Count = Annotated[int, Field(ge=1, le=MANY)]
+Text = Annotated[str, Field(min_length=1)]
 Shape = Literal["abel", "smollm2", "toy"]
 Part = Literal["all", "sft", "rollouts"]
 Method = Literal["dpo", "rejection_sampling", "rejection_sampling_then_dpo", "none"]
+# Those of transformers' schedules that need no further setting and no evaluation (transformers/optimization.py).
+Scheduler = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+]
 # Those of TRL's losses that need no further setting (trl/trainer/dpo_config.py).
 Loss = Literal[
     "sigmoid",
@@ -37,17 +52,26 @@ Loss = Literal[
     "discopop",
     "sft",
 ]
-Mode = Literal[
-    "one_at_a_time",
-    "one_question",
-    "pipeline",
-    "shards",
-    "tensor_parallel",
-    "full",
-    "full_shards",
-    "small",
-    "small_one_engine",
-]
+# What a run says that is missing, so that nothing is trained, or asked, that nobody named.
+MISSING = {
+    "run": "name the run, say `run: mine`",
+    "base_model.source": "name a model: hub with hub_id, local or gguf with path, or tiny",
+    "questions.train.source": "name training questions: hub with hub_id, file with path, or synthetic with n",
+    "questions.eval.source": "name evaluation questions: hub with hub_id, file with path, or synthetic with n",
+}
+# A section that is checked though nothing is said of it.
+GIVEN: dict[str, Any] = {"default_factory": dict, "validate_default": True}
+# The generator's (SPLITS in regime_w/questions/synthetic.py), less the one that the tiny model learns from.
+SYNTHETIC_SPLITS = ("train", "eval")
+
+
+def _mode(name: str) -> str:
+    if name not in MODES:
+        raise ValueError(f"{name!r} is no way of generating; known are {list(MODES)}")
+    return name
+
+
+Mode = Annotated[str, AfterValidator(_mode), Field(json_schema_extra={"enum": list(MODES)})]
 
 
 class Section(BaseModel):
@@ -57,19 +81,21 @@ class Section(BaseModel):
 class QuestionSource(Section):
     """Where one set of questions comes from."""
 
-    source: Literal["synthetic", "file", "hub"] = Field(
-        "synthetic", description="generator, local JSONL or hub data set"
+    source: Literal["synthetic", "file", "hub"] = Field(description="generator, local JSONL or hub data set")
+    path: Text | None = Field(None, description="local JSONL with `question` and `answer` (ending `#### N`)")
+    hub_id: str | None = Field(None, pattern=HUB_ID, description="data set id on the hub, say openai/gsm8k")
+    hub_config: Text | None = Field("main", description="configuration name of the hub data set")
+    revision: Text | None = Field(None, description="commit of the hub data set; pin it")
+    split: Text = Field("train", description="split of the hub data set, or of the generator (train, eval)")
+    n: Count | None = Field(
+        None, description="take the first n questions; null takes all, the generator needs a number"
     )
-    path: str | None = Field(None, description="local JSONL with `question` and `answer` (ending `#### N`)")
-    hub_id: str | None = Field(None, description="data set id on the hub, say openai/gsm8k")
-    hub_config: str | None = Field("main", description="configuration name of the hub data set")
-    revision: str | None = Field(None, description="commit of the hub data set; pin it")
-    split: str = Field("train", description="split of the hub data set, or of the generator")
-    n: int | None = Field(None, ge=1, description="take the first n questions; null takes all")
-    seed: int = Field(0, ge=0, description="seed of the generator")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the generator")
     licence: str | None = Field(None, description="licence, carried into questions.json")
-    corrections: dict[str, str] = Field(
-        default_factory=dict, description="right answers by question id, for labels known to be wrong: IS, or WAS -> IS"
+    corrections: dict[str, str] | Text = Field(
+        default_factory=dict,
+        description="right answers by question id, for labels known to be wrong: IS, or WAS -> IS; or a JSON or CSV file"
+        " of them (id,correction)",
     )
 
     @model_validator(mode="after")
@@ -78,14 +104,24 @@ class QuestionSource(Section):
             raise ValueError("source: file needs a path")
         if self.source == "hub" and not self.hub_id:
             raise ValueError("source: hub needs a hub_id")
+        if self.source == "synthetic" and not self.n:
+            raise ValueError("source: synthetic needs n, the number of questions to make")
+        if self.source == "synthetic" and self.split not in SYNTHETIC_SPLITS:
+            raise ValueError(f"split {self.split!r} is none of the generator's, {' and '.join(SYNTHETIC_SPLITS)}")
         return self
+
+
+class EvalSource(QuestionSource):
+    """Where the evaluation questions come from."""
+
+    split: Text = Field("test", description="split of the hub data set, or of the generator (train, eval)")
 
 
 class Questions(Section):
     """Training and evaluation questions, held-out part, overlap check."""
 
-    train: QuestionSource = Field(default_factory=lambda: QuestionSource())
-    eval: QuestionSource = Field(default_factory=lambda: QuestionSource(split="eval"))
+    train: QuestionSource = Field(description="training questions", **GIVEN)
+    eval: EvalSource = Field(description="evaluation questions", **GIVEN)
     heldout_fraction: float = Field(
         0.05, ge=0, lt=1, description="share of train held out, by hash of the question's id"
     )
@@ -102,7 +138,7 @@ class Questions(Section):
         description="share of train in the part `rollouts`, by hash of the question's id, variants with it; the others are in"
         " `sft`. What is made of each: sft.part, generate.part",
     )
-    overlap_ngram: int = Field(8, ge=3, description="words a n-gram of the train/eval overlap check")
+    overlap_ngram: int = Field(8, ge=3, le=1000, description="words a n-gram of the train/eval overlap check")
     overlap_drop: float = Field(
         0.5,
         gt=0,
@@ -114,33 +150,46 @@ class Questions(Section):
 class TinyModel(Section):
     """The model that `base_model` trains from scratch where source is `tiny`."""
 
-    vocab_size: int = Field(600, ge=300)
-    hidden_size: int = Field(128, ge=8)
-    num_layers: int = Field(2, ge=1)
-    num_heads: int = Field(4, ge=1)
-    intermediate_size: int = Field(384, ge=8)
-    max_position_embeddings: int = Field(256, ge=64)
-    steps: int = Field(750, ge=1, description="optimiser steps")
-    batch_size: int = Field(16, ge=1, description="sequences a step")
-    sequence_length: int = Field(128, ge=16, description="tokens a packed sequence")
-    muon_lr: float = Field(0.02, gt=0, description="learning rate of 2-D hidden weights (Muon)")
-    adamw_lr: float = Field(0.005, gt=0, description="learning rate of all other weights (AdamW)")
+    vocab_size: int = Field(600, ge=300, le=65_536, description="tokens of the tokenizer, about")
+    hidden_size: int = Field(128, ge=8, le=8192, description="width; a multiple of twice num_heads")
+    num_layers: int = Field(2, ge=1, le=128, description="decoder layers")
+    num_heads: int = Field(4, ge=1, le=256, description="attention heads")
+    intermediate_size: int = Field(384, ge=8, le=65_536, description="width inside a layer's MLP")
+    max_position_embeddings: int = Field(256, ge=64, le=131_072, description="tokens of prompt and completion at most")
+    steps: int = Field(750, ge=1, le=1_000_000, description="optimiser steps")
+    batch_size: int = Field(16, ge=1, le=65_536, description="sequences a step")
+    sequence_length: int = Field(128, ge=16, le=131_072, description="tokens a packed sequence")
+    muon_lr: float = Field(0.02, gt=0, le=1, description="learning rate of 2-D hidden weights (Muon)")
+    adamw_lr: float = Field(0.005, gt=0, le=1, description="learning rate of all other weights (AdamW)")
+
+    @model_validator(mode="after")
+    def _shape(self) -> "TinyModel":
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} does not go into {self.num_heads} heads of an even width; make it a multiple"
+                f" of {2 * self.num_heads}, or change num_heads"
+            )
+        if self.sequence_length > self.max_position_embeddings:
+            raise ValueError(
+                f"sequence_length {self.sequence_length} exceeds max_position_embeddings {self.max_position_embeddings}"
+            )
+        return self
 
 
 class BaseModelSource(Section):
     """The base model."""
 
-    source: Literal["tiny", "hub", "local", "gguf"] = Field(
-        "tiny", description="trained here, hub snapshot, folder or file"
-    )
-    hub_id: str | None = Field(None, description="model id on the hub")
-    revision: str | None = Field(None, description="commit of the hub model; pin it")
-    path: str | None = Field(
+    source: Literal["tiny", "hub", "local", "gguf"] = Field(description="trained here, hub snapshot, folder or file")
+    hub_id: str | None = Field(None, pattern=HUB_ID, description="model id on the hub")
+    revision: Text | None = Field(None, description="commit of the hub model; pin it")
+    path: Text | None = Field(
         None, description="local model folder (.safetensors or .bin) or GGUF file; used instead of the hub"
     )
     licence: str | None = Field(None, description="licence, carried into the manifest")
     trust_remote_code: bool = Field(False, description="run code from the model's repository; named in the report")
-    tiny: TinyModel = Field(default_factory=lambda: TinyModel())
+    tiny: TinyModel = Field(
+        default_factory=lambda: TinyModel(), description="the model trained here, where source is tiny"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "BaseModelSource":
@@ -167,7 +216,7 @@ class Prompt(Section):
         "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
         description="the prompt around {question}, a style's instruction before it; for format template",
     )
-    stop: list[str] | None = Field(
+    stop: list[Text] | None = Field(
         None,
         description='texts that end a completion in the evaluation; null: "\\nQuestion" for template, none for chat',
     )
@@ -203,53 +252,69 @@ class Prompt(Section):
 class Arm(Section):
     """One way of sampling a trajectory."""
 
-    name: str = Field(pattern=NAME)
-    style: str = Field(pattern=NAME)
-    temperature: float = Field(ge=0, le=5)
+    name: str = Field(pattern=NAME, description="its name in the records")
+    style: str = Field(pattern=NAME, description="one of `styles`, or plain for none")
+    temperature: float = Field(ge=0, le=5, description="of sampling; 0 is greedy")
 
 
 class Lora(Section):
     """A LoRA adapter (PEFT)."""
 
-    r: int = Field(16, ge=1, description="rank")
-    alpha: int = Field(32, ge=1, description="scale is alpha / r")
-    dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: list[str] | Literal["all-linear"] = Field("all-linear", description="module names, or all-linear")
+    r: int = Field(64, ge=1, le=65_536, description="rank")
+    alpha: int = Field(128, ge=1, le=MANY, description="scale is alpha / r")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's inputs that a step leaves out")
+    target_modules: Annotated[list[Text], Field(min_length=1)] | Literal["all-linear"] = Field(
+        "all-linear", description="names of the modules that are adapted, or all-linear"
+    )
 
 
 class Training(Section):
     """What SFT and DPO have in common."""
 
-    lora: Lora = Field(default_factory=lambda: Lora())
-    learning_rate: float = Field(1e-3, gt=0)
-    epochs: float = Field(1.0, gt=0)
-    batch_size: int = Field(16, ge=1, description="examples or pairs an optimiser step, over all GPUs")
+    lora: Lora = Field(default_factory=lambda: Lora(), description="the adapter that is trained")
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="the highest of the schedule")
+    epochs: float = Field(1.0, gt=0, le=10_000, description="passes over the examples")
+    batch_size: int = Field(64, ge=1, le=1_000_000, description="examples or pairs an optimiser step, over all GPUs")
     per_device_batch_size: int = Field(
-        16, ge=1, description="examples or pairs a GPU and forward pass; lower it on out-of-memory"
+        8, ge=1, le=1_000_000, description="examples or pairs a GPU and forward pass; lower it on out-of-memory"
     )
-    warmup_ratio: float = Field(0.1, ge=0, le=1)
-    scheduler: str = Field("cosine", description="learning-rate schedule as transformers names it")
+    warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    scheduler: Scheduler = Field("cosine", description="learning-rate schedule as transformers names it")
     max_length: int | None = Field(
-        None, ge=16, description="tokens; null takes the longest example. Longer ones are an error"
+        None, ge=16, le=MANY, description="tokens; null takes the longest example. Longer ones are an error"
     )
     gradient_checkpointing: bool = Field(False, description="less memory, a third more time")
     compile: bool | Literal["auto"] = Field(
         "auto",
         description="compile the decoder layers with torch; auto: on a GPU, where a training is long enough to gain by it",
     )
-    save_steps: int = Field(100, ge=1, description="steps between checkpoints to resume from")
-    gpus: Count | Literal["auto"] = Field("auto", description="GPUs of the job; auto takes all")
+    save_steps: int = Field(100, ge=1, le=MANY, description="steps between checkpoints to resume from")
+    gpus: Count | Literal["auto"] = Field("auto", description="GPUs of the job; auto takes all of a machine")
+
+    @model_validator(mode="after")
+    def _schedule(self) -> "Training":
+        if self.scheduler == "constant" and self.warmup_ratio:
+            raise ValueError("scheduler: constant has no warm-up; take constant_with_warmup, or set warmup_ratio: 0.0")
+        if self.scheduler == "polynomial" and self.learning_rate <= 1e-7:
+            raise ValueError(
+                f"scheduler: polynomial ends at 1e-7; learning_rate {self.learning_rate:g} must be above that"
+            )
+        return self
 
 
 class Sft(Training):
     """Supervised fine-tuning with LoRA on the rationales."""
 
-    adapter: str | None = Field(None, description="an existing LoRA adapter folder; training is skipped")
+    adapter: Text | None = Field(None, description="an existing LoRA adapter folder; training is skipped")
     part: Part = Field("all", description="training questions to learn: of this part (questions.rollout_fraction)")
-    n_examples: int | None = Field(None, ge=1, description="the first n questions of the part; null takes all")
-    sum_exercises: int = Field(0, ge=0, description="rows of eight sums besides, like the rationales' own")
+    n_examples: Count | None = Field(None, description="the first n questions of the part; null takes all")
+    sum_exercises: int = Field(
+        0, ge=0, le=10_000_000, description="rows of eight sums besides, like the rationales' own"
+    )
     styles: list[str] = Field(
-        default_factory=lambda: ["plain"], description="prompts to train on, in turn; plain has no instruction"
+        default_factory=lambda: ["plain", "wolfram", "maudlin"],
+        min_length=1,
+        description="prompts to train on, in turn; plain has no instruction",
     )
 
 
@@ -263,14 +328,14 @@ class Generate(Section):
     """Rollouts: one trajectory an arm and question."""
 
     part: Part = Field("all", description="training questions to sample: of this part (questions.rollout_fraction)")
-    n_samples: int = Field(500, ge=1, description="questions")
-    skip: int = Field(0, ge=0, description="questions of the part passed over first, say those that SFT saw")
+    n_samples: Count = Field(500, description="questions")
+    skip: int = Field(0, ge=0, le=MANY, description="questions of the part passed over first, say those that SFT saw")
     new_questions: bool = Field(
         False,
         description="each round takes the n_samples questions after those of the round before; false: the same ones",
     )
-    max_new_tokens: int = Field(512, ge=1)
-    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: int = Field(512, ge=1, le=1_000_000, description="tokens of a trajectory at most")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling; 1.0 takes all tokens")
     shards: Annotated[int, Field(ge=1, le=MOST_SHARDS)] | Literal["auto"] = Field(
         "auto", description="jobs; auto takes one a GPU as far as the work is worth it"
     )
@@ -280,19 +345,24 @@ class Vllm(Section):
     """vLLM engine arguments."""
 
     tensor_parallel_size: int = Field(
-        1, ge=1, description="GPUs an engine; above 1 only for models that do not fit one GPU"
+        1, ge=1, le=1024, description="GPUs an engine; above 1 only for models that do not fit one GPU"
     )
-    max_num_seqs: int = Field(1024, ge=1, description="requests decoded at once; lower it on out-of-memory")
-    max_num_batched_tokens: int | None = Field(None, ge=1, description="tokens a step; null takes vLLM's default")
+    max_num_seqs: int = Field(
+        1024, ge=1, le=1_000_000, description="requests decoded at once; lower it on out-of-memory"
+    )
+    max_num_batched_tokens: Count | None = Field(None, description="tokens a step; null takes vLLM's default")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory for weights and KV cache")
     max_model_len: int | None = Field(
-        None, ge=16, description="prompt and completion; null takes what the requests need"
+        None, ge=16, le=MANY, description="prompt and completion; null takes what the requests need"
     )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("bfloat16")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("bfloat16", description="of weights and cache")
     enforce_eager: bool = Field(False, description="skip compilation and CUDA graphs: quick start, slow decoding")
     load_format: Literal["auto", "dummy"] = Field("auto", description="dummy takes random weights, for benchmarks")
-    in_flight: int = Field(2048, ge=1, description="requests handed to the engine at once")
-    engines_per_gpu: Count | Literal["auto"] = Field(
+    in_flight: Count = Field(
+        2048,
+        description="requests in the engine or waiting there; above max_num_seqs, so that a place never stays empty",
+    )
+    engines_per_gpu: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
         "auto", description="engines that share a GPU; auto: several for a model so small that the CPU is the bound"
     )
     offline_scheduler: bool = Field(
@@ -311,7 +381,7 @@ class Vllm(Section):
 class Transformers(Section):
     """Settings of the transformers engine."""
 
-    batch_size: int = Field(128, ge=1, description="rows decoded at once; lower it on out-of-memory")
+    batch_size: int = Field(128, ge=1, le=1_000_000, description="rows decoded at once; lower it on out-of-memory")
     mode: Literal["batched", "one_at_a_time"] = Field(
         "batched", description="one_at_a_time is the baseline of old guides"
     )
@@ -320,8 +390,8 @@ class Transformers(Section):
 class Lengths(Section):
     """Log-normal numbers of new tokens, a request's own, at most max_new_tokens."""
 
-    mean: float = Field(149, gt=0, description="tokens, before the cut at max_new_tokens")
-    sigma: float = Field(0.5, gt=0, description="standard deviation of the logarithm")
+    mean: float = Field(149, gt=0, le=1_000_000, description="tokens, before the cut at max_new_tokens")
+    sigma: float = Field(0.5, gt=0, le=10, description="standard deviation of the logarithm")
 
 
 class Engine(Section):
@@ -329,13 +399,13 @@ class Engine(Section):
 
     name: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where it and a GPU are there")
     stall_timeout: int = Field(
-        900, ge=10, description="seconds without a finished trajectory after which the engine is given up"
+        900, ge=10, le=MANY, description="seconds without a finished trajectory after which the engine is given up"
     )
     random_lengths: Lengths | None = Field(
         None, description="when each completion ends, for models of random weights, which never end one; null otherwise"
     )
-    vllm: Vllm = Field(default_factory=lambda: Vllm())
-    transformers: Transformers = Field(default_factory=lambda: Transformers())
+    vllm: Vllm = Field(default_factory=lambda: Vllm(), description="the engine on GPUs")
+    transformers: Transformers = Field(default_factory=lambda: Transformers(), description="the engine on CPUs")
 
 
 class Coherence(Section):
@@ -356,10 +426,10 @@ class Coherence(Section):
 class Reward(Section):
     """alpha * correct + beta * s_wm - lambda_length * max(0, num_tokens - length_limit)."""
 
-    alpha: float = Field(1.0, ge=0)
-    beta: float = Field(0.5, ge=0)
-    lambda_length: float = Field(0.001, ge=0, description="a token over length_limit")
-    length_limit: int = Field(512, ge=1, description="tokens")
+    alpha: float = Field(1.0, ge=0, le=MANY, description="of a correct answer")
+    beta: float = Field(0.5, ge=0, le=MANY, description="of coherence; below alpha")
+    lambda_length: float = Field(0.001, ge=0, le=MANY, description="a token over length_limit")
+    length_limit: Count = Field(512, description="tokens")
     coherence_level: Literal["trajectory", "question"] = Field(
         "trajectory", description="question: s_wm the same for all arms"
     )
@@ -369,25 +439,30 @@ class Reward(Section):
 class Pairs(Section):
     """Which trajectories make a preference pair."""
 
-    policy: Literal["capped", "all", "best_worst"] = Field("capped")
-    per_question: int = Field(4, ge=1, description="pairs a question at most, for capped")
-    coherence_share: float = Field(0.25, ge=0, le=1, description="share of coherence pairs at most; 0 makes none")
-    min_margin: float = Field(0.05, ge=0, description="reward difference at least")
+    policy: Literal["capped", "all", "best_worst"] = Field(
+        "capped", description="capped: per_question of them, hard ones first; all; or the best against the worst"
+    )
+    per_question: int = Field(4, ge=1, le=1_000_000, description="pairs a question at most, for capped")
+    coherence_share: float = Field(0.0, ge=0, le=1, description="share of coherence pairs at most; 0 makes none")
+    min_margin: float = Field(0.05, ge=0, le=MANY, description="reward difference at least")
     max_similarity: float = Field(0.95, gt=0, le=1, description="drop pairs of texts more alike than this")
-    max_length_ratio: float = Field(3.0, ge=1, description="longer over shorter side, in tokens")
+    max_length_ratio: float = Field(3.0, ge=1, le=MANY, description="longer over shorter side, in tokens")
     train_prompt: Literal["arm", "canonical"] = Field(
         "arm", description="prompt of the chosen's style, or without instruction"
     )
     same_style: bool = Field(True, description="both sides from the same style")
     calculations: int = Field(
-        0, ge=0, description="pairs of a wrong sum put right and as written, a question at most; 0 makes none"
+        0,
+        ge=0,
+        le=1_000_000,
+        description="pairs of a wrong sum put right and as written, a question at most; 0 makes none",
     )
 
 
 class RejectionSampling(Training):
     """Rejection-sampling fine-tuning: SFT goes on with the policy's own correct trajectories."""
 
-    per_question: int = Field(4, ge=1, description="trajectories a question at most")
+    per_question: int = Field(4, ge=1, le=1_000_000, description="trajectories a question at most")
     max_similarity: float = Field(0.95, gt=0, le=1, description="leave out texts more alike than this to one taken")
     train_prompt: Literal["arm", "canonical"] = Field(
         "arm", description="prompt of the trajectory's style, or without instruction"
@@ -398,29 +473,43 @@ class Dpo(Training):
     """Direct preference optimisation with LoRA on the merged policy."""
 
     loss_type: list[Loss] = Field(["sigmoid", "sft"], min_length=1, description="as TRL names them")
-    loss_weights: list[float] = Field(default_factory=lambda: [1.0, 1.0], min_length=1)
-    beta: float = Field(0.1, gt=0)
-    alarm_logps_drop: float = Field(
-        10.0, gt=0, description="alarm when the chosen log-probability falls by more nats below its start than this"
+    loss_weights: list[Annotated[float, Field(ge=0, le=MANY)]] = Field(
+        default_factory=lambda: [1.0, 1.0], min_length=1, description="of each loss; one above 0 at least"
     )
+    beta: float = Field(0.1, gt=0, le=MANY, description="how far the policy may leave the reference; larger is nearer")
+    alarm_logps_drop: float = Field(
+        10.0,
+        gt=0,
+        le=MANY,
+        description="alarm when the chosen log-probability falls by more nats below its start than this",
+    )
+    learning_rate: float = Field(5e-6, gt=0, le=1, description="the highest of the schedule")
+    per_device_batch_size: int = Field(
+        4, ge=1, le=1_000_000, description="pairs a GPU and forward pass; lower it on out-of-memory"
+    )
+    gradient_checkpointing: bool = Field(True, description="less memory, a third more time")
 
     @model_validator(mode="after")
     def _weights(self) -> "Dpo":
         if len(self.loss_type) != len(self.loss_weights):
             raise ValueError(f"loss_type has {len(self.loss_type)} entries, loss_weights {len(self.loss_weights)}")
+        if len(set(self.loss_type)) != len(self.loss_type):
+            raise ValueError("loss_type names a loss twice; give it once, with the sum of the weights")
+        if not any(self.loss_weights):
+            raise ValueError("loss_weights are all 0, so that nothing would be learnt; raise one")
         return self
 
 
 class Evaluate(Section):
     """Evaluation of base, SFT and each round."""
 
-    k: int = Field(8, ge=1, description="samples a question")
+    k: int = Field(8, ge=1, le=100_000, description="samples a question")
     temperature: float = Field(0.7, gt=0, le=5, description="of the k samples; the greedy answer is always taken too")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: int = Field(512, ge=1)
-    n_questions: int | None = Field(None, ge=1, description="the first n evaluation questions; null takes all")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling; 1.0 takes all tokens")
+    max_new_tokens: int = Field(512, ge=1, le=1_000_000, description="tokens of an answer at most")
+    n_questions: Count | None = Field(None, description="the first n evaluation questions; null takes all")
     styles: list[str] = Field(
-        default_factory=lambda: ["plain"], description="prompts, one a question by hash of its id"
+        default_factory=lambda: ["plain"], min_length=1, description="prompts, one a question by hash of its id"
     )
     batch_invariant: bool = Field(False, description="VLLM_BATCH_INVARIANT=1: same tokens whatever the batch, slower")
 
@@ -428,11 +517,24 @@ class Evaluate(Section):
 class Report(Section):
     """The evaluation report."""
 
-    title: str = Field("Preference optimisation report")
+    title: str = Field("Preference optimisation report", description="heading of the page")
     level: float = Field(0.95, gt=0.5, lt=1, description="confidence level of the intervals")
-    n_boot: int = Field(10000, ge=100, description="bootstrap resamples")
-    gpu_hour_usd: float = Field(1.25, ge=0, description="price of one GPU for an hour (8 for 10 USD in the guide)")
-    gallery: int = Field(5, ge=0, description="flipped answers shown in each direction")
+    n_boot: int = Field(10_000, ge=100, le=10_000_000, description="bootstrap resamples")
+    gpu_hour_usd: float = Field(1.25, ge=0, le=MANY, description="price of one GPU for an hour")
+    gallery: int = Field(5, ge=0, le=1000, description="flipped answers shown in each direction")
+
+
+class Resources(Section):
+    """GPUs, as the plan counts them; what a job makes does not depend on it."""
+
+    jobs_per_gpu: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="jobs of one GPU that share it, each with its part of the memory, where a model is so small that one"
+        " leaves it idle",
+    )
+    gpus_per_node: int = Field(8, ge=1, le=1024, description="GPUs of a machine: no job takes more")
 
 
 class Benchmark(Section):
@@ -441,29 +543,45 @@ class Benchmark(Section):
     shape: Shape = Field("abel", description="shape of the model of random weights")
     small_shape: Shape = Field("smollm2", description="shape of the model that several engines a GPU are measured with")
     modes: list[Mode] = Field(
-        min_length=1, description="ways of generating to measure; those that need more GPUs are left out"
+        default_factory=lambda: list(MODES),
+        min_length=1,
+        description="ways of generating to measure; those that need more GPUs are left out",
     )
-    sample_trajectories: int = Field(16, ge=1, description="sample of one_at_a_time")
-    sample_questions: int = Field(12, ge=1, description="sample of one_question")
-    full_questions: int = Field(7473, ge=1, description="questions of full and full_shards")
-    small_questions: int = Field(2200, ge=1, description="questions of small and small_one_engine")
-    question_tokens: tuple[int, int] = Field((70, 110), description="words of random text a question, a token each")
-    pairs: int = Field(1500, ge=1, description="preference pairs for DPO")
-    pair_tokens: int = Field(200, ge=2, description="mean tokens of a pair's completions, beside the prompt")
-    models: list[str] = Field(default_factory=lambda: ["round1"], min_length=1, description="models that are evaluated")
+    sample_trajectories: int = Field(16, ge=1, le=MANY, description="sample of one_at_a_time")
+    sample_questions: int = Field(12, ge=1, le=MANY, description="sample of one_question")
+    full_questions: int = Field(7473, ge=1, le=MANY, description="questions of full and full_shards")
+    small_questions: int = Field(2200, ge=1, le=MANY, description="questions of small and small_one_engine")
+    question_tokens: tuple[Count, Count] = Field(
+        (70, 110), description="words of random text a question, a token each: at least and at most"
+    )
+    pairs: int = Field(1500, ge=1, le=MANY, description="preference pairs for DPO")
+    pair_tokens: int = Field(
+        200, ge=2, le=1_000_000, description="mean tokens of a pair's completions, beside the prompt"
+    )
+    models: list[Annotated[str, Field(pattern=r"^(base|sft|round[1-9][0-9]*)$")]] = Field(
+        default_factory=lambda: ["round1"], min_length=1, description="models that are evaluated"
+    )
     peak_tflops: float | None = Field(
-        None, gt=0, description="dense bfloat16 peak of the GPU; null takes the data sheet's of known GPUs"
+        None, gt=0, le=MANY, description="dense bfloat16 peak of the GPU; null takes the data sheet's of known GPUs"
     )
     without_gpu: dict[str, Any] = Field(
         default_factory=dict, description="a further overlay over the config, taken on a machine without GPU"
     )
 
+    @model_validator(mode="after")
+    def _lengths(self) -> "Benchmark":
+        if self.question_tokens[0] > self.question_tokens[1]:
+            raise ValueError(
+                f"question_tokens: {self.question_tokens[0]} at least and {self.question_tokens[1]} at most"
+            )
+        return self
+
 
 class StudyEvaluation(Section):
     """Evaluation of recipes on the held-out questions, where it differs from `evaluate`."""
 
-    k: int = Field(8, ge=1, description="samples a question")
-    n_questions: int | None = Field(None, ge=1, description="the first n held-out questions; null takes all")
+    k: int = Field(8, ge=1, le=100_000, description="samples a question")
+    n_questions: Count | None = Field(None, description="the first n held-out questions; null takes all")
 
 
 class Study(Section):
@@ -482,10 +600,13 @@ class Study(Section):
     chosen: str | None = Field(
         None, description="recipe to read on `eval`; null takes the best one on the held-out questions"
     )
-    evaluate: StudyEvaluation = Field(default_factory=lambda: StudyEvaluation())
+    evaluate: StudyEvaluation = Field(
+        default_factory=lambda: StudyEvaluation(), description="how the held-out questions are answered"
+    )
     n_boot: int = Field(
         100_000,
         ge=100,
+        le=10_000_000,
         description="bootstrap resamples; p values below 2 / n_boot times the comparisons cannot be seen",
     )
 
@@ -500,81 +621,155 @@ class Study(Section):
         return self
 
 
+def _styles() -> dict[str, str]:
+    return {
+        "wolfram": "Solve the problem precisely and linearly. Write every step explicitly.",
+        "maudlin": "Solve the problem reflectively. Name the steps that might be fragile and check them.",
+    }
+
+
+def _arms() -> list[Arm]:
+    return [
+        Arm(name=f"{style}_t0{tenths}", style=style, temperature=tenths / 10)
+        for style in _styles()
+        for tenths in (2, 3, 4, 5)
+    ]
+
+
 class Config(Section):
     """A run of the pipeline."""
 
-    run: str = Field("demo", pattern=NAME, description="name of the run; its outputs stand in folders of that name")
+    run: str = Field(pattern=NAME, description="name of the run; its outputs stand in folders of that name")
     seed: int = Field(0, ge=0, lt=2**32, description="base seed of everything random")
     method: Method = Field(
         "dpo",
-        description="how a round trains; rejection_sampling_then_dpo: the first by rejection sampling, the others by DPO",
+        description="how a round trains; rejection_sampling_then_dpo: the first by rejection sampling, the others by DPO;"
+        " none: not at all, as rounds: 0",
     )
     rounds: int = Field(
-        1, ge=1, le=99, description="rounds of rollouts and training; round r+1 samples from round r's model"
+        1,
+        ge=0,
+        le=99,
+        description="rounds of rollouts and training; round r+1 samples from round r's model; 0 evaluates base and SFT alone",
     )
-    questions: Questions = Field(default_factory=lambda: Questions())
-    base_model: BaseModelSource = Field(default_factory=lambda: BaseModelSource())
-    prompt: Prompt = Field(default_factory=lambda: Prompt())
-    styles: dict[str, str] = Field(default_factory=dict, description="instruction of each style, before the prompt")
-    arms: list[Arm] = Field(min_length=2, description="one trajectory a question each")
-    sft: Sft = Field(default_factory=lambda: Sft())
-    merge: Merge = Field(default_factory=lambda: Merge())
-    generate: Generate = Field(default_factory=lambda: Generate())
-    engine: Engine = Field(default_factory=lambda: Engine())
-    coherence: Coherence = Field(default_factory=lambda: Coherence())
-    reward: Reward = Field(default_factory=lambda: Reward())
-    pairs: Pairs = Field(default_factory=lambda: Pairs())
-    rejection_sampling: RejectionSampling = Field(default_factory=lambda: RejectionSampling())
-    dpo: Dpo = Field(default_factory=lambda: Dpo())
-    evaluate: Evaluate = Field(default_factory=lambda: Evaluate())
-    report: Report = Field(default_factory=lambda: Report())
+    questions: Questions = Field(description="questions to learn, to sample and to be judged by", **GIVEN)
+    base_model: BaseModelSource = Field(description="the model that is trained", **GIVEN)
+    prompt: Prompt = Field(default_factory=lambda: Prompt(), description="how a question is put")
+    styles: dict[str, Text] = Field(
+        default_factory=_styles, description="instruction of each style, before the prompt; plain is the prompt without"
+    )
+    arms: list[Arm] = Field(
+        default_factory=_arms, min_length=2, max_length=1000, description="one trajectory a question each"
+    )
+    sft: Sft = Field(default_factory=lambda: Sft(), description="supervised fine-tuning")
+    merge: Merge = Field(default_factory=lambda: Merge(), description="adapters into their base")
+    generate: Generate = Field(default_factory=lambda: Generate(), description="rollouts")
+    engine: Engine = Field(default_factory=lambda: Engine(), description="what generates")
+    coherence: Coherence = Field(default_factory=lambda: Coherence(), description="weights of agreement")
+    reward: Reward = Field(default_factory=lambda: Reward(), description="weights of correctness, coherence and length")
+    pairs: Pairs = Field(default_factory=lambda: Pairs(), description="preference pairs")
+    rejection_sampling: RejectionSampling = Field(
+        default_factory=lambda: RejectionSampling(), description="the other way to train a round"
+    )
+    dpo: Dpo = Field(default_factory=lambda: Dpo(), description="direct preference optimisation")
+    evaluate: Evaluate = Field(default_factory=lambda: Evaluate(), description="answers to the evaluation questions")
+    report: Report = Field(default_factory=lambda: Report(), description="what the report says")
+    resources: Resources = Field(default_factory=lambda: Resources(), description="GPUs of a machine and of a job")
     benchmark: Benchmark | None = Field(None, description="the benchmark's own settings; null for any other run")
     study: Study | None = Field(None, description="recipes to compare; null where there is nothing to compare")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        names = [arm.name for arm in self.arms]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"arms: the name {twice[0]!r} stands twice; give each arm a name of its own")
-        known = {"plain", *self.styles}
-        for where, used in (
-            ("arms", [arm.style for arm in self.arms]),
-            ("sft.styles", self.sft.styles),
-            ("evaluate.styles", self.evaluate.styles),
-        ):
-            if unknown := sorted(set(used) - known):
-                raise ValueError(f"{where}: style {unknown[0]!r} is not under styles; known are {sorted(known)}")
-        if self.study and not self.questions.heldout_fraction:
-            raise ValueError("study: recipes are ranked on held-out questions; set questions.heldout_fraction above 0")
-        if self.method == "rejection_sampling_then_dpo" and self.rounds < 2:
-            raise ValueError(
-                "method rejection_sampling_then_dpo needs rounds: 2 or more, the first is rejection sampling"
-            )
-        check_weights(
-            alpha=self.reward.alpha,
-            beta=self.reward.beta,
-            lambda_length=self.reward.lambda_length,
-            length_limit=self.reward.length_limit,
-            max_tokens=self.generate.max_new_tokens,
-        )
+        if problems := list(_contradictions(self)):
+            raise ValueError("\n".join(problems))
         return self
 
 
-def load(raw: dict[str, Any]) -> dict[str, Any]:
-    """Check a raw configuration, fill its defaults in; UserError with one line a problem."""
+def _contradictions(config: Config) -> Iterator[str]:
+    """What keys say against each other, a line each."""
+    names = [arm.name for arm in config.arms]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield f"arms: the name {twice[0]!r} stands twice; give each arm a name of its own"
+    if "plain" in config.styles:
+        yield "styles: plain is the prompt without an instruction; give the style another name"
+    known = {"plain", *config.styles}
+    for where, used in (
+        ("arms", [arm.style for arm in config.arms]),
+        ("sft.styles", config.sft.styles),
+        ("evaluate.styles", config.evaluate.styles),
+    ):
+        if unknown := sorted(set(used) - known):
+            yield f"{where}: style {unknown[0]!r} is not under styles; known are {sorted(known)}"
+    if config.study and not config.questions.heldout_fraction:
+        yield "study: recipes are ranked on held-out questions; set questions.heldout_fraction above 0"
+    if config.method == "rejection_sampling_then_dpo" and config.rounds < 2:
+        yield "method rejection_sampling_then_dpo needs rounds: 2 or more, the first is rejection sampling"
+    for where, part in (("sft.part", config.sft.part), ("generate.part", config.generate.part)):
+        if part == "rollouts" and not config.questions.rollout_fraction:
+            yield f"{where}: no question is in the part rollouts; set questions.rollout_fraction above 0, or {where}: all"
+    positions = config.base_model.tiny.max_position_embeddings
+    for where, most in (("generate", config.generate.max_new_tokens), ("evaluate", config.evaluate.max_new_tokens)):
+        if config.base_model.source == "tiny" and not config.benchmark and most >= positions:
+            yield (
+                f"{where}.max_new_tokens is {most}, the tiny model takes {positions} tokens of prompt and completion"
+                " (base_model.tiny.max_position_embeddings); lower it"
+            )
+    try:
+        check_weights(
+            alpha=config.reward.alpha,
+            beta=config.reward.beta,
+            lambda_length=config.reward.lambda_length,
+            length_limit=config.reward.length_limit,
+            max_tokens=config.generate.max_new_tokens,
+        )
+    except ValueError as error:
+        yield str(error)
+
+
+def load(raw: dict[str, Any], origins: Mapping[tuple[str, ...], str] | None = None) -> dict[str, Any]:
+    """Check a raw configuration, fill its defaults in; UserError with a line of its own for each problem.
+
+    `origins` names the file that a value comes from, by its path (regime_w/config/files.py).
+    """
     try:
         # Through JSON, so that 1 and 1.0 reach the rules as one value.
-        return Config.model_validate_json(json.dumps(raw, default=_date, allow_nan=False), strict=False).model_dump()
+        text = json.dumps(raw, default=_date, allow_nan=False)
+        return Config.model_validate_json(text, strict=False).model_dump(mode="json")
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise UserError("config: " + "; ".join(f"{_sentence(e):.400}" for e in problems[:SHOWN]) + more) from None
+        problems = [line for each in error.errors(include_url=False) for line in _sentences(each, origins or {})]
+        more = [f"config: {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+        raise UserError(*(f"{line:.400}" for line in problems[:SHOWN]), *more) from None
     except (TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"config: holds what JSON cannot ({error}); see config.yaml for the keys") from None
+        raise UserError(f"config: holds what JSON cannot ({error}); see {REFERENCE} for the keys") from None
 
 
 def schema() -> dict[str, Any]:
+    """JSON schema of a whole configuration."""
     return Config.model_json_schema()
+
+
+def file_schema() -> dict[str, Any]:
+    """JSON schema of a config file, which says as little as it likes, and what it extends."""
+    whole = schema()
+    for section in (whole, *(part for name, part in whole["$defs"].items() if name != "Arm")):
+        section.pop("required", None)
+    whole["properties"] = {
+        "extends": {
+            "description": "config files that this one is laid over, from its own folder or the repository",
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        }
+    } | whole["properties"]
+    return whole
+
+
+def section_of(annotation: Any, in_list: bool = False) -> type[Section] | None:
+    """The section that a field's type is, or may be where it is not null; of a list's entries with `in_list`."""
+    if get_origin(annotation) is list:
+        return section_of(get_args(annotation)[0]) if in_list else None
+    found = [
+        each for each in (annotation, *get_args(annotation)) if isinstance(each, type) and issubclass(each, Section)
+    ]
+    return found[0] if found else None
 
 
 def _date(value: Any) -> str:
@@ -584,26 +779,45 @@ def _date(value: Any) -> str:
     raise TypeError(f"a value of type {type(value).__name__}")
 
 
-def _sentence(error: Any) -> str:
-    where = ".".join(f"{part:.60}" if isinstance(part, str) else str(part) for part in error["loc"]) or "the whole"
+def _sentences(error: Any, origins: Mapping[tuple[str, ...], str]) -> Iterator[str]:
+    """A line for each thing that one of pydantic's objections says."""
+    loc = error["loc"]
+    place = ".".join(f"{part:.60}" if isinstance(part, str) else str(part) for part in loc)
+    file = next((origins[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in origins), "config")
+    where = f"{file:.200}: {place}" if place else file
     if error["type"] == "extra_forbidden":
-        return f"{where}: no such key{_nearest(error['loc'])}"
-    if error["type"] == "value_error":
-        return f"{where}: {error['ctx']['error']}" if error["loc"] else str(error["ctx"]["error"])
-    return f"{where}: {error['msg']}, found {error['input']!r:.80}"
+        yield f"{where}: no such key{_nearest(loc)}"
+    elif error["type"] == "missing":
+        yield f"{where}: not set; {MISSING.get(place) or _description(loc)}"
+    elif error["type"] == "value_error":
+        yield from (f"{where}: {line}" for line in str(error["ctx"]["error"]).splitlines())
+    else:
+        yield f"{where}: {error['msg']}, found {error['input']!r:.80}"
+
+
+def _section_at(loc: tuple[Any, ...]) -> type[Section] | None:
+    model: type[Section] | None = Config
+    for part in loc:
+        if isinstance(part, int):  # of a list's entries
+            continue
+        field = model.model_fields.get(part) if model else None
+        model = section_of(field.annotation, in_list=True) if field else None
+    return model
 
 
 def _nearest(loc: tuple[Any, ...]) -> str:
-    model: Any = Config
-    for part in loc[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field else None
-    close = difflib.get_close_matches(str(loc[-1]), getattr(model, "model_fields", {}), n=1)
-    return f"; did you mean {close[0]!r}?" if close else "; see config.yaml for the keys"
+    section = _section_at(loc[:-1])
+    close = difflib.get_close_matches(str(loc[-1]), section.model_fields if section else {}, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; see {REFERENCE} for the keys"
+
+
+def _description(loc: tuple[Any, ...]) -> str:
+    section = _section_at(loc[:-1])
+    return str(section.model_fields[loc[-1]].description if section else f"see {REFERENCE}")
 
 
 def main() -> None:
-    print(json.dumps(schema(), indent=2))
+    print(json.dumps(file_schema(), indent=2))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 rows = read_jsonl("data/demo/train.jsonl", required=("id", "question"))
 write_jsonl("out.jsonl", rows)
 with new_folder("checkpoints/demo/base") as folder: ...
+parser.add_argument("--params", type=from_argument)  # what as_argument(text, folder) made of it
 """
 
 import fcntl
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from regime_w.runtime.errors import UserError
+
+LONGEST_ARGUMENT = 32_000  # characters, with quotes
 
 
 def fingerprint(obj: Any) -> str:
@@ -95,6 +99,29 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: no such file; rerun the rule that makes it") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); remove it and rerun the rule that makes it") from None
+
+
+def as_argument(text: str, folder: Path) -> str:
+    """A JSON text for a command line; where it is long, `@FILE`, a file in `folder` that is named by its content.
+
+    Linux hands a program at most 128 KiB in one argument, and a shell command is one, with all its quotes.
+    """
+    if len(shlex.quote(text)) <= LONGEST_ARGUMENT:
+        return text
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    if not path.is_file():
+        write_text(path, text)
+    return f"@{path}"
+
+
+def from_argument(text: str) -> Any:
+    """The value that `as_argument` was given as JSON, for argparse's `type`."""
+    if not text.startswith("@"):
+        return json.loads(text)
+    try:
+        return json.loads(Path(text[1:]).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{text[1:]}: {error.strerror}; run snakemake again, which writes it") from None
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def train(
     from transformers import AutoModelForCausalLM, set_seed
     from trl import SFTConfig, SFTTrainer
 
-    seed = args.params["seed"]
+    seed, adapter = args.params["seed"], training.lora_config(settings["lora"], model)
     lengths = [len(row["input_ids"]) for row in data]
     max_length = training.longest(lengths, settings["max_length"], positions(model), f"{label} examples")
     training.open_work(args.work, made_from)
@@ -44,7 +44,7 @@ def train(
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
-        peft_config=training.lora_config(settings["lora"]),
+        peft_config=adapter,
         callbacks=[watch],
     )
     seconds = training.train(trainer, args.work, lengths, settings["compile"])

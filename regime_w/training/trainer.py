@@ -22,7 +22,9 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
+from regime_w.config.plan import micro_batch, strange_module
 from regime_w.models.manifests import write_manifest
+from regime_w.models.modules import modules_of
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
@@ -60,7 +62,10 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def lora_config(lora: dict[str, Any]) -> LoraConfig:
+def lora_config(lora: dict[str, Any], model: Path) -> LoraConfig:
+    """PEFT's form of the config section `lora`; UserError for a target module that the model folder lacks."""
+    if problem := strange_module(lora["target_modules"], modules_of(model)):
+        raise UserError(f"lora.target_modules: {problem}")
     return LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
@@ -79,10 +84,11 @@ def arguments(
 ) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share. `max_length` in tokens."""
     world = int(os.environ.get("WORLD_SIZE", max(gpus, 1)))
-    micro = min(params["per_device_batch_size"], math.ceil(params["batch_size"] / world))
-    if params["batch_size"] % (micro * world):
+    micro = micro_batch(params, world)
+    if micro is None:
         raise UserError(
-            f"batch_size {params['batch_size']} is no multiple of per_device_batch_size {micro} x {world} GPU(s); change one"
+            f"batch_size {params['batch_size']} is no multiple of what a pass takes, per_device_batch_size"
+            f" {params['per_device_batch_size']} on {world} GPU(s); change one"
         )
     steps = max(1, math.ceil(math.ceil(examples / params["batch_size"]) * params["epochs"]))
     return {

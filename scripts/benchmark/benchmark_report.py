@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from regime_w.config.benchmark_modes import COMPARED, MODES, SLOW
 from regime_w.models.folders import ADAPTER_WEIGHTS, safetensors_shapes
 from regime_w.report.blocks import Block, cell, table, text
 from regime_w.report.format import NONE, dollars, duration, number
@@ -21,21 +22,8 @@ from regime_w.report.inputs import named_files
 from regime_w.report.provenance import provenance
 from regime_w.report.render import fill
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import read_json, read_jsonl, write_json, write_text
+from regime_w.runtime.records import from_argument, read_json, read_jsonl, write_json, write_text
 
-LABELS = {
-    "one_at_a_time": "one trajectory at a time",
-    "one_question": "one question a call",
-    "pipeline": "this pipeline",
-    "shards": "this pipeline, one engine a GPU",
-    "tensor_parallel": "this pipeline, tensor parallel",
-    "full": "this pipeline, all questions",
-    "full_shards": "this pipeline, all questions, one engine a GPU",
-    "small": "small model, several engines a GPU",
-    "small_one_engine": "small model, one engine",
-}
-COMPARED = ("one_at_a_time", "one_question", "pipeline", "shards", "tensor_parallel")
-BATCHING = {"one_at_a_time": "none, transformers", "one_question": "8 requests, vLLM eager"}
 # What the guide itself states (8 GPUs at 10 USD an hour); not measured here, and in no ratio.
 GUIDE = {
     "GPU utilisation": ("5-20%", "90%+"),
@@ -60,7 +48,7 @@ PHASES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True)
+    parser.add_argument("--params", type=from_argument, required=True)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True, help="manifest of the DPO adapter")
     parser.add_argument("--pairs", type=Path, required=True, help="preferences.json")
@@ -142,7 +130,7 @@ def comparison(modes: dict[str, dict[str, Any]], trajectories: int, gpu_hour_usd
     whole = modes.get("pipeline")
     rows: list[dict[str, Any]] = []
     for mode in COMPARED:
-        row: dict[str, Any] = {"mode": mode, "label": LABELS[mode], "kind": "not measured"}
+        row: dict[str, Any] = {"mode": mode, "label": MODES[mode].label, "kind": "not measured"}
         if record := modes.get(mode):
             # The same work for all: the tokens of the mode that did all of it.
             tokens = whole["tokens"] * trajectories / whole["made"] if whole else record["tokens_mean"] * trajectories
@@ -159,7 +147,7 @@ def comparison(modes: dict[str, dict[str, Any]], trajectories: int, gpu_hour_usd
                 "usd": cost(seconds + record["start_seconds"], record["gpu_count"], gpu_hour_usd),
             }
         rows.append(row)
-    for against in ("one_at_a_time", "one_question"):
+    for against in SLOW:
         slow = next(row for row in rows if row["mode"] == against)
         for row in rows:
             if "seconds" in row and "seconds" in slow:
@@ -282,11 +270,11 @@ def verdict(summary: dict[str, Any]) -> dict[str, Any]:
     else:
         headline = f"{size} trajectories were not measured"
     ratios = [
-        f"{ours[key]:,.0f} times as fast as {LABELS[against]}"
-        for against in ("one_at_a_time", "one_question")
+        f"{ours[key]:,.0f} times as fast as {MODES[against].label}"
+        for against in SLOW
         if (key := f"speed_up_{against}") in ours
     ]
-    missing = [LABELS[mode] for mode in LABELS if mode not in summary["modes"]]
+    missing = [MODES[mode].label for mode in MODES if mode not in summary["modes"]]
     notes = ["Extrapolated times are for the same tokens at the rate of the sample; all ratios are within this run."]
     if missing:
         notes.append(f"Not measured here: {'; '.join(missing)}.")
@@ -336,11 +324,11 @@ def _compared(metric: str, row: dict[str, Any], total: int) -> dict[str, str]:
     if metric == "runtime":
         return cell(duration(row["seconds"]), note)
     if metric == "speed-up":
-        ratios = [(row.get(f"speed_up_{mode}"), LABELS[mode]) for mode in ("one_at_a_time", "one_question")]
+        ratios = [(row.get(f"speed_up_{mode}"), MODES[mode].label) for mode in SLOW]
         said = [f"{ratio:,.1f}x {label}" for ratio, label in ratios if ratio is not None]
         return cell(said[0] if said else NONE, "; ".join(said[1:]))
     if metric == "batching":
-        return cell(BATCHING.get(row["mode"], "all requests at once"))
+        return cell(MODES[row["mode"]].batching)
     if metric == "tokens/s":
         return cell(number(row["tokens_per_second"], 0), "measured")
     if metric == "engine start":
@@ -353,13 +341,13 @@ def _compared(metric: str, row: dict[str, Any], total: int) -> dict[str, str]:
 def _generation(summary: dict[str, Any]) -> list[Block]:
     modes = summary["modes"]
     rows = []
-    for mode, label in LABELS.items():
+    for mode, way in MODES.items():
         if not (record := modes.get(mode)):
             continue
         steady, tail = record["steady"] or {}, record["tail"] or {}
         rows.append(
             [
-                cell(label, f"{record['engine']}, {record['engines']} engine(s), {record['gpu_count']} GPU(s)"),
+                cell(way.label, f"{record['engine']}, {record['engines']} engine(s), {record['gpu_count']} GPU(s)"),
                 cell(number(record["made"]), f"of {record['requests']:,}"),
                 cell(number(record["tokens_mean"], 1), f"prompt {record['prompt_tokens_mean']:.0f}"),
                 cell(duration(record["start_seconds"]), record["compile_cache"] or ""),
@@ -384,15 +372,10 @@ def _generation(summary: dict[str, Any]) -> list[Block]:
         f"prompts are random words. Lengths: {json.dumps(summary['params']['random_lengths'])}, at most "
         f"{summary['params']['max_new_tokens']} tokens.",
     ]
-    for fast, slow in (
-        ("shards", "pipeline"),
-        ("full_shards", "full"),
-        ("tensor_parallel", "pipeline"),
-        ("small", "small_one_engine"),
-    ):
-        if fast in modes and slow in modes:
-            ratio = modes[fast]["tokens_per_second"] / modes[slow]["tokens_per_second"]
-            lines.append(f"{LABELS[fast]} against {LABELS[slow]}: {ratio:.2f}x the tokens/s.")
+    for mode, way in MODES.items():
+        if way.against and mode in modes and way.against in modes:
+            ratio = modes[mode]["tokens_per_second"] / modes[way.against]["tokens_per_second"]
+            lines.append(f"{way.label} against {MODES[way.against].label}: {ratio:.2f}x the tokens/s.")
     return [table(columns, rows), *map(text, lines)]
 
 

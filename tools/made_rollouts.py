@@ -1,6 +1,6 @@
 """Made-up completions at any size, to measure the CPU stages with: as long, as varied and as often right as a 7B model's.
 
-    python -m scripts.benchmark.benchmark_rollouts --questions 100000 --shards 8 --seed 0 --output /tmp/big
+    python -m tools.made_rollouts --questions 100000 --shards 8 --seed 0 --output /tmp/big
 
 Writes OUTPUT/train.jsonl, OUTPUT/completions/{I-of-N}.jsonl with the records and shards of scripts.generate, and
 OUTPUT/params.json with the parameters of each stage. docs/scaling.md has the commands that use them.
