@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from regime_w.questions.corrections import corrections_of
 from regime_w.questions.overlap import whole_text
 from regime_w.questions.sources import Line, read
 from regime_w.questions.variants import without_annotations
@@ -64,7 +65,7 @@ class Reader:
         self.name, self.prefix = source.get("name"), source.get("name") or prefix
         self.asked = {field: column for field, column in (source.get("columns") or {}).items() if column}
         self.columns = COLUMNS | (source.get("columns") or {})
-        self.corrections = source.get("corrections") or {}
+        self.corrections = corrections_of(source.get("corrections") or {})
         self.keep = source.get("keep") or []
 
     def record(self, line: Line, number: int) -> Record:
@@ -271,7 +272,10 @@ def described(source: dict[str, Any]) -> dict[str, Any]:
     found = {"source": source["source"], **{key: source.get(key) for key in keys[source["source"]]}}
     if source["source"] == "file" and Path(source["path"]).is_file():
         found["sha256"] = sha256_file(Path(source["path"]))
-    return found | {"licence": source.get("licence"), "corrections": len(source.get("corrections") or {})}
+    return found | {
+        "licence": source.get("licence"),
+        "corrections": len(corrections_of(source.get("corrections") or {})),
+    }
 
 
 def doubles(records: Iterable[Record]) -> dict[str, int]:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from regime_w.models.folders import trusted
 from regime_w.models.random_texts import text_of, words_of
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl, write_json, write_jsonl
