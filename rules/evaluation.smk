@@ -1,22 +1,23 @@
-"""Evaluation: base, SFT and each round on the evaluation questions, and the report.
+"""Evaluation: base, SFT and each round on every evaluation set, and the report.
 
-INPUTS   the models' manifests, data/{run}/eval.jsonl, and what every stage recorded of itself
-OUTPUTS  data/{run}/eval/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml
+INPUTS   the models' manifests, data/{run}/questions/eval/{set}.jsonl, and what every stage recorded of itself
+OUTPUTS  data/{run}/answers/{set}/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml
 NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report: CPU
 
-On one GPU evaluate_all takes the place of `evaluate` for the run's own models: one job, whose engine starts once.
+A study's held-out questions are asked as one more set, `heldout`. On one GPU evaluate_all takes the place of `evaluate`
+for the run's own models on an evaluation set: one job, whose engine starts once.
 """
 
 
 rule evaluate:
     input:
-        models=evaluated("evaluate"),
-        questions=f"data/{RUN}/eval.jsonl",
+        models=evaluated,
+        questions=asked,
     output:
-        records="data/{run}/eval/{model}.jsonl",
-        usage="benchmarks/{run}/evaluate/{model}.usage.json",
+        records="data/{run}/answers/{set}/{model}.jsonl",
+        usage="benchmarks/{run}/evaluate/{set}/{model}.usage.json",
     log:
-        "logs/{run}/evaluate/{model}.log",
+        "logs/{run}/evaluate/{set}/{model}.log",
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=1)
@@ -43,29 +44,33 @@ if ONE_EVALUATION:
 
     use rule evaluate as evaluate_all with:
         input:
-            models=MANIFESTS,
-            questions=f"data/{RUN}/eval.jsonl",
+            models=list(MODELS.values()),
+            questions=asked,
         output:
-            records=EVALUATIONS,
-            usage=f"benchmarks/{RUN}/evaluate.usage.json",
+            records=[f"data/{RUN}/answers/{{set}}/{model}.jsonl" for model in MODELS],
+            usage=f"benchmarks/{RUN}/evaluate/{{set}}.usage.json",
         log:
-            f"logs/{RUN}/evaluate_all.log",
+            f"logs/{RUN}/evaluate/{{set}}.log",
+        wildcard_constraints:
+            set="|".join(SETS),
         params:
             code=code("evaluate"),
-            config=part(**READS["evaluate"](CONFIG)),
+            config=lambda wildcards: argument(read_by("evaluate", 0, of_set(CONFIG, wildcards.set))),
 
 
 rule eval_report:
     input:
-        questions=f"data/{RUN}/questions.json",
-        evaluations=EVALUATIONS,
-        rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
-        checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUNDS],
+        questions=f"data/{RUN}/questions/summary.json",
+        evaluations=[
+            f"data/{RUN}/answers/{name}/{model}.jsonl" for name in SETS for model in MODELS
+        ],
+        rollouts=[OWN.rollouts(number) for number in OWN.sampled],
+        checks=[OWN.check(number) for number in OWN.sampled],
         preferences=[OWN.summary(number) for number in rounds_by("dpo")],
         samples=[OWN.summary(number) for number in rounds_by("rejection_sampling")],
-        adapters=[OWN.adapter(number) for number in (0, *NUMBERS)],
-        models=MANIFESTS,
-        usage=usages(OWN),
+        adapters=[OWN.adapter(number) for number in TRAINED],
+        models=list(MODELS.values()),
+        usage=usages(OWN, SETS),
     output:
         html=report(
             f"results/{RUN}/eval_report.html",
@@ -88,7 +93,6 @@ rule eval_report:
             run=RUN,
             rounds=CONFIG["rounds"],
             seed=CONFIG["seed"],
-            k=CONFIG["evaluate"]["k"],
             temperature=CONFIG["evaluate"]["temperature"],
         ),
         # Without what makes nothing in this run: another recipe in a study, or sharing a GPU, makes no new report.
@@ -96,17 +100,23 @@ rule eval_report:
             {key: value for key, value in CONFIG.items() if key != "resources"} | {"study": None},
             sort=False,
         ),
-        evaluations=lambda wildcards, input: named(MODELS, input.evaluations),
-        rollouts=lambda wildcards, input: named(ROUNDS, input.rollouts),
+        evaluations=lambda wildcards, input: named(
+            [f"{name}/{model}" for name in SETS for model in MODELS], input.evaluations
+        ),
+        rollouts=lambda wildcards, input: named(
+            [f"round{number}" for number in OWN.sampled], input.rollouts
+        ),
         preferences=lambda wildcards, input: named(
             [f"round{number}" for number in rounds_by("dpo")], input.preferences
         ),
         samples=lambda wildcards, input: named(
             [f"round{number}" for number in rounds_by("rejection_sampling")], input.samples
         ),
-        training=lambda wildcards, input: training_records(OWN.models, input.adapters),
+        training=lambda wildcards, input: training_records(
+            [OWN.called(number) for number in TRAINED], input.adapters
+        ),
         manifests=lambda wildcards, input: named(MODELS, input.models),
-        usage=lambda wildcards: usages(OWN, short=True),
+        usage=lambda wildcards: usages(OWN, SETS, short=True),
     shell:
         stage(
             "eval_report",

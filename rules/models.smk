@@ -1,6 +1,6 @@
 """Models: base model, SFT adapter, and the merge of every adapter into its base.
 
-INPUTS   what the config sections `base_model` and `sft` name; data/{run}/train.jsonl
+INPUTS   what the config sections `base_model` and `sft` name; data/{run}/questions/sft.jsonl
 OUTPUTS  checkpoints/{run}/base, sft_lora, sft_merged, round{round}/merged, each with its manifest.json
 NEEDS    a GPU where there is one
 """
@@ -43,7 +43,7 @@ rule base_model:
 rule train_sft:
     input:
         base=BASE,
-        questions=f"data/{RUN}/train.jsonl",
+        questions=[] if CONFIG["sft"]["adapter"] else made_in_round("train_sft", "questions"),
     output:
         manifest="checkpoints/{run}/sft_lora/manifest.json",
         usage="benchmarks/{run}/train_sft.usage.json",

@@ -63,8 +63,8 @@ class Reader:
     def __init__(self, where: str, source: dict[str, Any], verifier: Verifier, prefix: str, without_gold: bool) -> None:
         self.where, self.verifier, self.without_gold = where, verifier, without_gold
         self.name, self.prefix = source.get("name"), source.get("name") or prefix
-        self.asked = {field: column for field, column in (source.get("columns") or {}).items() if column}
         self.columns = COLUMNS | (source.get("columns") or {})
+        self.asked = {field for field, column in self.columns.items() if column and column != COLUMNS[field]}
         self.corrections = corrections_of(source.get("corrections") or {})
         self.keep = source.get("keep") or []
 
