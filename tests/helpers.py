@@ -26,6 +26,14 @@ PARTS = (
 )
 
 
+def demo_config(**changes: Any) -> dict[str, Any]:
+    """The demo's whole configuration, a copy of one's own, with these top-level keys changed."""
+    from regime_w.config.files import configured, layers_of
+
+    _, config = configured(layers_of([ROOT / "config.yaml"]), gpus=1)
+    return config | changes
+
+
 def heed_signals() -> None:
     """For `preexec_fn`: a test run in the background may have SIGINT ignored, one under nohup SIGHUP, and its children with it."""
     for number in (signal.SIGINT, signal.SIGHUP):

@@ -20,14 +20,14 @@ def planned(folder: Path, *arguments: str, target: str = "eval_report") -> dict[
 
 
 def edit_config(folder: Path, **changes: object) -> None:
-    """Change values at dotted paths of the clone's config.yaml, with __ for the dot."""
+    """Set values at dotted paths, with __ for the dot, in the clone's config.yaml, which is laid over configs/demo.yaml."""
     path = folder / "config.yaml"
     config = yaml.safe_load(path.read_text())
     for dotted, value in changes.items():
         *parents, key = dotted.split("__")
         section = config
         for parent in parents:
-            section = section[parent]
+            section = section.setdefault(parent, {})
         section[key] = value
     path.write_text(yaml.safe_dump(config, sort_keys=False))
 

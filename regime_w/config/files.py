@@ -10,6 +10,7 @@ named first. config.yaml is the run where no file is named.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -138,7 +139,7 @@ def read(path: Path) -> Values:
 
 def name_of(path: Path) -> str:
     """A file as a user would name it: from the working directory, or from this repository, where it lies below one."""
-    absolute = path.absolute()
+    absolute = Path(os.path.normpath(path.absolute()))
     for folder in (Path.cwd(), ROOT):
         if absolute.is_relative_to(folder):
             return str(absolute.relative_to(folder))

@@ -69,12 +69,12 @@ Paths are looked up in the file's own folder, then in this repository. Several f
 Keys are ordered by who sets them: what a run must set, what one may tune, what is for experts."""
 
 
-def keys(section: type[Section] = Config, above: str = "") -> list[str]:
+def all_keys(section: type[Section] = Config, above: str = "") -> list[str]:
     """Dotted names of all keys that hold a value, those inside sections too."""
     found = []
     for name, field in section.model_fields.items():
         inner = section_of(field.annotation)
-        found += keys(inner, inside(above + name, field)) if inner else [above + name]
+        found += all_keys(inner, inside(above + name, field)) if inner else [above + name]
     return found
 
 

@@ -12,7 +12,8 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -913,7 +914,7 @@ def load(raw: dict[str, Any], origins: Mapping[tuple[str, ...], str] | None = No
         text = json.dumps(raw, default=_date, allow_nan=False)
         return Config.model_validate_json(text, strict=False).model_dump(mode="json")
     except ValidationError as error:
-        problems = [line for each in error.errors(include_url=False) for line in _sentences(each, origins or {})]
+        problems = list(_lines(error, origins or {}))
         more = [f"config: {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
         raise UserError(*(f"{line:.400}" for line in problems[:SHOWN]), *more) from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -961,20 +962,57 @@ def _date(value: Any) -> str:
     raise TypeError(f"a value of type {type(value).__name__}")
 
 
-def _sentences(error: Any, origins: Mapping[tuple[str, ...], str]) -> Iterator[str]:
-    """A line for each thing that one of pydantic's objections says."""
-    loc = tuple(part for part in error["loc"] if part not in (ONE, SEVERAL))
-    place = ".".join(f"{part:.60}" if isinstance(part, str) else str(part) for part in loc)
-    file = next((origins[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in origins), "config")
-    where = f"{file:.200}: {place}" if place else file
+def _lines(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> Iterator[str]:
+    """A line for each thing that pydantic objects to; what it says of each type that a value may have is one."""
+    alternatives: dict[tuple[Any, ...], list[str]] = {}
+    found: list[tuple[tuple[Any, ...], list[str]]] = []
+    for each in error.errors(include_url=False):
+        own = tuple(part for part in each["loc"] if part not in (ONE, SEVERAL))
+        loc = _without_type(own)
+        said = _sentences(each, loc)
+        if loc == own:
+            found += [(loc, [line]) for line in said]
+        elif loc in alternatives:
+            alternatives[loc] += said
+        else:
+            found.append((loc, alternatives.setdefault(loc, said)))
+    for loc, said in found:
+        place = ".".join(f"{part:.60}" if isinstance(part, str) else str(part) for part in loc)
+        file = next((origins[loc[:end]] for end in range(len(loc), 0, -1) if loc[:end] in origins), "config")
+        yield f"{file:.200}: {f'{place}: ' if place else ''}{'; or '.join(said)}"
+
+
+def _sentences(error: Any, loc: tuple[Any, ...]) -> list[str]:
     if error["type"] == "extra_forbidden":
-        yield f"{where}: no such key{_nearest(loc)}"
-    elif error["type"] == "missing":
-        yield f"{where}: not set; {MISSING.get(place) or _description(loc)}"
-    elif error["type"] == "value_error":
-        yield from (f"{where}: {line}" for line in str(error["ctx"]["error"]).splitlines())
-    else:
-        yield f"{where}: {error['msg']}, found {error['input']!r:.80}"
+        return [f"no such key{_nearest(loc)}"]
+    if error["type"] == "missing":
+        return [f"not set; {MISSING.get('.'.join(map(str, loc))) or _description(loc)}"]
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"]).splitlines()
+    return [f"{error['msg']}, found {error['input']!r:.80}"]
+
+
+def _without_type(loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The place of a value that may have several types, where pydantic goes on with the one that it tried."""
+    model: type[Section] | None = Config
+    named = False
+    for end, part in enumerate(loc[:-1], 1):
+        if isinstance(part, int) or named:  # of a list's entries, of a mapping's
+            named = False
+            continue
+        field = model.model_fields.get(part) if model else None
+        if field is None:
+            break
+        types = [each for each in get_args(field.annotation) if each is not type(None)]
+        if get_origin(field.annotation) in (Union, UnionType) and len(types) > 1 and not _tagged(types):
+            return loc[:end]
+        model, named = section_of(field.annotation, in_list=True), by_name(field.annotation)
+    return loc
+
+
+def _tagged(types: list[Any]) -> bool:
+    """Whether a value's kind says which of the types it has, so that pydantic tries that one alone."""
+    return all(any(isinstance(each, Tag) for each in get_args(kind)[1:]) for kind in types)
 
 
 def _section_at(loc: tuple[Any, ...]) -> type[Section] | None:

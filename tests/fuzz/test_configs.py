@@ -8,10 +8,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-import yaml
 from fuzz.guard import attempt, quick, repeatable
 from fuzz.hostile import numbers, texts, values
-from helpers import ROOT
+from helpers import demo_config
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -24,7 +23,7 @@ from regime_w.config.schema import Config, load, schema
 COUNTS = [pytest.param(200, id="smoke"), pytest.param(5_000, marks=pytest.mark.fuzz, id="full")]
 SCHEMA = schema()
 VALID = Draft202012Validator(SCHEMA)
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT = demo_config()
 RECURSIVE: list[Any] = []
 RECURSIVE.append(RECURSIVE)
 DEEP: list[Any] = []

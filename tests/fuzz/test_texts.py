@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from fuzz.guard import examples, quick
 from fuzz.hostile import PAYLOADS, PIECES, made_of_pieces, repeated, texts
-from helpers import ROOT
+from helpers import demo_config
 from hypothesis import strategies as st
 
-from regime_w.config.schema import load
 from regime_w.method.pairs import build_pairs
 from regime_w.method.samples import build_samples
 from regime_w.runtime.records import read_jsonl, write_jsonl
@@ -94,7 +92,7 @@ def test_answers(count: int) -> None:
 
 def everything() -> dict[str, Any]:
     """The default config, with every candidate pair wanted."""
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = demo_config()
     config["pairs"] |= {"policy": "all", "coherence_share": 1.0, "same_style": False, "max_similarity": 1.0}
     config["rejection_sampling"] |= {"per_question": ARMS, "max_similarity": 1.0}
     return config
