@@ -1,6 +1,6 @@
 """What a round trains on and its training: preference pairs and DPO, or the policy's own correct trajectories and SFT.
 
-INPUTS   data/{run}/round{round}/rollouts.jsonl and its check, the round's policy; or the file that `start` names
+INPUTS   data/{run}/round{round}/rollouts.jsonl and its check, the round's policy
 OUTPUTS  data/{run}/round{round}/preferences.jsonl, preferences.json; checkpoints/{run}/round{round}/dpo_lora
          or data/{run}/round{round}/samples.jsonl, samples.json; checkpoints/{run}/round{round}/rft_lora
 NEEDS    build_preferences, build_samples: CPU; train_dpo, train_rft: GPUs where there are any
@@ -123,35 +123,3 @@ rule train_rft:
             "--output {output.manifest:q}",
             "--gpus {resources.gpu:q}",
         )
-
-
-if CONFIG["start"] and CONFIG["start"]["preferences"]:
-
-    ruleorder: import_preferences > split_questions
-    ruleorder: import_preferences > build_preferences
-
-    rule import_preferences:
-        input:
-            preferences=CONFIG["start"]["preferences"],
-        output:
-            preferences="data/{run}/round{round}/preferences.jsonl",
-            summary="data/{run}/round{round}/preferences.json",
-            questions="data/{run}/questions/round{round}.jsonl",
-            usage="benchmarks/{run}/round{round}/import_preferences.usage.json",
-        log:
-            "logs/{run}/round{round}/import_preferences.log",
-        wildcard_constraints:
-            round="1",
-        conda:
-            ENV
-        params:
-            code=code("import_preferences"),
-            config=reads("import_preferences"),
-        shell:
-            stage(
-                "import_preferences",
-                "--params {params.config:q}",
-                "--output {output.preferences:q}",
-                "--summary {output.summary:q}",
-                "--questions {output.questions:q}",
-            )

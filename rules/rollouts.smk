@@ -1,6 +1,6 @@
 """Rollouts: one trajectory an arm for each question, then correctness, coherence and reward.
 
-INPUTS   the round's policy (a merged model), data/{run}/questions/round{round}.jsonl; or the file that `start` names
+INPUTS   the round's policy (a merged model), data/{run}/questions/round{round}.jsonl
 OUTPUTS  data/{run}/round{round}/completions/{shard}.jsonl, rollouts.jsonl; results/{run}/round{round}/rollouts_check.json
 NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there are any; the others: CPU
 """
@@ -87,36 +87,3 @@ rule check_rollouts:
             "--rollouts {input.rollouts:q}",
             "--output {output.check:q}",
         )
-
-
-if CONFIG["start"] and CONFIG["start"]["rollouts"]:
-
-    ruleorder: import_rollouts > split_questions
-
-    rule import_rollouts:
-        input:
-            rollouts=CONFIG["start"]["rollouts"],
-            policy=policy_of("import_rollouts"),
-        output:
-            questions="data/{run}/questions/round{round}.jsonl",
-            completions="data/{run}/round{round}/completions/given.jsonl",
-            summary="data/{run}/round{round}/given.json",
-            usage="benchmarks/{run}/round{round}/import_rollouts.usage.json",
-        log:
-            "logs/{run}/round{round}/import_rollouts.log",
-        wildcard_constraints:
-            round="1",
-        conda:
-            ENV
-        params:
-            code=code("import_rollouts"),
-            config=reads("import_rollouts"),
-        shell:
-            stage(
-                "import_rollouts",
-                "--params {params.config:q}",
-                "--policy {input.policy:q}",
-                "--questions {output.questions:q}",
-                "--completions {output.completions:q}",
-                "--summary {output.summary:q}",
-            )

@@ -116,7 +116,7 @@ def train_sources(config: Config) -> dict[str, Config]:
     """The sources of the training questions by their key."""
     train = config["questions"]["train"]
     if isinstance(train, list):
-        return {f"questions.train.{number}": source for number, source in enumerate(train, 1)}
+        return {f"questions.train.{number}": source for number, source in enumerate(train)}
     return {"questions.train": train}
 
 

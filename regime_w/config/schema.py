@@ -23,6 +23,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )  # fmt: skip
 
@@ -190,8 +191,7 @@ class Questions(Section):
     """Training and evaluation questions, held-out part, overlap check."""
 
     train: Train = Field(description="training questions, of one source or a list of sources", **GIVEN)
-    eval: dict[SetName, EvalSet | None] = Field(
-        min_length=1,
+    eval: dict[SetName, EvalSet] = Field(
         description="evaluation sets by name; the report's headline is about the first. null takes out one that a file below"
         " names",
     )
@@ -220,24 +220,18 @@ class Questions(Section):
         " whole text",
     )
 
-    @model_validator(mode="before")
+    @field_validator("eval", mode="before")
     @classmethod
-    def _named(cls, raw: Any) -> Any:
-        sets = raw.get("eval") if isinstance(raw, dict) else None
-        if isinstance(sets, dict) and isinstance(sets.get("source"), str):
-            raise ValueError("eval: give each evaluation set a name, eval: {NAME: {source: ..., ...}}")
-        return raw
-
-    @model_validator(mode="after")
-    def _sets(self) -> "Questions":
-        self.eval = {name: own for name, own in self.eval.items() if own is not None}
-        if not self.eval:
-            raise ValueError("eval: no evaluation set is left; name one")
-        if HELD_OUT in self.eval:
-            raise ValueError(
-                f"eval: {HELD_OUT} is the name of the held-out training questions; give the set another name"
-            )
-        return self
+    def _named(cls, sets: Any) -> Any:
+        if not isinstance(sets, dict):
+            return sets
+        if isinstance(sets.get("source"), str):
+            raise ValueError("give each evaluation set a name, eval: {NAME: {source: ..., ...}}")
+        if not any(own is not None for own in sets.values()):
+            raise ValueError("no evaluation set is left; name one, eval: {NAME: {source: ..., ...}}")
+        if HELD_OUT in sets:
+            raise ValueError(f"{HELD_OUT} is the name of the held-out training questions; give the set another name")
+        return {name: own for name, own in sets.items() if own is not None}
 
 
 class TinyModel(Section):
@@ -890,15 +884,13 @@ def _overlaid(section: dict[str, Any], own: dict[str, Any], key: str) -> dict[st
 
 def _overlay_problems(config: Config, name: str) -> Iterator[str]:
     """What is wrong with the overlays of an evaluation set."""
-    own = config.questions.eval[name]
-    assert own
-    for key, values in overlays(own.model_dump(mode="json")):
+    for key, values in overlays(config.questions.eval[name].model_dump(mode="json")):
         try:
             found = _overlaid(getattr(config, key).model_dump(mode="json"), values, key)
         except ValidationError as error:
             for each in error.errors(include_url=False):
-                place = ".".join(map(str, (key, *each["loc"])))
-                yield f"{place}: {each['ctx']['error'] if each['type'] == 'value_error' else each['msg']}"
+                loc = (key, *each["loc"])
+                yield from (f"{'.'.join(map(str, loc))}: {line}" for line in _sentences(each, loc))
             continue
         if unknown := sorted(set(found.get("styles", [])) - {"plain", *config.styles}):
             yield f"{key}.styles: style {unknown[0]!r} is not under styles; known are {sorted({'plain', *config.styles})}"

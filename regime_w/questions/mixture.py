@@ -16,8 +16,8 @@ def load_all(
         records, told = load(where, sources[0], verifier, without_gold=without_gold)
         return records, [told]
     loaded = [
-        load(f"{where}.{number}", source, verifier, f"train{number}", without_gold)
-        for number, source in enumerate(sources, 1)
+        load(f"{where}.{place}", source, verifier, f"train{place + 1}", without_gold)
+        for place, source in enumerate(sources)
     ]
     mixed = mix([own.records for own in loaded], [source.get("weight") for source in sources])
     require_ids(mixed, where)
