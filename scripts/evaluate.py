@@ -1,7 +1,7 @@
-"""Have models answer every evaluation question greedily and k times by sampling, and grade the answers.
+"""Have models answer every question of an evaluation set greedily and k times by sampling, and grade the answers.
 
     python -m scripts.evaluate --params '{...}' --models checkpoints/demo/base \
-        --questions data/demo/eval.jsonl --outputs data/demo/eval/base.jsonl --gpus 1
+        --questions data/demo/questions/eval/demo.jsonl --outputs data/demo/answers/demo/base.jsonl --gpus 1
 
 Several models, with an output each, are answered one after the other by one engine, which changes its weights; a model
 that differs in more than weights gets a new engine. A model's journal stands beside its output, base.journal here.
@@ -12,13 +12,13 @@ a reasoning model's text the first `answer_start` characters are its thought, an
 """
 
 import argparse
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from regime_w.models.folders import alike
 from regime_w.models.manifests import HashedFolder
+from regime_w.questions.parts import style_of
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, read_jsonl, write_jsonl
 from regime_w.sampling.collect import Ask, Setup, collect, load_prompts, seed_of, start_engine
@@ -129,7 +129,7 @@ def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], prompts: 
     settings, asks, styles = params["evaluate"], [], []
     for question in questions:
         choices = settings["styles"]
-        style = choices[int(hashlib.sha256(question["id"].encode()).hexdigest()[:8], 16) % len(choices)]
+        style = style_of(question["id"], choices)
         styles.append(style)
         ids = prompts.ask(question["question"], style).ids
         asks.append(Ask(question["id"], ids, 0.0, 0))

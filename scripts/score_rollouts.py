@@ -1,7 +1,7 @@
 """Score completions: answer, correctness, coherence and reward of each trajectory, one line a question.
 
     python -m scripts.score_rollouts --params '{"arms": [...], "coherence": {...}, "reward": {...}}' \
-        --completions data/demo/round1/completions/*.jsonl --questions data/demo/train.jsonl \
+        --completions data/demo/round1/completions/*.jsonl --questions data/demo/questions/round1.jsonl \
         --output data/demo/round1/rollouts.jsonl
 
 Record: {"id", "question", "gold_answer", "coherence": {"s_end", "s_path", "s_cf", "s_wm"}, "trajectories": [
@@ -112,9 +112,9 @@ def main() -> None:
 
 
 def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[Places, array[int]]":
-    """The places of all records, and the rows of the questions that have trajectories.
+    """The places of all records, and the rows of the questions.
 
-    UserError for a trajectory that is given twice, that nobody asked for, or that is missing beside others.
+    UserError for a trajectory that is given twice, that nobody asked for, or that is missing.
     """
     places, rows = Places(arms), dict[str, int]()
     places.paths.append(questions)
@@ -143,11 +143,7 @@ def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[
         )
     if twice.count:
         raise UserError(f"{twice.count} trajectories twice, first: {twice.first}; give each shard's file once")
-    asked = array(
-        "i", (row for row in range(len(places)) if any(places.has(row, column) for column in columns.values()))
-    )
-    if not asked:
-        raise UserError(f"no completion in {len(completions)} files, first: {completions[0]}; run generate again")
+    asked = array("i", range(len(places)))
     require_complete(places, asked)
     return places, asked
 
@@ -164,7 +160,7 @@ class _Told:
 
 
 def require_complete(places: Places, asked: "array[int]") -> None:
-    """UserError where a question that has a trajectory lacks one of another arm."""
+    """UserError where a question lacks a trajectory."""
     columns = range(1, places.width)
     missing = [(row, column) for row in asked for column in columns if not places.has(row, column)]
     if missing:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from regime_w.config.schema import MOST_SHARDS
+from regime_w.config.schema import MOST_SHARDS, of_set
 
 # A job's start with a cold compile cache costs about as much as generating this many trajectories with a 7B model on an H100
 # (docs/scaling.md): with fewer a shard, GPUs would mostly start engines.
@@ -72,7 +72,7 @@ def strange_module(wanted: list[str] | str, modules: Collection[str]) -> str | N
 
 def trained(config: Config) -> list[str]:
     """The config sections whose training this run does."""
-    sections = [] if config["sft"]["adapter"] else ["sft"]
+    sections = [] if config["sft"]["adapter"] or config["sft"]["method"] == "none" else ["sft"]
     if config["rounds"]:
         sections += {
             "dpo": ["dpo"],
@@ -112,20 +112,47 @@ def shards_for(trajectories: int, engines: int) -> int:
     return busy * math.ceil(trajectories / (busy * TRAJECTORIES_A_SHARD))
 
 
-def files_of(config: Config) -> Iterator[tuple[str, str | None]]:
-    """Keys and paths of the files and folders that a config names."""
-    for name in ("train", "eval"):
-        source = config["questions"][name]
+def train_sources(config: Config) -> dict[str, Config]:
+    """The sources of the training questions by their key."""
+    train = config["questions"]["train"]
+    if isinstance(train, list):
+        return {f"questions.train.{number}": source for number, source in enumerate(train)}
+    return {"questions.train": train}
+
+
+def eval_sets(config: Config) -> dict[str, Config]:
+    """The evaluation sets by their key."""
+    return {f"questions.eval.{name}": own for name, own in config["questions"]["eval"].items()}
+
+
+def files_of(sources: Mapping[str, Config]) -> Iterator[tuple[str, str]]:
+    """Keys and paths of the files and folders that sources of questions name."""
+    for key, source in sources.items():
         if source["source"] == "file":
-            yield f"questions.{name}.path", source["path"]
+            yield f"{key}.path", source["path"]
         if isinstance(source["corrections"], str):
-            yield f"questions.{name}.corrections", source["corrections"]
-    yield "base_model.path", config["base_model"]["path"]
-    yield "sft.adapter", config["sft"]["adapter"]
+            yield f"{key}.corrections", source["corrections"]
+
+
+def inputs_of(sources: Mapping[str, Config]) -> list[str]:
+    """The files that sources of questions are read from, those of a folder each."""
+    paths = [Path(path) for _, path in files_of(sources)]
+    return [
+        str(file)
+        for path in paths
+        for file in (sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path])
+    ]
+
+
+def kinds_of(sources: Mapping[str, Config]) -> set[str]:
+    return {source["source"] for source in sources.values()}
 
 
 def _paths(config: Config) -> Iterator[str]:
-    for key, path in files_of(config):
+    named: list[tuple[str, str | None]] = [*files_of(train_sources(config)), *files_of(eval_sets(config))]
+    named += [("base_model.path", config["base_model"]["path"]), ("sft.adapter", config["sft"]["adapter"])]
+    named += [(f"start.{what}", path) for what, path in (config["start"] or {}).items()]
+    for key, path in named:
         if path and {"{", "}"} & set(path):
             yield f"{key}: {path} has braces, which Snakemake takes for wildcards; rename it"
         elif path and not os.path.exists(path):
@@ -167,31 +194,34 @@ def _questions(config: Config) -> Iterator[str]:
     if config["benchmark"]:  # makes its own
         return
     there: dict[str, int] = {}
-    for name in ("train", "eval"):
-        source = config["questions"][name]
+    sources, sets = train_sources(config), eval_sets(config)
+    for key, source in (sources | sets).items():
         lines = _lines(source["path"]) if source["source"] == "file" else None
         if lines is not None and source["n"] and source["n"] > lines:
-            yield f"questions.{name}.n asks for {source['n']} questions, {source['path']} has {lines} lines; lower it"
+            yield f"{key}.n asks for {source['n']} questions, {source['path']} has {lines} lines; lower it"
         elif known := source["n"] or lines:
-            there[name] = known
-    wanted = config["evaluate"]["n_questions"]
-    if wanted and wanted > there.get("eval", wanted):
-        yield f"evaluate.n_questions asks for {wanted} questions, there are {there['eval']}; lower it"
-    if "train" not in there:
+            there[key] = known
+    for name, key in zip(config["questions"]["eval"], sets, strict=True):
+        wanted = of_set(config, name)["evaluate"]["n_questions"]
+        if wanted and wanted > there.get(key, wanted):
+            yield f"evaluate.n_questions asks for {wanted} questions, {key} has {there[key]}; lower it"
+    if not set(sources) <= set(there) or any(source["weight"] for source in sources.values()):
         return
+    known = sum(there[key] for key in sources)
     generate, sft = config["generate"], config["sft"]
-    rounds = 0 if config["method"] == "none" else config["rounds"]
-    if rounds:
+    rounds = (0 if config["method"] == "none" else config["rounds"]) - bool(config["start"])
+    if rounds > 0:
         asked = generate["n_samples"] * (rounds if generate["new_questions"] else 1)
-        most = _most(config["questions"], there["train"], generate["part"])
+        most = _most(config["questions"], known, generate["part"])
         if generate["skip"] + asked > most:
             each = f" in {rounds} rounds" if generate["new_questions"] else ""
             yield (
                 f"generate.n_samples asks for {asked} questions{each} after the first {generate['skip']} (generate.skip),"
                 f" the part {generate['part']} has {most} at most; lower one"
             )
-    most = _most(config["questions"], there["train"], sft["part"])
-    if sft["n_examples"] and not sft["adapter"] and sft["n_examples"] > most:
+    most = _most(config["questions"], known, sft["part"])
+    learns = sft["method"] != "none" and not sft["adapter"]
+    if sft["n_examples"] and learns and sft["n_examples"] > most:
         yield f"sft.n_examples asks for {sft['n_examples']} questions, the part {sft['part']} has {most} at most; lower it"
 
 

@@ -40,12 +40,57 @@ TOUCHING = re.compile(r"[A-Za-z/:^'’′\"”]|-[A-Za-z]*-old|(?:st|nd|rd|th)\b
 TIMES = re.compile(r"[0-9] ?(?:[ap]\.?m\b|o'? ?clock)|[0-9]:[0-9]|\b(?:noon|midnight)\b", re.IGNORECASE)
 OTHERS = re.compile(r"\b(?:other|rest|remaining|another) (?:[a-z]+ )?\$?([0-9][0-9,]*)(?![0-9.])", re.IGNORECASE)
 VAGUE = re.compile(r"\b(?:at (?:least|most)|approximately|roughly|(?:about|up to|around) (?=\$?[0-9]))", re.IGNORECASE)
-MONTHS = "january february march april may june july august september october november december".split()
-WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 # Before or behind a number that is a name.
 NAMES = set(
-    "number no grade room apartment page chapter route highway level class group team section lane gate platform channel type "
-    "model version size step part question problem day week month year street avenue".split()
+    [
+        "number",
+        "no",
+        "grade",
+        "room",
+        "apartment",
+        "page",
+        "chapter",
+        "route",
+        "highway",
+        "level",
+        "class",
+        "group",
+        "team",
+        "section",
+        "lane",
+        "gate",
+        "platform",
+        "channel",
+        "type",
+        "model",
+        "version",
+        "size",
+        "step",
+        "part",
+        "question",
+        "problem",
+        "day",
+        "week",
+        "month",
+        "year",
+        "street",
+        "avenue",
+    ]
 ).union(MONTHS)
 YEARS = range(1700, 2101)
 ALWAYS = (Fraction(0), Fraction(1), Fraction(2))
@@ -60,8 +105,53 @@ SMALL = 31  # such a number, or a constant of the world, may be there for anothe
 CONTEXT = 5  # words on both sides of a number
 # Words behind a number that are not what it counts.
 NO_NOUNS = set(
-    "x times and or of in is are was were will would for per each every more less fewer from to by with at on the a an because "
-    "so that then than as which if when plus minus divided multiplied equals left total altogether".split()
+    [
+        "x",
+        "times",
+        "and",
+        "or",
+        "of",
+        "in",
+        "is",
+        "are",
+        "was",
+        "were",
+        "will",
+        "would",
+        "for",
+        "per",
+        "each",
+        "every",
+        "more",
+        "less",
+        "fewer",
+        "from",
+        "to",
+        "by",
+        "with",
+        "at",
+        "on",
+        "the",
+        "a",
+        "an",
+        "because",
+        "so",
+        "that",
+        "then",
+        "than",
+        "as",
+        "which",
+        "if",
+        "when",
+        "plus",
+        "minus",
+        "divided",
+        "multiplied",
+        "equals",
+        "left",
+        "total",
+        "altogether",
+    ]
 )
 
 
