@@ -13,7 +13,7 @@ from math import factorial, prod
 from typing import NamedTuple
 
 from regime_w.method.arithmetic import calculate
-from regime_w.method.notation import Token, expression, loosely_written
+from regime_w.method.notation import VULGAR, Token, expression, loosely_written
 
 MOST_READINGS = 64
 MOST_FACTORIAL = 100
@@ -21,127 +21,18 @@ ROUNDED = Fraction(1, 100)  # off by no more than this is right
 PARTS = (3, 6, 7, 9)  # a number like 0.67 may be a rounded 2/3
 # Words that calculate: a sum that begins behind one of them, or whose result one of them goes on with, is not read.
 BEFORE = set(
-    [
-        "half",
-        "halve",
-        "twice",
-        "thrice",
-        "double",
-        "triple",
-        "quadruple",
-        "times",
-        "plus",
-        "minus",
-        "less",
-        "by",
-        "over",
-        "into",
-        "mod",
-        "modulo",
-        "divided",
-        "multiplied",
-        "multiply",
-        "divide",
-        "square",
-        "squared",
-        "cube",
-        "cubed",
-        "root",
-        "percent",
-        "dozen",
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "third",
-        "thirds",
-        "quarter",
-        "quarters",
-        "fourth",
-        "fourths",
-        "fifth",
-        "fifths",
-        "sixth",
-        "sixths",
-        "seventh",
-        "eighth",
-        "eighths",
-        "ninth",
-        "tenth",
-        "tenths",
-        "average",
-        "mean",
-        "product",
-        "difference",
-        "ratio",
-        "remainder",
-        "digit",
-        "digits",
-        "power",
-        "negative",
-        "factorial",
-        "logarithm",
-        "log",
-        "sin",
-        "cos",
-        "tan",
-        "base",
-    ]
+    "half halve twice thrice double triple quadruple times plus minus less by over into mod modulo divided multiplied "
+    "multiply divide square squared cube cubed root percent dozen hundred thousand million billion third thirds quarter "
+    "quarters fourth fourths fifth fifths sixth sixths seventh eighth eighths ninth tenth tenths average mean product "
+    "difference ratio remainder digit digits power negative factorial logarithm log sin cos tan base".split()
 )
 BEHIND = set(
-    [
-        "times",
-        "plus",
-        "minus",
-        "less",
-        "divided",
-        "multiplied",
-        "over",
-        "squared",
-        "cubed",
-        "x",
-        "r",
-        "remainder",
-        "mod",
-        "point",
-        "to",
-        "and-a-half",
-        "halves",
-        "thirds",
-        "fourths",
-        "fifths",
-        "sixths",
-        "sevenths",
-        "eighths",
-        "ninths",
-        "tenths",
-        "quarters",
-        "half",
-        "quarter",
-        "factorial",
-    ]
+    "times plus minus less divided multiplied over squared cubed x r remainder mod point to and-a-half halves thirds fourths "
+    "fifths sixths sevenths eighths ninths tenths quarters half quarter factorial".split()
 )
 # A number behind one of these names something: `on day 1 * 2 = 20`.
 LABELS = set(
-    [
-        "day",
-        "week",
-        "month",
-        "year",
-        "step",
-        "part",
-        "question",
-        "problem",
-        "number",
-        "no",
-        "grade",
-        "group",
-        "round",
-        "level",
-        "page",
-        "chapter",
-        "case",
-    ]
+    "day week month year step part question problem number no grade group round level page chapter case".split()
 )
 # What a result may be off by if one of these stands up to PHRASE words before its sum: `half the 6+4 = 5`.
 FACTORS = {
@@ -308,7 +199,21 @@ def _goes_on(written: Written, behind: Sequence[Token], value: Fraction) -> bool
     if behind[0].text == "!" and behind[0].start == written.result.end:
         number = written.result.readings[0]
         return number.denominator == 1 and number <= MOST_FACTORIAL and value == factorial(int(number))
-    return len(behind) > 1 and behind[0].text == "and" and behind[1].kind in ("number", "open", "money")
+    share = [token for token in behind[1:] if token.kind not in ("open", "money")]
+    return (
+        behind[0].text == "and"
+        and bool(share)
+        and (
+            (
+                len(share) > 2
+                and [token.kind for token in share[:3]] == ["number", "sign", "number"]
+                and share[1].text == "/"
+            )
+            or share[0].text in VULGAR
+            or share[0].text.lower() in FACTORS
+            or (len(share) > 1 and share[0].text in ("a", "one") and share[1].text.lower() in FACTORS)
+        )
+    )
 
 
 def _said_to_be_about(written: Written, around: Sequence[Token], value: Fraction) -> bool:

@@ -14,11 +14,11 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import NamedTuple
 
 from regime_w.method.arithmetic import LONGEST, calculate, exact, has_cents, parse, shown
-from regime_w.method.notation import MATHS, Token, expression, has_decimal_comma, tokens
+from regime_w.method.notation import MATHS, Token, expression, has_decimal_comma, loosely_written, tokens
 from regime_w.method.readings import BEFORE, BEHIND, LABELS, PHRASE, Written, is_near, may_be_right
 
 GOES_ON = tuple("+-*/=×÷−–")  # where a line ends in one, the next goes on with its sum
@@ -119,6 +119,12 @@ def tree_of(left: str) -> ast.expr | None:
     return None if found is None else parse(found)
 
 
+def is_clear(left: str) -> bool:
+    """Whether nothing in a left side could be read otherwise: no `60 / 3/4`, `5 100+2` or `2 1/2`."""
+    row = tokens(left)
+    return not loosely_written(row) and all(token.usual for token in row)
+
+
 def _read(text: str, row: list[Token], place: int) -> Sum | None:
     """The sum on both sides of an `=`."""
     left, right = _left_side(row, place), _right_side(row, place)
@@ -135,7 +141,7 @@ def _read(text: str, row: list[Token], place: int) -> Sum | None:
     wrong = not is_near(value, stated, written)
     if wrong:
         behind = place + 1 + len(right)
-        before = _phrase(row[: row.index(left[0])])
+        before = _phrase(row, place - len(left))
         if (
             any(map(has_decimal_comma, (*left, result)))
             or _goes_on_below(text, row, result.end)
@@ -161,9 +167,10 @@ def _goes_on_below(text: str, row: Sequence[Token], end: int) -> bool:
     return below is not None and not (row[0].text == below[1] and row[0].end < row[1].start)
 
 
-def _phrase(before: Sequence[Token]) -> list[Token]:
-    """The last tokens of a phrase, in no order."""
-    return list(takewhile(lambda token: token.kind not in ("break", "equals"), islice(reversed(before), PHRASE)))
+def _phrase(row: Sequence[Token], first: int) -> list[Token]:
+    """The last tokens before a place in the same phrase, in no order."""
+    before = (row[place] for place in range(first - 1, max(-1, first - 1 - PHRASE), -1))
+    return list(takewhile(lambda token: token.kind not in ("break", "equals"), before))
 
 
 def _value(left: Sequence[Token]) -> Fraction | None:

@@ -176,7 +176,7 @@ def test_questions_of_a_file(count: int, tmp_path: Path) -> None:
         path.write_bytes(b"\n".join(lines))
         source = {"source": "file", "path": str(path), "n": None, "corrections": {}, "on_bad_row": on_bad_row}
         verifier = open_verifier({"verifier": "number", "timeout": 10})
-        with quick(lines):
+        with ends(lines):
             loaded, _ = attempt(lambda: load("questions.train", source, verifier))
         if loaded is None:
             return
