@@ -68,7 +68,10 @@ def test_what_may_be_right_in_another_way_is_not_called_wrong(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["3 + 4 =", "= 4", "1e3 * 2 = 2000", "3 + 4 = 7th", "2 + 3 =\n6", "4 *\n3 + 4 = 16", "12 + 12 = 20\n- 4 = 20", "2 $ = $", "=" * 500,]
+    "text", [
+        "3 + 4 =", "= 4", "1e3 * 2 = 2000", "3 + 4 = 7th",
+        "2 + 3 =\n6", "4 *\n3 + 4 = 16", "12 + 12 = 20\n- 4 = 20", "2 $ = $", "=" * 500,
+    ],  # fmt: skip
 )  # fmt: skip
 def test_no_sum_is_read_where_a_side_is_missing_or_goes_on(text):
     assert holds(text)
