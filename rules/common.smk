@@ -14,7 +14,7 @@ from regime_w.config.code_inputs import modules_of
 from regime_w.config.schema import load
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import jobs_per_gpu, visible_gpus
-from regime_w.config.plan import auto_shards, check_gpus, check_paths, planned_gpus
+from regime_w.config.plan import auto_shards, check_gpus, check_paths, planned_gpus, verifier_file
 from regime_w.config.recipes import READS, number_of, recipes_of
 
 try:
@@ -40,6 +40,7 @@ NODE_GPUS = 8
 ONE_GPU = min(1, GPUS)
 ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
 SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
+VERIFIER = verifier_file(CONFIG["task"]["verifier"])
 NUMBERS = OWN.numbers
 ROUNDS = OWN.models[1:]
 MODELS = ["base", *OWN.models]

@@ -11,6 +11,7 @@ On one GPU evaluate_all takes the place of `evaluate` for the run's own models: 
 rule evaluate:
     input:
         code=code("evaluate"),
+        verifier=VERIFIER,
         models=evaluated("evaluate"),
         questions=f"data/{RUN}/eval.jsonl",
     output:
@@ -42,6 +43,7 @@ if ONE_EVALUATION:
     use rule evaluate as evaluate_all with:
         input:
             code=code("evaluate"),
+            verifier=VERIFIER,
             models=MANIFESTS,
             questions=f"data/{RUN}/eval.jsonl",
         output:

@@ -40,6 +40,7 @@ rule generate:
 rule score_rollouts:
     input:
         code=code("score_rollouts"),
+        verifier=VERIFIER,
         completions=completions,
         questions=f"data/{RUN}/train.jsonl",
     output:

@@ -15,6 +15,7 @@ REFERENCE = RECIPES[STUDY["reference"]]
 use rule evaluate as evaluate_heldout with:
     input:
         code=code("evaluate"),
+        verifier=VERIFIER,
         models=evaluated("evaluate_heldout"),
         questions=f"data/{RUN}/heldout.jsonl",
     output:

@@ -1,5 +1,6 @@
 """Decisions made before any job runs: does the config fit this machine, how many shards are worth it."""
 
+import ast
 import math
 import os
 from typing import Any
@@ -34,6 +35,42 @@ def check_paths(config: dict[str, Any]) -> None:
             raise UserError(f"{key}: {path} has braces, which Snakemake takes for wildcards; rename it")
         if path and not os.path.exists(path):
             raise UserError(f"{key}: {path} does not exist; check the path in the config")
+    check_verifier("task.verifier", config["task"]["verifier"])
+
+
+def verifier_file(verifier: str) -> list[str]:
+    """The file of a user's own verifier, which what grades depends on; none for the others."""
+    path, _, name = verifier.rpartition(":")
+    return [path] if name and path.endswith(".py") else []
+
+
+def check_verifier(key: str, verifier: str) -> None:
+    """UserError where a user's own verifier names a file that is not there or holds no such function."""
+    for path in verifier_file(verifier):
+        name = verifier.rpartition(":")[2]
+        try:
+            with open(path, "rb") as file:
+                tree = ast.parse(file.read(), path)
+        except OSError as error:
+            raise UserError(f"{key}: {path}: {error.strerror}; check the path in the config") from None
+        except (SyntaxError, ValueError) as error:
+            raise UserError(f"{key}: {path}: not Python ({error}); mend it") from None
+        if name not in _names(tree):
+            own = ", ".join(node.name for node in tree.body if isinstance(node, ast.FunctionDef)) or "none"
+            raise UserError(f"{key}: {path} has no function {name!r}, it has {own}; name one of them")
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """What a file defines, assigns or imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name)
+    return found
 
 
 def check_gpus(config: dict[str, Any], gpus: int, jobs: int) -> None:

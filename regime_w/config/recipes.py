@@ -52,12 +52,15 @@ READS: dict[str, Callable[[Config], Config]] = {
         "arms": config["arms"],
         **_prompts(config),
     },
-    "score_rollouts": lambda config: {name: config[name] for name in ("arms", "coherence", "reward")},
+    "score_rollouts": lambda config: {name: config[name] for name in ("task", "arms", "coherence", "reward")},
     "check_rollouts": lambda config: {
         "trajectories": len(config["arms"]),
         "n_questions": config["generate"]["n_samples"],
     },
-    "build_preferences": lambda config: {"pairs": config["pairs"], **_prompts(config)},
+    "build_preferences": lambda config: {
+        "pairs": config["pairs"] | {"by": config["reward"]["correct"]},
+        **_prompts(config),
+    },
     "build_samples": lambda config: {
         "rejection_sampling": {
             key: config["rejection_sampling"][key] for key in ("per_question", "max_similarity", "train_prompt")
@@ -71,6 +74,7 @@ READS: dict[str, Callable[[Config], Config]] = {
         **_trust(config),
     },
     "evaluate": lambda config: {
+        "task": config["task"],
         "evaluate": config["evaluate"],
         "engine": {**config["engine"], **_trust(config)},
         **_prompts(config),

@@ -166,6 +166,20 @@ class Prompt(Section):
         return self
 
 
+class Task(Section):
+    """What an answer is, and who says whether it is right (regime_w/tasks/verifiers.py)."""
+
+    verifier: str = Field(
+        "number",
+        pattern=r"^(number|latex|choice|exact|[^{}]+\.py:[A-Za-z_][A-Za-z0-9_]*)$",
+        description="number, latex (math-verify), choice (a letter; rows have `options`), exact (a text), or a function of"
+        " yours, path/to/file.py:function, grade(text, gold, row) -> {answer, correct, score}",
+    )
+    timeout: float = Field(
+        10, gt=0, le=86_400, description="seconds that latex and a function have for an answer; then it is not correct"
+    )
+
+
 class Arm(Section):
     """One way of sampling a trajectory."""
 
@@ -311,6 +325,10 @@ class Coherence(Section):
     s_path: float = Field(0.3, ge=0, le=1, description="similar reasoning among those with the same answer")
     s_cf: float = Field(0.3, ge=0, le=1, description="same answer in the other style")
     path_mix: float = Field(0.5, ge=0, le=1, description="numbers and equations against wording in s_path")
+    answers: Literal["marked", "all"] = Field(
+        "marked",
+        description="answers that agree: in a marked place of a text that ended by itself; all: any that was found",
+    )
 
     @model_validator(mode="after")
     def _sum(self) -> "Coherence":
@@ -322,6 +340,10 @@ class Coherence(Section):
 class Reward(Section):
     """alpha * correct + beta * s_wm - lambda_length * max(0, num_tokens - length_limit)."""
 
+    correct: Literal["correct", "score"] = Field(
+        "correct",
+        description="score: the verifier's score from 0 to 1 (task.verifier is a function) in place of 1 or 0",
+    )
     alpha: float = Field(1.0, ge=0)
     beta: float = Field(0.5, ge=0)
     lambda_length: float = Field(0.001, ge=0, description="a token over length_limit")
@@ -329,7 +351,7 @@ class Reward(Section):
     coherence_level: Literal["trajectory", "question"] = Field(
         "trajectory", description="question: s_wm the same for all arms"
     )
-    math_verify: bool = Field(True, description="second opinion on every answer; disagreements are reported")
+    math_verify: bool = Field(True, description="second opinion on every number; disagreements are reported")
 
 
 class Pairs(Section):
@@ -481,6 +503,7 @@ class Config(Section):
     questions: Questions = Field(default_factory=lambda: Questions())
     base_model: BaseModelSource = Field(default_factory=lambda: BaseModelSource())
     prompt: Prompt = Field(default_factory=lambda: Prompt())
+    task: Task = Field(default_factory=lambda: Task())
     styles: dict[str, str] = Field(default_factory=dict, description="instruction of each style, before the prompt")
     arms: list[Arm] = Field(min_length=2, description="one trajectory a question each")
     sft: Sft = Field(default_factory=lambda: Sft())
@@ -515,6 +538,10 @@ class Config(Section):
         if self.method == "rejection_sampling_then_dpo" and self.rounds < 2:
             raise ValueError(
                 "method rejection_sampling_then_dpo needs rounds: 2 or more, the first is rejection sampling"
+            )
+        if self.reward.correct == "score" and ".py:" not in self.task.verifier:
+            raise ValueError(
+                f"reward.correct: {self.task.verifier} gives no score; set it to correct, or task.verifier to a function"
             )
         check_weights(
             alpha=self.reward.alpha,

@@ -140,9 +140,12 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
     columns = ["model", "answers", "strict", "flexible", "well formed", "unmarked", "no answer", "truncated"]
     yield table([*columns, "wrong sum", "tokens", "95% up to", "if right", "if wrong"], rows, left=2)
     yield text(
-        "Unmarked: the last number was taken for want of a marked answer. A gain in strict accuracy without one in flexible "
-        "accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
+        "Unmarked: for want of a marked answer, what the last sentence says was taken. A gain in strict accuracy without one in "
+        "flexible accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
     )
+    faults = {label(m["name"]): sum(f["faults"] for f in m["format"].values()) for m in models}
+    if told := ", ".join(f"{name} {number(count)}" for name, count in faults.items() if count):
+        yield text(f"The verifier failed on answers of {told}: these count as wrong. The log says why.")
     few = _few_models(models)
     yield figure(
         figures.answer_format(few, "format"),

@@ -82,6 +82,13 @@ class Judge:
             return Reply(None, f"died: the process that graded ended ({error})"[:LONGEST])
         return Reply(answer.get("value"), answer.get("fault"))
 
+    def check(self) -> None:
+        """UserError where the target cannot be loaded. Nothing is left running."""
+        trouble = self._prepare()
+        self.close()
+        if trouble:
+            raise UserError(f"{self.target}: {trouble}")
+
     def close(self) -> None:
         """End the processes."""
         if self.owner == os.getpid():

@@ -11,7 +11,6 @@ from collections import deque
 from typing import Literal, NamedTuple
 
 Method = Literal["hash", "answer", "boxed", "fallback", "none", "function"]
-UNMARKED = ("fallback", "none")
 
 
 class Extraction(NamedTuple):
