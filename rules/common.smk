@@ -83,6 +83,7 @@ ONE_GPU = min(1, GPUS)
 ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
 EVAL = CONFIG["questions"]["eval"]
 SETS = list(EVAL)
+VERIFIER = plan.verifier_file(CONFIG["task"]["verifier"])
 NUMBERS = OWN.numbers
 SHARDS = plan.auto_shards(CONFIG, GPUS)
 # On one GPU all of the run's models are evaluated by one job, whose engine starts once; on more they are side by side.
@@ -300,6 +301,12 @@ def asked(wildcards):
     """The questions of an evaluation set, or the held-out ones."""
     name = wildcards.set if wildcards.set == HELD_OUT else f"eval/{wildcards.set}"
     return f"data/{RUN}/questions/{name}.jsonl"
+
+
+def verifier_of_set(wildcards):
+    """The file of a user's own verifier that grades an evaluation set, or the held-out questions."""
+    task = of_set(CONFIG, wildcards.set)["task"] if wildcards.set in EVAL else CONFIG["task"]
+    return [local(file) for file in plan.verifier_file(task["verifier"])]
 
 
 def usages(recipe, sets):

@@ -13,6 +13,7 @@ rule evaluate:
     input:
         unpack(sealed(models=evaluated)),
         questions=asked,
+        verifier=verifier_of_set,
     output:
         records="data/{run}/answers/{set}/{model}.jsonl",
         usage="benchmarks/{run}/evaluate/{set}/{model}.usage.json",
@@ -46,6 +47,7 @@ if ONE_EVALUATION:
         input:
             unpack(sealed(models=list(MODELS.values()))),
             questions=asked,
+            verifier=verifier_of_set,
         output:
             records=[f"data/{RUN}/answers/{{set}}/{model}.jsonl" for model in MODELS],
             usage=f"benchmarks/{RUN}/evaluate/{{set}}.usage.json",

@@ -43,6 +43,7 @@ rule generate:
 
 rule score_rollouts:
     input:
+        verifier=[local(file) for file in VERIFIER],
         completions=completions,
         questions=made_in_round("score_rollouts", "questions"),
     output:

@@ -82,7 +82,11 @@ READS: dict[str, Callable[[Config], Config]] = {
         "trajectories": len(config["arms"]),
         "n_questions": config["generate"]["n_samples"],
     },
-    "build_preferences": lambda config: {"pairs": config["pairs"], **_prompts(config), **_trust(config)},
+    "build_preferences": lambda config: {
+        "pairs": config["pairs"] | {"by": config["reward"]["correct"]},
+        **_prompts(config),
+        **_trust(config),
+    },
     "build_samples": lambda config: {
         "rejection_sampling": {
             key: config["rejection_sampling"][key] for key in ("per_question", "max_similarity", "train_prompt")
