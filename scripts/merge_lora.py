@@ -20,7 +20,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.models.folders import check_adapter, check_model, trusted
+from regime_w.models.adapters import check_adapter, fit_embeddings, has_tokenizer, untie
+from regime_w.models.folders import check_model, trusted
 from regime_w.models.manifests import HashedFolder, list_files, write_manifest
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
@@ -46,7 +47,7 @@ def main() -> None:
 
     base, adapter = HashedFolder(args.base), HashedFolder(args.adapter)
     with base.suspected(), adapter.suspected():
-        check_adapter(adapter.folder, base.folder)
+        check_adapter(adapter.folder, base.folder, args.params)
     size = sum(entry["bytes"] for name, entry in base.manifest["files"].items() if name.endswith(".safetensors"))
     device = choose_device(args.params["device"], size, args.gpus)
     print(
@@ -101,11 +102,16 @@ def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str
     """Merge and save; returns the logits of base + adapter on the probes, from before the merge."""
     with phase(f"Loading base model {base}"):
         model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device}, **trusted(params))
-        tokenizer = AutoTokenizer.from_pretrained(base, **trusted(params))
+        resized = fit_embeddings(model, adapter)
+        # A tokenizer with more tokens came with the embeddings that it needs.
+        words = adapter if resized and has_tokenizer(adapter) else base
+        tokenizer = AutoTokenizer.from_pretrained(words, **trusted(params))
     with phase(f"Loading LoRA adapter from {adapter}"):
         adapted = PeftModel.from_pretrained(model, adapter).eval()
         expected = logits(adapted, tokenizer)
     with phase("Merging LoRA weights into base model"):
+        if untie(adapted):
+            print("  input and output embeddings were one matrix, and are two from here on", flush=True)
         merged = adapted.merge_and_unload(safe_merge=True)
     with phase(f"Saving merged model to {folder}"):
         merged.save_pretrained(folder, max_shard_size="4GB")

@@ -10,11 +10,11 @@ On 8 GPUs it starts itself through accelerate (data parallel).
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-from regime_w.models.folders import check_adapter, check_adapters_tokenizer, trusted
+from regime_w.models.adapters import check_adapter, check_adapters_tokenizer, copy_adapter
+from regime_w.models.folders import trusted
 from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.questions.parts import in_part
 from regime_w.questions.sum_exercises import exercises
@@ -42,12 +42,13 @@ def main() -> None:
 def take_over(adapter: Path, base_manifest: Path, output: Path, params: dict[str, Any]) -> None:
     """Copy an existing adapter after checking that it fits the base."""
     base, manifest = load_manifest(base_manifest)
-    check_adapter(adapter, base)
-    check_adapters_tokenizer(adapter, base, params)
     with new_folder(output.parent) as folder:
-        for path in adapter.iterdir():
-            if path.is_file() and path.suffix in (".json", ".safetensors", ".md") and path.name != "manifest.json":
-                shutil.copyfile(path, folder / path.name)
+        copy_adapter(adapter, folder)
+        try:
+            check_adapter(folder, base, params)
+            check_adapters_tokenizer(folder, base, params)
+        except UserError as error:
+            raise UserError(str(error).replace(str(folder), str(adapter))) from None
         write_json(folder / "training.json", {"log_history": [], "examples": 0, "steps": 0, "adapter": str(adapter)})
         write_manifest(folder, {"adapter": str(adapter), "base": manifest["fingerprint"]})
     print(f"SFT adapter {adapter} taken over to {output.parent}")

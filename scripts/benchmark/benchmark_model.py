@@ -23,7 +23,8 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
 
 from regime_w.models import tokenizer as bpe_tokenizer
-from regime_w.models.folders import ADAPTER_WEIGHTS, check_adapter, check_model, model_shapes
+from regime_w.models.adapters import ADAPTER_WEIGHTS, check_adapter
+from regime_w.models.folders import check_model, model_shapes
 from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import run
@@ -94,7 +95,7 @@ def main() -> None:
         if args.base:
             base, manifest = load_manifest(args.base)
             write_adapter(folder, base, params["lora"], generator)
-            check_adapter(folder, base)
+            check_adapter(folder, base, {})
             write_manifest(folder, {"random": True, "base": manifest["fingerprint"], "lora": params["lora"]})
         else:
             weights = write_model(folder, params["shape"], params["text"], params["seed"], generator)

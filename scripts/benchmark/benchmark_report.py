@@ -14,7 +14,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from regime_w.models.folders import ADAPTER_WEIGHTS, safetensors_shapes
+from regime_w.models.adapters import ADAPTER_WEIGHTS
+from regime_w.models.weights import safetensors_shapes
 from regime_w.report.blocks import Block, cell, table, text
 from regime_w.report.format import NONE, dollars, duration, number
 from regime_w.report.inputs import named_files
