@@ -157,8 +157,7 @@ rule benchmark_pairs:
     params:
         config=part(
             pairs=CONFIG["pairs"],
-            styles=CONFIG["styles"],
-            template=CONFIG["prompt"]["template"],
+            **prompt_of(CONFIG),
             seed=CONFIG["seed"],
             n=BENCHMARK["pairs"],
             lengths={"mean": BENCHMARK["pair_tokens"], "sigma": 0.5},
@@ -201,8 +200,7 @@ rule benchmark_generate:
             generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},
             engine=CONFIG["engine"],
             arms=CONFIG["arms"],
-            styles=CONFIG["styles"],
-            template=CONFIG["prompt"]["template"],
+            **prompt_of(CONFIG),
             seed=CONFIG["seed"],
             sizes={
                 key: BENCHMARK[key]

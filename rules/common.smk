@@ -15,7 +15,7 @@ from regime_w.config.schema import load
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import jobs_per_gpu, visible_gpus
 from regime_w.config.plan import auto_shards, check_gpus, check_paths, planned_gpus
-from regime_w.config.recipes import READS, number_of, recipes_of
+from regime_w.config.recipes import READS, number_of, prompt_of, recipes_of
 
 try:
     CONFIG = load(config)

@@ -30,10 +30,12 @@ rule base_model:
     threads: threads_for(gpu=8, cpu=4)
     params:
         config=part(**CONFIG["base_model"], seed=CONFIG["seed"]),
+        # Looked at and no more: with an argument beside the wildcards a parameter is none that Snakemake reruns for.
+        prompts=lambda wildcards, output: json.dumps(prompt_of(CONFIG)),
     shell:
         "python -m regime_w.runtime.job --stage base_model --lock {output.manifest:q} --usage {output.usage:q} --"
         " python -m scripts.base_model --params {params.config:q}"
-        " --output {output.manifest:q} 2>&1 | tee -i {log:q}"
+        " --prompts {params.prompts:q} --output {output.manifest:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_sft:

@@ -10,6 +10,7 @@ NEEDS    build_preferences, build_samples: CPU; train_dpo, train_rft: GPUs where
 rule build_preferences:
     input:
         code=code("build_preferences"),
+        policy=policy_of("build_preferences"),
         rollouts=made_in_round("build_preferences", "rollouts"),
         check=made_in_round("build_preferences", "check"),
     output:
@@ -29,7 +30,7 @@ rule build_preferences:
         "python -m regime_w.runtime.job --stage build_preferences --lock {output.preferences:q}"
         " --usage {output.usage:q} --"
         " python -m scripts.build_preferences --params {params.config:q}"
-        " --rollouts {input.rollouts:q} --output {output.preferences:q}"
+        " --rollouts {input.rollouts:q} --policy {input.policy:q} --output {output.preferences:q}"
         " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
 
 
@@ -66,6 +67,7 @@ rule train_dpo:
 rule build_samples:
     input:
         code=code("build_samples"),
+        policy=policy_of("build_samples"),
         rollouts=made_in_round("build_samples", "rollouts"),
         check=made_in_round("build_samples", "check"),
     output:
@@ -83,7 +85,7 @@ rule build_samples:
     shell:
         "python -m regime_w.runtime.job --stage build_samples --usage {output.usage:q} --"
         " python -m scripts.build_samples --params {params.config:q}"
-        " --rollouts {input.rollouts:q} --output {output.samples:q}"
+        " --rollouts {input.rollouts:q} --policy {input.policy:q} --output {output.samples:q}"
         " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
 
 

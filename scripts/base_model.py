@@ -1,6 +1,7 @@
 """Put the base model in place as a Hugging Face folder with safetensors weights, tokenizer and manifest.
 
-    python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --output checkpoints/demo/base/manifest.json
+    python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --prompts '{"prompt": {...}, ...}' \
+        --output checkpoints/demo/base/manifest.json
 
 Sources: `tiny` (trained here from scratch), `hub` (a snapshot), `local` (a folder) and `gguf` (one file).
 .bin weights become safetensors, one shard in memory at a time, read with weights_only.
@@ -19,13 +20,14 @@ import torch
 
 from regime_w.models import tiny as tiny_model
 from regime_w.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from regime_w.models.folders import INDEX, check_whole, json_of, mend_generation
+from regime_w.models.folders import INDEX, check_whole, json_of, mend_generation, trusted
 from regime_w.models.gguf import from_gguf
 from regime_w.models.manifests import write_manifest
 from regime_w.models.weights import convert_bin
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import new_folder, sha256_file, write_json
+from regime_w.tasks.prompt_check import check_prompts
 
 OTHERS = ("*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja", "README.md", "LICENSE*", "*.py")
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "adapter_model.bin")
@@ -34,6 +36,9 @@ ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "adapter_model.bin")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=json.loads, required=True, help="config section base_model, and seed")
+    parser.add_argument(
+        "--prompts", type=json.loads, required=True, help="prompt and styles, which the model is to serve"
+    )
     parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the model folder")
     args = parser.parse_args()
     params = args.params
@@ -57,6 +62,7 @@ def main() -> None:
             copy_model(source, folder, params["trust_remote_code"])
         mend_generation(folder)
         check_whole(folder, params)
+        check_prompts(folder, args.prompts, trusted(params))
         write_manifest(folder, made_from)
     print(f"Base model in {args.output.parent}")
 

@@ -30,6 +30,10 @@ ROW_CHECKS = {
     "answer is text or null": '[.trajectories[].answer] | all(. == null or (type == "string" and length > 0))',
     "reasoning is text": '[.trajectories[].reasoning] | all(type == "string")',
     "num_tokens is a count": "[.trajectories[].num_tokens] | all(NUMBER and . >= 0 and . == floor)",
+    "token_ids are num_tokens ids": '[.trajectories[] | select(has("token_ids"))] | '
+    'all((.token_ids | type == "array" and all(NUMBER and . >= 0 and . == floor)) and (.token_ids | length) == .num_tokens)',
+    "thinking_tokens are of num_tokens": '[.trajectories[] | select(has("thinking_tokens"))] | '
+    "all(.num_tokens as $all | .thinking_tokens | NUMBER and . >= 0 and . <= $all)",
     "reward is finite": "[.trajectories[].reward] | all(NUMBER)",
     "correct is true or false": '[.trajectories[].correct] | all(type == "boolean")',
     "arm and style are text": '[.trajectories[] | .arm, .style] | all(type == "string" and length > 0)',

@@ -7,7 +7,8 @@ Several models, with an output each, are answered one after the other by one eng
 that differs in more than weights gets a new engine. A model's journal stands beside its output, base.journal here.
 
 Record: {"id", "question", "gold_answer", "style", "greedy": OUT, "samples": [OUT x k]} with
-OUT = {"text", "answer", "correct", "extraction", "num_tokens", "finish_reason", "seed"}.
+OUT = {"text", "answer", "correct", "extraction", "num_tokens", "thinking_tokens", "answer_start", "finish_reason", "seed"}; of
+a reasoning model's text the first `answer_start` characters are its thought, and only what follows is graded.
 """
 
 import argparse
@@ -21,17 +22,17 @@ from regime_w.models.folders import alike
 from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import read_jsonl, write_jsonl
-from regime_w.sampling.collect import Ask, Setup, collect, load_tokenizer, seed_of, start_engine
+from regime_w.sampling.collect import Ask, Setup, collect, load_prompts, seed_of, start_engine
 from regime_w.sampling.engines.interface import CannotSwitch, Completion
+from regime_w.sampling.rollouts import answered
 from regime_w.tasks.answers import equal, extract
-from regime_w.tasks.prompts import encode_prompt, render
+from regime_w.tasks.prompts import Prompts
+from regime_w.tasks.thinking import said
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--params", type=json.loads, required=True, help="evaluate, engine, styles, template, stop, seed"
-    )
+    parser.add_argument("--params", type=json.loads, required=True, help="evaluate, engine, prompt, stop, styles, seed")
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="their manifests")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--outputs", type=Path, nargs="+", required=True, help="NAME.jsonl of each model, by its name")
@@ -54,14 +55,15 @@ def main() -> None:
     while waiting:
         first = waiting[0]
         with start_engine(first) as started:
-            asks, styles = make_asks(questions, params, load_tokenizer(first))
+            prompts = load_prompts(first, params)
+            asks, styles = make_asks(questions, params, prompts)
             while waiting and (waiting[0] is first or one_engine_serves(first, waiting[0])):
                 try:
-                    completions = collect(asks, waiting[0], started)
+                    completions = collect(asks, waiting[0], started, prompts.stops)
                 except CannotSwitch as error:
                     print(f"{error}; starting another engine", flush=True)
                     break
-                save(outputs[waiting[0].name], questions, styles, asks, completions)
+                save(outputs[waiting[0].name], questions, styles, asks, completions, prompts)
                 del waiting[0]
 
 
@@ -86,13 +88,21 @@ def setup_of(model: HashedFolder, output: Path, params: dict[str, Any], gpus: in
 
 
 def save(
-    output: Path, questions: list[dict[str, Any]], styles: list[str], asks: list[Ask], completions: list[Completion]
+    output: Path,
+    questions: list[dict[str, Any]],
+    styles: list[str],
+    asks: list[Ask],
+    completions: list[Completion],
+    prompts: Prompts,
 ) -> None:
     """Grade and write a model's answers, of each question the greedy one first."""
     rows, width = [], len(asks) // len(questions)
     for number, question in enumerate(questions):
         own = slice(number * width, (number + 1) * width)
-        outs = [grade(c, a.seed, question["gold_answer"]) for c, a in zip(completions[own], asks[own], strict=True)]
+        outs = [
+            grade(answered(completion, styles[number], prompts), ask.seed, question["gold_answer"])
+            for completion, ask in zip(completions[own], asks[own], strict=True)
+        ]
         rows.append(
             {
                 "id": question["id"],
@@ -109,33 +119,30 @@ def save(
     print(f"{output.stem}: greedy {greedy:.2%}, mean of {width - 1} {mean:.2%} on {len(rows)} questions -> {output}")
 
 
-def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> tuple[list[Ask], list[str]]:
+def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], prompts: Prompts) -> tuple[list[Ask], list[str]]:
     """One greedy ask and k sampled ones a question, and each question's style (by hash of its id)."""
     settings, asks, styles = params["evaluate"], [], []
     for question in questions:
         choices = settings["styles"]
         style = choices[int(hashlib.sha256(question["id"].encode()).hexdigest()[:8], 16) % len(choices)]
         styles.append(style)
-        prompt = render(params["template"], question["question"], params["styles"].get(style))
-        ids = tuple(encode_prompt(tokenizer, prompt))
-        asks.append(Ask(prompt, ids, 0.0, 0))
+        ids = prompts.ask(question["question"], style).ids
+        asks.append(Ask(question["id"], ids, 0.0, 0))
         # The same seeds for every model: pairing them takes the sampling noise they share out of the difference.
         seeds = [seed_of(params["seed"], question["id"], "evaluate", sample) for sample in range(settings["k"])]
-        asks += [Ask(prompt, ids, settings["temperature"], seed) for seed in seeds]
+        asks += [Ask(question["id"], ids, settings["temperature"], seed) for seed in seeds]
     return asks, styles
 
 
-def grade(completion: Completion, seed: int, gold: str) -> dict[str, Any]:
-    """`correct` is strict: the right answer in a marked place of a finished text."""
-    found = extract(completion.text)
+def grade(out: dict[str, Any], seed: int, gold: str) -> dict[str, Any]:
+    """`correct` is strict: the right answer in a marked place of a finished text, whose thought is no part of it."""
+    found = extract(said(out["text"], out["answer_start"]))
     marked = found.method not in ("fallback", "none")
     return {
-        "text": completion.text,
+        **out,
         "answer": found.answer,
-        "correct": marked and completion.finish_reason == "stop" and equal(found.answer, gold),
+        "correct": marked and out["finish_reason"] == "stop" and equal(found.answer, gold),
         "extraction": found.method,
-        "num_tokens": completion.num_tokens,
-        "finish_reason": completion.finish_reason,
         "seed": seed,
     }
 

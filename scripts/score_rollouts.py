@@ -6,7 +6,10 @@
 
 Record: {"id", "question", "gold_answer", "coherence": {"s_end", "s_path", "s_cf", "s_wm"}, "trajectories": [
     {"full_text", "answer", "reasoning", "num_tokens", "reward", "correct", "arm", "style", "temperature", "seed",
-     "finish_reason", "extraction", "s_end", "s_path", "s_cf", "s_wm"} in the order of the arms]}
+     "finish_reason", "token_ids", "thinking_tokens", "answer_start", "extraction", "s_end", "s_path", "s_cf", "s_wm"} in the
+     order of the arms]}
+`reasoning` is a reasoning model's thought, else the text before the answer. What it thinks is no answer: only what follows
+is graded.
 A trajectory has `"disagreement": true` where math-verify reads its answer otherwise than we do.
 """
 
@@ -28,7 +31,9 @@ from regime_w.runtime.parallel import in_order
 from regime_w.runtime.progress import Progress
 from regime_w.runtime.records import expand, new_file, scan_jsonl, to_line
 from regime_w.tasks.answers import Extraction, answer_and_reasoning, cut, equal, math_verify_agrees, normalise
+from regime_w.tasks.thinking import said, thought
 
+CARRIED = ("token_ids", "thinking_tokens", "answer_start")  # where a completion has them
 COMPLETION = ("id", "arm", "style", "temperature", "seed", "text", "num_tokens", "finish_reason")
 DIGITS = 6  # of scores and rewards in the records
 CHUNK = 64  # questions a task
@@ -195,9 +200,15 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
         raise UserError(
             f"question {question['id']}: gold answer {question['gold_answer']!r} is not a number; mend or remove it"
         )
-    texts = [cut(completion["text"]) for completion in completions]
+    ends = [completion.get("answer_start", 0) for completion in completions]
+    answers = [said(completion["text"], end) for completion, end in zip(completions, ends, strict=True)]
+    texts = [cut(answer) for answer in answers]
     found = [answer_and_reasoning(text) for text in texts]
-    extractions, reasonings = [extraction for extraction, _ in found], [reasoning for _, reasoning in found]
+    extractions = [extraction for extraction, _ in found]
+    reasonings = [
+        thought(completion["text"], end) if end else before
+        for completion, end, (_, before) in zip(completions, ends, found, strict=True)
+    ]
     each = coherence(
         [extraction.answer for extraction in extractions],
         reasonings,
@@ -207,10 +218,10 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
     )
     whole = mean(each)
     trajectories = []
-    for completion, text, extraction, reasoning, own in zip(
-        completions, texts, extractions, reasonings, each, strict=True
+    for completion, answer, text, extraction, reasoning, own in zip(
+        completions, answers, texts, extractions, reasonings, each, strict=True
     ):
-        ended = completion["finish_reason"] == "stop" and len(text) == len(completion["text"])
+        ended = completion["finish_reason"] == "stop" and len(text) == len(answer)
         correct = ended and is_correct(extraction, gold)
         s_wm = whole.s_wm if params["reward"]["coherence_level"] == "question" else own.s_wm
         trajectory = {
@@ -221,6 +232,7 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
             "reward": round(reward_of(correct, s_wm, completion["num_tokens"], params["reward"]), DIGITS),
             "correct": correct,
             **{name: completion[name] for name in ("arm", "style", "temperature", "seed", "finish_reason")},
+            **{name: completion[name] for name in CARRIED if name in completion},
             "extraction": extraction.method,
             **rounded(own),
         }

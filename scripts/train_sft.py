@@ -4,7 +4,7 @@
         --questions data/demo/train.jsonl --work checkpoints/demo/sft_lora.work \
         --output checkpoints/demo/sft_lora/manifest.json --gpus 0
 
-Loss on the completion alone, EOS included; prompts and token ids come from regime_w/tasks/prompts.py.
+Loss on the completion alone, its end included; prompts and token ids come from regime_w/tasks/prompts.py.
 On 8 GPUs it starts itself through accelerate (data parallel).
 """
 
@@ -20,13 +20,13 @@ from regime_w.questions.parts import in_part
 from regime_w.questions.sum_exercises import exercises
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import fingerprint, iter_jsonl, new_folder, write_json
-from regime_w.tasks.prompts import render
+from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training.sft import example, train
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="sft, template, styles (instructions), seed")
+    parser.add_argument("--params", type=json.loads, required=True, help="sft, prompt, styles (instructions), seed")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
@@ -65,25 +65,23 @@ def learnt(questions: Path, sft: dict[str, Any]) -> list[dict[str, Any]]:
     return rows[: sft["n_examples"]]
 
 
-def examples(rows: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> list[dict[str, list[int]]]:
+def examples(rows: list[dict[str, Any]], params: dict[str, Any], prompts: Prompts) -> list[dict[str, list[int]]]:
     """Token ids and labels, one example a question, the styles in turn.
 
     A question whose wrong label was corrected is left out: its rationale still leads to the wrong answer.
     """
-    styles, instructions = params["sft"]["styles"], params["styles"]
+    styles = params["sft"]["styles"]
     made = []
     for number, row in enumerate(rows):
         if row.get("corrected"):
             continue
         style = styles[number % len(styles)]
-        prompt = render(params["template"], row["question"], instructions.get(style))
-        made.append(example(tokenizer, prompt, row.get("rationales", {}).get(style, row["answer"])))
+        answer = row.get("rationales", {}).get(style, row["answer"])
+        made.append(example(*prompts.example(row["question"], style, answer)))
     return made
 
 
 def fine_tune(args: argparse.Namespace) -> None:
-    from transformers import AutoTokenizer
-
     from regime_w.training import trainer as training
 
     training.launch(args.gpus, "scripts.train_sft")
@@ -92,10 +90,10 @@ def fine_tune(args: argparse.Namespace) -> None:
     rows = learnt(args.questions, sft)
     practice = exercises((row["answer"] for row in rows), sft["sum_exercises"], params["seed"])
     rows += [{"question": question, "answer": answer} for question, answer in practice]
-    tokenizer = AutoTokenizer.from_pretrained(base, **trusted(params))
-    data = examples(rows, params, tokenizer)
+    prompts = prompts_of(base, params, trusted(params))
+    data = examples(rows, params, prompts)
     made_from = {"base": manifest["fingerprint"], "data": fingerprint(data), "params": params}
-    train(args, "SFT", sft, base, tokenizer, data, made_from)
+    train(args, "SFT", sft, base, prompts.tokenizer, data, made_from)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,21 @@ TRAINING = {
 KEY_DIGITS = 10
 
 
+# What makes a prompt, by its format; a key that a format does not use changes nothing.
+PROMPT_KEYS = {
+    "template": ("format", "template", "think_marks"),
+    "chat": ("format", "system", "style_in", "template_kwargs", "think_marks"),
+}
+
+
+def prompt_of(config: Config) -> Config:
+    """What `Prompts` (regime_w/tasks/prompts.py) reads."""
+    prompt = config["prompt"]
+    return {"prompt": {key: prompt[key] for key in PROMPT_KEYS[prompt["format"]]}, "styles": config["styles"]}
+
+
 def _prompts(config: Config) -> Config:
-    return {"styles": config["styles"], "template": config["prompt"]["template"], "seed": config["seed"]}
+    return {**prompt_of(config), "seed": config["seed"]}
 
 
 def _trust(config: Config) -> Config:
@@ -57,17 +70,18 @@ READS: dict[str, Callable[[Config], Config]] = {
         "trajectories": len(config["arms"]),
         "n_questions": config["generate"]["n_samples"],
     },
-    "build_preferences": lambda config: {"pairs": config["pairs"], **_prompts(config)},
+    "build_preferences": lambda config: {"pairs": config["pairs"], **_prompts(config), **_trust(config)},
     "build_samples": lambda config: {
         "rejection_sampling": {
             key: config["rejection_sampling"][key] for key in ("per_question", "max_similarity", "train_prompt")
         },
         **_prompts(config),
+        **_trust(config),
     },
-    "train_dpo": lambda config: {"dpo": config["dpo"], "seed": config["seed"], **_trust(config)},
+    "train_dpo": lambda config: {"dpo": config["dpo"], **_prompts(config), **_trust(config)},
     "train_rft": lambda config: {
         "rejection_sampling": config["rejection_sampling"],
-        "seed": config["seed"],
+        **_prompts(config),
         **_trust(config),
     },
     "evaluate": lambda config: {

@@ -151,18 +151,52 @@ class BaseModelSource(Section):
         return self
 
 
-class Prompt(Section):
-    """The model's own prompt format, used by SFT, generation, DPO and evaluation alike."""
+# What transformers gives a chat template itself.
+TEMPLATE_OWN = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "bos_token"}
+)
 
-    template: str = Field(
-        "Question:\n{question}\nAnswer:\nLet's think step by step.\n", description="must hold {question}"
+
+class Prompt(Section):
+    """How a model is asked, used by SFT, generation, DPO and evaluation alike."""
+
+    format: Literal["template", "chat"] = Field(
+        "template", description="template: the text below; chat: messages through the model's own chat template"
     )
-    stop: list[str] = Field(default_factory=lambda: ["\nQuestion"], description="texts that end a completion")
+    template: str = Field(
+        "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
+        description="the prompt around {question}, a style's instruction before it; for format template",
+    )
+    stop: list[str] | None = Field(
+        None,
+        description='texts that end a completion in the evaluation; null: "\\nQuestion" for template, none for chat',
+    )
+    system: str | None = Field(
+        None, description="system message for chat; null writes none of ours, which leaves a template's own in place"
+    )
+    style_in: Literal["system", "user"] = Field(
+        "user", description="for chat: a style's instruction stands in the system message, or before the question"
+    )
+    template_kwargs: dict[str, bool | int | float | str] = Field(
+        default_factory=dict, description="variables of the chat template, say {enable_thinking: false}"
+    )
+    think_marks: Literal["auto"] | tuple[str, str] | None = Field(
+        "auto",
+        description="what stands around a reasoning model's thought; auto: as its tokenizer has; null: nothing does",
+    )
 
     @model_validator(mode="after")
-    def _question(self) -> "Prompt":
+    def _consistent(self) -> "Prompt":
         if self.template.count("{question}") != 1:
             raise ValueError("template must hold {question} exactly once")
+        if reserved := sorted(TEMPLATE_OWN & set(self.template_kwargs)):
+            raise ValueError(f"template_kwargs: {reserved[0]!r} is not yours to set")
+        if isinstance(self.think_marks, tuple) and not all(mark.strip() for mark in self.think_marks):
+            raise ValueError("think_marks: a mark is empty")
+        if self.format == "template" and (self.system is not None or self.template_kwargs):
+            raise ValueError("system and template_kwargs are for format chat; set it, or take them out")
+        if self.stop is None:
+            self.stop = ["\nQuestion"] if self.format == "template" else []
         return self
 
 

@@ -61,24 +61,33 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
     `params` is the config section `pairs`. The choice depends on (seed, question id) and nothing else.
     """
     trajectories = record["trajectories"]
-    dropped: Counter[str] = Counter()
-    usable = []
+    judged = list(judge(record, params, seed))
+    pairs = [
+        _pair(record, c.pair_type, trajectories[c.chosen], trajectories[c.rejected], round(c.similarity, 4))
+        for c, reason in judged
+        if reason is None
+    ]
+    dropped = Counter(reason for _, reason in judged if reason is not None)
+    return pairs + calculation_pairs(record, params["calculations"], seed), dropped
+
+
+def judge(record: Record, params: Record, seed: int) -> Iterator[tuple[Candidate, str | None]]:
+    """Every candidate of one rollouts row with the reason it is dropped for, None where it is kept: those first, in their order."""
+    trajectories = record["trajectories"]
+    usable, objections = list[Candidate](), list[tuple[Candidate, str]]()
     for chosen, rejected, pair_type in _candidates(trajectories, params):
         sides = trajectories[chosen], trajectories[rejected]
         similarity = similarity_of(sides[0]["full_text"], sides[1]["full_text"])
-        if reason := _objection(*sides, similarity, params):
-            dropped[reason] += 1
-            continue
         cross_style = sides[0]["style"] != sides[1]["style"]
-        usable.append(Candidate(chosen, rejected, pair_type, _margin(*sides), similarity, cross_style))
+        candidate = Candidate(chosen, rejected, pair_type, _margin(*sides), similarity, cross_style)
+        if reason := _objection(*sides, similarity, params):
+            objections.append((candidate, reason))
+        else:
+            usable.append(candidate)
     kept = _select(usable, params, random.Random(f"{seed}:{record['id']}"))
-    if len(usable) > len(kept):
-        dropped["over_cap"] = len(usable) - len(kept)
-    pairs = [
-        _pair(record, pair_type, trajectories[chosen], trajectories[rejected], round(similarity, 4))
-        for chosen, rejected, pair_type, _, similarity, _ in kept
-    ]
-    return pairs + calculation_pairs(record, params["calculations"], seed), dropped
+    yield from ((candidate, None) for candidate in kept)
+    yield from objections
+    yield from ((candidate, "over_cap") for candidate in usable if candidate not in kept)
 
 
 def calculation_pairs(record: Record, most: int, seed: int) -> list[dict[str, Any]]:
@@ -98,7 +107,7 @@ def calculation_pairs(record: Record, most: int, seed: int) -> list[dict[str, An
             continue
         seen.add(line)
         behind = BREAK.split(text[slip.end :], maxsplit=1)[0]
-        part = {**trajectory, "reward": None, "num_tokens": None}
+        part = {**trajectory, "reward": None, "num_tokens": None, "token_ids": None}  # tokens span the break
         chosen = part | {"full_text": text[: slip.start] + slip.right + behind}
         rejected = part | {"full_text": text[: slip.end] + behind}
         made.append(_pair(record, CALCULATION, chosen, rejected, None))
@@ -210,6 +219,8 @@ def _pair(record: Record, pair_type: str, chosen: Record, rejected: Record, simi
     return {
         "chosen": chosen["full_text"],
         "rejected": rejected["full_text"],
+        "chosen_ids": chosen.get("token_ids"),
+        "rejected_ids": rejected.get("token_ids"),
         "id": record["id"],
         "pair_type": pair_type,
         "chosen_reward": chosen["reward"],

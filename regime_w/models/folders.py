@@ -12,6 +12,7 @@ from regime_w.runtime.errors import UserError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 INDEX = "model.safetensors.index.json"
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 NOTES = ("_name_or_path", "transformers_version")  # in a config.json, and of no effect
 
 
@@ -174,7 +175,22 @@ def _make(folder: Path, params: dict[str, Any]) -> dict[str, Any]:
         "shapes": {name: s for name, s in model_shapes(folder).items() if not name.endswith("rotary_emb.inv_freq")},
         "tokenizer": tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else None,
         "special": [tokenizer.special_tokens_map, tokenizer.all_special_ids, tokenizer.clean_up_tokenization_spaces],
+        "chat_template": tokenizer.chat_template,
     }
+
+
+def positions(folder: Path) -> int | None:
+    """Tokens that the model has positions for, by its config.json; None where that sets no bound.
+
+    Scaled rotary embeddings reach further by their factor where the config says what the scale is held against.
+    """
+    config = json_of(folder / "config.json")
+    config = config.get("text_config") or config
+    most = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
+    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if most and scaling.get("rope_type", scaling.get("type")) in ("yarn", "linear", "dynamic"):
+        most = max(most, int(scaling.get("original_max_position_embeddings", most) * scaling.get("factor", 1.0)))
+    return most
 
 
 def check_code(model: Path, params: dict[str, Any]) -> None:

@@ -117,6 +117,7 @@ def tests(summary: dict[str, Any]) -> Iterable[Block]:
 
 def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
     models, k = summary["models"], summary["settings"]["k"]
+    thinks = any(m["format"][kind]["thinking_mean"] for m in models for kind in ("greedy", "sampled"))
     rows = []
     for m in models:
         for kind, strict, flexible in (("greedy", "greedy", "flexible"), ("sampled", "mean", "flexible_mean")):
@@ -135,10 +136,12 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
                     cell(number(f["tokens_p95"], 0), f"longest {number(f['tokens_max'])}"),
                     cell(number(f["tokens_correct"], 0)),
                     cell(number(f["tokens_wrong"], 0)),
+                    *([cell(number(f["thinking_mean"], 0))] if thinks else []),
                 ]
             )
     columns = ["model", "answers", "strict", "flexible", "well formed", "unmarked", "no answer", "truncated"]
-    yield table([*columns, "wrong sum", "tokens", "95% up to", "if right", "if wrong"], rows, left=2)
+    columns += ["wrong sum", "tokens", "95% up to", "if right", "if wrong", *(["of them thought"] if thinks else [])]
+    yield table(columns, rows, left=2)
     yield text(
         "Unmarked: the last number was taken for want of a marked answer. A gain in strict accuracy without one in flexible "
         "accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
@@ -200,6 +203,7 @@ def _case(case: dict[str, Any], names: list[str], limit: int) -> dict[str, Any]:
             "name": name,
             "text": _shorten(out["text"], limit),
             "facts": f"answer {out['answer'] or 'none'} ({out['extraction']}), {out['num_tokens']} tokens"
+            + (f", {out['thinking_tokens']} of them thought" if out["thinking_tokens"] else "")
             + (", truncated" if out["finish_reason"] == "length" else ""),
         }
         for name, out in zip(names, (case["before"], case["after"]), strict=True)

@@ -4,14 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from regime_w.models.folders import trusted
-from regime_w.tasks.prompts import encode
+from regime_w.models.folders import positions, trusted
 from regime_w.training import trainer as training
 
 
-def example(tokenizer: Any, prompt: str, completion: str) -> dict[str, list[int]]:
-    """Token ids of prompt and completion; the labels are -100 on the prompt."""
-    prompt_ids, completion_ids = encode(tokenizer, prompt, completion)
+def example(prompt_ids: list[int], completion_ids: list[int]) -> dict[str, list[int]]:
+    """Ids to train on; the labels are -100 on the prompt."""
     return {"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids}
 
 
@@ -31,7 +29,7 @@ def train(
 
     seed = args.params["seed"]
     lengths = [len(row["input_ids"]) for row in data]
-    max_length = training.longest(lengths, settings["max_length"], f"{label} examples")
+    max_length = training.longest(lengths, settings["max_length"], positions(model), f"{label} examples")
     training.open_work(args.work, made_from)
     set_seed(seed)
     watch = training.Watch(label)

@@ -30,7 +30,7 @@ from regime_w.runtime.records import fingerprint, new_folder, private_folder, wr
 from regime_w.training.packing import pack, packs
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
-# Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/RESULTS.md).
+# Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/studies/speed.md).
 COMPILE_PASSES = 100
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
@@ -306,14 +306,17 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def longest(lengths: Sequence[int], max_length: int | None, what: str) -> int:
-    """The longest example in tokens; UserError where it exceeds `max_length`, since truncation cuts answers off."""
+def longest(lengths: Sequence[int], max_length: int | None, positions: int | None, what: str) -> int:
+    """The longest example in tokens; UserError where it exceeds `max_length`, since truncation cuts answers off, or what
+    the model has positions for."""
     top = max(lengths)
-    if max_length is not None and top > max_length:
-        over = sum(n > max_length for n in lengths)
-        raise UserError(
-            f"{over} of {len(lengths)} {what} are longer than max_length {max_length} (longest {top}); raise it or set null"
-        )
+    for most, name, advice in (
+        (max_length, f"max_length {max_length}", "raise it or set null"),
+        (positions, f"the {positions} tokens that the model has positions for", "take their questions out"),
+    ):
+        if most is not None and top > most:
+            over = sum(n > most for n in lengths)
+            raise UserError(f"{over} of {len(lengths)} {what} are longer than {name} (longest {top}); {advice}")
     return top
 
 

@@ -48,7 +48,10 @@ PARAMS = {
             "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True, "calculations": 0,
         },
         "styles": {"wolfram": "Solve it step by step, exactly.", "maudlin": "Solve it and check each fragile step."},
-        "template": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
+        "prompt": {
+            "format": "template", "template": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
+            "think_marks": "auto",
+        },
         "seed": 0,
     },
 }  # fmt: skip

@@ -97,7 +97,7 @@ def everything() -> dict[str, Any]:
     config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
     config["pairs"] |= {"policy": "all", "coherence_share": 1.0, "same_style": False, "max_similarity": 1.0}
     config["rejection_sampling"] |= {"per_question": ARMS, "max_similarity": 1.0}
-    return config | {"template": config["prompt"]["template"]}
+    return config
 
 
 def asked(identity: str, config: dict[str, Any], own: list[str]) -> list[dict[str, Any]]:

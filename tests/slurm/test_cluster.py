@@ -123,12 +123,12 @@ class Clone:
         return [row for row in rows if row.what == what and output in (None, row.output)]
 
     def queued(self) -> list[str]:
-        """Ids of the jobs in SLURM's queue, found as docs/slurm.md says."""
+        """Ids of the jobs in SLURM's queue, found as docs/guide/slurm.md says."""
         return re.findall(r"^ *(\d+) ", self.documented("names=$(", "squeue --name"), re.MULTILINE)
 
     def documented(self, *commands: str) -> str:
-        """Output of the commands of docs/slurm.md that begin so, of the small demo instead of its example."""
-        lines = [line.strip() for line in (ROOT / "docs/slurm.md").read_text().splitlines() if line.startswith("    ")]
+        """Output of the commands of docs/guide/slurm.md that begin so, of the small demo instead of its example."""
+        lines = [line.strip() for line in (ROOT / "docs/guide/slurm.md").read_text().splitlines() if line.startswith("    ")]
         script = ["set -eu -o pipefail"]
         for begin in commands:
             (line,) = [line for line in lines if line.startswith(begin)]

@@ -4,9 +4,10 @@ import json
 
 import pytest
 import yaml
-from helpers import ROOT, save_random_model
+from helpers import ROOT, save_random_model, template
 
 from regime_w.runtime.errors import UserError
+from regime_w.tasks.prompts import Prompts
 from scripts import train_sft
 from scripts.fetch_questions import load_source
 
@@ -45,10 +46,13 @@ def test_sft_leaves_out_the_rationale_that_led_to_the_wrong_label(path, tmp_path
     from transformers import AutoTokenizer
 
     rows = load_source("train", SOURCE | {"path": path, "corrections": {"train-00000": "5 -> 4"}})
-    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model"))
-    params = {"sft": {"styles": ["plain"]}, "styles": {}, "template": "{question}\n"}
-    (kept,) = train_sft.examples(rows, params, tokenizer)
-    assert "3 + 3" in tokenizer.decode(kept["input_ids"])
+    prompts = Prompts(
+        {"prompt": template("{question}\n"), "styles": {}},
+        AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model")),
+        tmp_path / "model",
+    )
+    (kept,) = train_sft.examples(rows, {"sft": {"styles": ["plain"]}}, prompts)
+    assert "3 + 3" in prompts.tokenizer.decode(kept["input_ids"])
 
 
 @pytest.mark.parametrize("name", ["abel", "smollm2"])

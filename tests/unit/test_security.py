@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from helpers import ROOT, clone_to, listening, save_random_model, snakemake, stage
+from helpers import ROOT, clone_to, listening, save_random_model, snakemake, stage, template
 
 from regime_w.config.recipes import READS
 from regime_w.config.schema import load
@@ -148,7 +148,7 @@ def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
         "save_steps": 1,
         "styles": ["plain"],
     }
-    params = json.dumps({"sft": sft, "template": "{question}", "styles": {}, "seed": 0})
+    params = json.dumps({"sft": sft, "prompt": template("{question}"), "styles": {}, "seed": 0})
     arguments = ["--params", params, "--base", base / "manifest.json", "--questions", tmp_path / "train.jsonl"]
     arguments += ["--work", work, "--output", tmp_path / "lora/manifest.json"]
     assert stage("train_sft", *arguments).returncode == 0

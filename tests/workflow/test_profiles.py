@@ -89,7 +89,7 @@ def test_the_slurm_plugin_is_pinned_where_gpu_jobs_start_once():
     """Before 2.7.1 a job of two GPUs ran its command twice."""
     pins = [
         re.search(r"snakemake-executor-plugin-slurm==([\d.]+)", (ROOT / name).read_text())[1]
-        for name in ("envs/dev.txt", "docs/slurm.md")
+        for name in ("envs/dev.txt", "docs/guide/slurm.md")
     ]
     assert pins[0] == pins[1]
     assert tuple(map(int, pins[0].split("."))) >= (2, 7, 1)

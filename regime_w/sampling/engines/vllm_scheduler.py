@@ -2,7 +2,7 @@
 
 A request's tokens are handed over once, when it ends, instead of one by one. (One with stop texts is still followed token
 by token: the front end looks for them.) And free places are given away a few dozen at a time: a step that only decodes runs
-as one CUDA graph, one that reads even a single prompt is launched kernel by kernel (docs/RESULTS.md).
+as one CUDA graph, one that reads even a single prompt is launched kernel by kernel (docs/studies/speed.md).
 """
 
 from typing import Any
