@@ -143,6 +143,8 @@ def from_gguf(file: Path, folder: Path) -> None:
     fields = {name: field.contents() for name, field in reader.fields.items()}
     if "tokenizer.ggml.tokens" not in fields:
         raise UserError(f"{file}: holds no tokenizer; {HINT}")
+    if "tokenizer.ggml.eos_token_id" not in fields:
+        raise UserError(f"{file}: names no EOS token, so that no completion would end; {HINT}")
     try:
         config = config_of(fields, {tensor.name: tensor for tensor in reader.tensors})
         tokenizer = tokenizer_of(fields)

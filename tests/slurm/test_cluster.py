@@ -128,7 +128,9 @@ class Clone:
 
     def documented(self, *commands: str) -> str:
         """Output of the commands of docs/guide/slurm.md that begin so, of the small demo instead of its example."""
-        lines = [line.strip() for line in (ROOT / "docs/guide/slurm.md").read_text().splitlines() if line.startswith("    ")]
+        lines = [
+            line.strip() for line in (ROOT / "docs/guide/slurm.md").read_text().splitlines() if line.startswith("    ")
+        ]
         script = ["set -eu -o pipefail"]
         for begin in commands:
             (line,) = [line for line in lines if line.startswith(begin)]
