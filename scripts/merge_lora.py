@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from regime_w.models.adapters import check_adapter, fit_embeddings, has_tokenizer, untie
-from regime_w.models.folders import check_model, trusted
+from regime_w.models.folders import check_model, load_model, trusted
 from regime_w.models.manifests import HashedFolder, list_files, write_manifest
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
@@ -101,7 +101,7 @@ def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
 def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str, Any]) -> list[torch.Tensor]:
     """Merge and save; returns the logits of base + adapter on the probes, from before the merge."""
     with phase(f"Loading base model {base}"):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device}, **trusted(params))
+        model = load_model(base, params, dtype="auto", device_map={"": device})
         resized = fit_embeddings(model, adapter)
         # A tokenizer with more tokens came with the embeddings that it needs.
         words = adapter if resized and has_tokenizer(adapter) else base
@@ -124,8 +124,7 @@ def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str
 
 def verify(folder: Path, device: str, expected: list[torch.Tensor], params: dict[str, Any]) -> float:
     """Load the saved model and return the largest logit difference, in standard deviations; UserError above tolerance."""
-    options: dict[str, Any] = {"dtype": "auto", "device_map": {"": device}, **trusted(params)}
-    model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+    model = load_model(folder, params, dtype="auto", device_map={"": device}).eval()
     found = logits(model, AutoTokenizer.from_pretrained(folder, **trusted(params)))
     worst = max(float((a - b).abs().max() / b.std()) for a, b in zip(found, expected, strict=True))
     tolerance = TOLERANCE if model.dtype == torch.float32 else 10 * TOLERANCE

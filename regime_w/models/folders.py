@@ -147,6 +147,19 @@ def trusted(params: dict[str, Any]) -> dict[str, bool]:
     return {"trust_remote_code": bool(params.get("trust_remote_code", False))}
 
 
+def load_model(folder: Path, params: dict[str, Any], **how: Any) -> Any:
+    """The model with its weights; `how` goes to `from_pretrained`. `params` as in `trusted`.
+
+    Of transformers' kinds of attention eager alone caps scores (Gemma 2): all others leave that out without a word.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, **trusted(params))
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        how["attn_implementation"] = "eager"
+    return AutoModelForCausalLM.from_pretrained(folder, **how, **trusted(params))
+
+
 def alike(one: Path, other: Path, params: dict[str, Any]) -> bool:
     """Whether a loaded model needs nothing but the other's weights to be the other one.
 
@@ -274,7 +287,7 @@ def mend_generation(folder: Path) -> None:
     from transformers import GenerationConfig
 
     given = json_of(file)
-    ids = {name: given[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in given}
+    ids: dict[str, Any] = {name: given[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in given}
     for settings in (given, given | {"do_sample": True}, ids):
         try:
             with quiet():

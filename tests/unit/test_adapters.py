@@ -123,7 +123,10 @@ MERGED = {
     "some tokens": ("llama", lora(trainable_token_indices=[5, 6, 7])),
     "norms in whole": ("llama", lora(modules_to_save=["input_layernorm"])),
     "experts": ("mixtral", lora(target_modules="all-linear")),
-    "experts' parameters": ("mixtral", lora(target_modules=["q_proj"], target_parameters=["experts.down_proj", "experts.gate_up_proj"])),
+    "experts' parameters": (
+        "mixtral",
+        lora(target_modules=["q_proj"], target_parameters=["experts.down_proj", "experts.gate_up_proj"]),
+    ),
     "AdaLoRA": ("llama", peft.AdaLoraConfig(init_r=4, total_step=9, target_modules=EVERY, task_type="CAUSAL_LM")),
     "LoHa": ("llama", peft.LoHaConfig(r=4, target_modules=EVERY, task_type="CAUSAL_LM")),
     "LoKr": ("llama", peft.LoKrConfig(r=4, target_modules=EVERY, task_type="CAUSAL_LM")),
