@@ -9,14 +9,14 @@ On 8 GPUs it starts itself through accelerate (data parallel).
 """
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import Any
 
-from regime_w.models.folders import check_adapter, check_adapters_tokenizer, trusted
+from regime_w.models.adapters import check_adapter, check_adapters_tokenizer, copy_adapter
+from regime_w.models.folders import trusted
 from regime_w.models.manifests import load_manifest, new_artefact, write_manifest
 from regime_w.questions.sum_exercises import exercises
-from regime_w.runtime.errors import run
+from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import fingerprint, from_argument, read_jsonl, write_json
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training.sft import example, train
@@ -40,12 +40,13 @@ def main() -> None:
 def take_over(adapter: Path, base_folder: Path, output: Path, params: dict[str, Any]) -> None:
     """Copy an existing adapter after checking that it fits the base."""
     base, manifest = load_manifest(base_folder)
-    check_adapter(adapter, base)
-    check_adapters_tokenizer(adapter, base, params)
     with new_artefact(output) as folder:
-        for path in adapter.iterdir():
-            if path.is_file() and path.suffix in (".json", ".safetensors", ".md") and path.name != "manifest.json":
-                shutil.copyfile(path, folder / path.name)
+        copy_adapter(adapter, folder)
+        try:
+            check_adapter(folder, base, params)
+            check_adapters_tokenizer(folder, base, params)
+        except UserError as error:
+            raise UserError(str(error).replace(str(folder), str(adapter))) from None
         write_json(folder / "training.json", {"log_history": [], "examples": 0, "steps": 0, "adapter": str(adapter)})
         write_manifest(folder, {"adapter": str(adapter), "base": manifest["fingerprint"]})
     print(f"SFT adapter {adapter} taken over to {output}")
