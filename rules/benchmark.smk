@@ -8,21 +8,12 @@ Rules of this file take the place of those that need a real model or data (base_
 build_preferences). All other jobs are the pipeline's own.
 """
 
-from regime_w.config.benchmark_modes import MODES as WAYS
-
 BENCHMARK = CONFIG["benchmark"]
 # The largest power of two that one machine has.
 TENSOR_PARALLEL = (
     1 << (min(GPUS, CONFIG["resources"]["gpus_per_node"]).bit_length() - 1) if GPUS else 0
 )
-BENCHMARK_MODES = [
-    part
-    for mode in BENCHMARK["modes"]
-    if GPUS >= WAYS[mode].least_gpus
-    for part in (
-        [f"{mode}-{index}-of-{GPUS}" for index in range(GPUS)] if WAYS[mode].a_job_a_gpu else [mode]
-    )
-]
+BENCHMARK_JOBS = jobs_of(BENCHMARK["modes"], GPUS)
 BENCHMARK_ROUND = f"{RUN}/round1"
 BENCHMARK_USAGE = {
     "merge": f"benchmarks/{RUN}/merge_lora/sft_merged.usage.json",
@@ -36,7 +27,7 @@ BENCHMARK_USAGE = {
     "train_dpo": f"benchmarks/{BENCHMARK_ROUND}/train_dpo.usage.json",
     "merge_dpo": f"benchmarks/{RUN}/merge_lora/round1/merged.usage.json",
     **{
-        f"evaluate-{model}": f"benchmarks/{RUN}/evaluate/{model}.usage.json"
+        f"evaluate-{model}": f"benchmarks/{RUN}/evaluate/{SETS[0]}/{model}.usage.json"
         for model in BENCHMARK["models"]
     },
 }
@@ -45,12 +36,14 @@ BENCHMARK_USAGE = {
 ruleorder: benchmark_model > base_model
 ruleorder: benchmark_adapter > train_sft
 ruleorder: benchmark_questions > fetch_questions
+ruleorder: benchmark_questions > fetch_evaluation
 ruleorder: benchmark_pairs > build_preferences
 
 
 rule benchmark_model:
     output:
-        manifest="checkpoints/{run}/{random}/manifest.json",
+        model=directory("checkpoints/{run}/{random}"),
+        seal="checkpoints/{run}/{random}.sha256",
         usage="benchmarks/{run}/benchmark_model/{random}.usage.json",
     log:
         "logs/{run}/benchmark_model/{random}.log",
@@ -74,16 +67,17 @@ rule benchmark_model:
         stage(
             "benchmark.benchmark_model",
             "--params {params.config:q}",
-            "--output {output.manifest:q}",
+            "--output {output.model:q}",
             "--gpus {resources.gpu:q}",
         )
 
 
 rule benchmark_adapter:
     input:
-        base="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(base=BASE)),
     output:
-        manifest="checkpoints/{run}/sft_lora/manifest.json",
+        adapter=directory("checkpoints/{run}/sft_lora"),
+        seal="checkpoints/{run}/sft_lora.sha256",
         usage="benchmarks/{run}/benchmark_adapter.usage.json",
     log:
         "logs/{run}/benchmark_adapter.log",
@@ -93,30 +87,31 @@ rule benchmark_adapter:
     resources:
         gpu=ONE_GPU,
     params:
-        code=code("benchmark.benchmark_model"),
+        code=code("benchmark.benchmark_adapter"),
         config=part(lora=CONFIG["sft"]["lora"], seed=CONFIG["seed"]),
     shell:
         stage(
-            "benchmark.benchmark_model",
+            "benchmark.benchmark_adapter",
             "--params {params.config:q}",
             "--base {input.base:q}",
-            "--output {output.manifest:q}",
+            "--output {output.adapter:q}",
             "--gpus {resources.gpu:q}",
         )
 
 
 rule benchmark_questions:
     input:
-        model="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(model=BASE)),
     output:
-        train="data/{run}/train.jsonl",
-        eval="data/{run}/eval.jsonl",
+        train="data/{run}/questions/train.jsonl",
+        eval=f"data/{{run}}/questions/eval/{SETS[0]}.jsonl",
+        usage="benchmarks/{run}/benchmark_questions.usage.json",
     log:
         "logs/{run}/benchmark_questions.log",
     conda:
         ENV
     params:
-        code=code("benchmark.benchmark_data"),
+        code=code("benchmark.benchmark_questions"),
         config=part(
             train=max(
                 CONFIG["generate"]["n_samples"],
@@ -129,18 +124,17 @@ rule benchmark_questions:
         ),
     shell:
         stage(
-            "benchmark.benchmark_data",
+            "benchmark.benchmark_questions",
             "--params {params.config:q}",
             "--model {input.model:q}",
             "--train {output.train:q}",
             "--eval {output.eval:q}",
-            usage=False,
         )
 
 
 rule benchmark_pairs:
     input:
-        model="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(model=BASE)),
         rollouts="data/{run}/round{round}/rollouts.jsonl",
         check="results/{run}/round{round}/rollouts_check.json",
     output:
@@ -152,11 +146,10 @@ rule benchmark_pairs:
     conda:
         ENV
     params:
-        code=code("benchmark.benchmark_data"),
+        code=code("benchmark.benchmark_pairs"),
         config=part(
             pairs=CONFIG["pairs"],
-            styles=CONFIG["styles"],
-            template=CONFIG["prompt"]["template"],
+            **prompt_of(CONFIG),
             seed=CONFIG["seed"],
             n=BENCHMARK["pairs"],
             lengths={"mean": BENCHMARK["pair_tokens"], "sigma": 0.5},
@@ -164,23 +157,23 @@ rule benchmark_pairs:
         ),
     shell:
         stage(
-            "benchmark.benchmark_data",
+            "benchmark.benchmark_pairs",
             "--params {params.config:q}",
             "--model {input.model:q}",
             "--rollouts {input.rollouts:q}",
-            "--preferences {output.preferences:q}",
+            "--output {output.preferences:q}",
             "--summary {output.summary:q}",
         )
 
 
 rule benchmark_generate:
     input:
-        model=lambda wildcards: (
-            "checkpoints/{run}/small/manifest.json"
-            if wildcards.mode.startswith("small")
-            else "checkpoints/{run}/base/manifest.json"
+        unpack(
+            sealed(
+                model=lambda wildcards: f"checkpoints/{wildcards.run}/{way_of(wildcards).model}"
+            )
         ),
-        questions="data/{run}/train.jsonl",
+        questions="data/{run}/questions/train.jsonl",
     output:
         record="data/{run}/benchmark/{mode}.json",
         usage="benchmarks/{run}/benchmark_generate/{mode}.usage.json",
@@ -194,15 +187,14 @@ rule benchmark_generate:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=lambda wildcards: TENSOR_PARALLEL if wildcards.mode == "tensor_parallel" else ONE_GPU,
+        gpu=lambda wildcards: TENSOR_PARALLEL if way_of(wildcards).all_gpus else ONE_GPU,
     params:
         code=code("benchmark.benchmark_generate"),
         config=part(
             generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},
             engine=CONFIG["engine"],
             arms=CONFIG["arms"],
-            styles=CONFIG["styles"],
-            template=CONFIG["prompt"]["template"],
+            **prompt_of(CONFIG),
             seed=CONFIG["seed"],
             sizes={
                 key: BENCHMARK[key]
@@ -214,7 +206,7 @@ rule benchmark_generate:
                 )
             },
         ),
-        work="data/{run}/benchmark/{mode}.work",
+        work=subpath(output.record, strip_suffix=".json"),
     shell:
         stage(
             "benchmark.benchmark_generate",
@@ -222,7 +214,7 @@ rule benchmark_generate:
             "--mode {wildcards.mode:q}",
             "--model {input.model:q}",
             "--questions {input.questions:q}",
-            "--work {params.work:q}",
+            "--work {params.work:q}.work",
             "--output {output.record:q}",
             "--gpus {resources.gpu:q}",
             SHARING,
@@ -231,15 +223,14 @@ rule benchmark_generate:
 
 rule benchmark_report:
     input:
-        base=f"checkpoints/{RUN}/base/manifest.json",
-        adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora/manifest.json",
+        unpack(sealed(base=BASE, adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora")),
         pairs=f"data/{BENCHMARK_ROUND}/preferences.json",
-        modes=[f"data/{RUN}/benchmark/{mode}.json" for mode in BENCHMARK_MODES],
+        modes=[f"data/{RUN}/benchmark/{mode}.json" for mode in BENCHMARK_JOBS],
         modes_usage=[
-            f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_MODES
+            f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_JOBS
         ],
         usage=list(BENCHMARK_USAGE.values()),
-        evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in BENCHMARK["models"]],
+        evaluations=[f"data/{RUN}/answers/{SETS[0]}/{model}.jsonl" for model in BENCHMARK["models"]],
     output:
         html=report(
             f"results/{RUN}/benchmark_report.html",
@@ -266,20 +257,23 @@ rule benchmark_report:
             gpu_hour_usd=CONFIG["report"]["gpu_hour_usd"],
             peak_tflops=BENCHMARK["peak_tflops"],
         ),
-        usage=lambda wildcards, input: named(BENCHMARK_USAGE, input.usage),
-        modes_usage=lambda wildcards, input: named(BENCHMARK_MODES, input.modes_usage),
-        evaluations=lambda wildcards, input: named(BENCHMARK["models"], input.evaluations),
+        inputs=lambda wildcards, input: argument(
+            {
+                "base": str(input.base),
+                "adapter": str(input.adapter),
+                "pairs": input.pairs,
+                "modes": list(input.modes),
+                "modes_usage": by_name(BENCHMARK_JOBS, input.modes_usage),
+                "usage": by_name(BENCHMARK_USAGE, input.usage),
+                "evaluations": by_name(BENCHMARK["models"], input.evaluations),
+            },
+            sort=False,
+        ),
     shell:
         stage(
             "benchmark.benchmark_report",
             "--params {params.config:q}",
-            "--base {input.base:q}",
-            "--adapter {input.adapter:q}",
-            "--pairs {input.pairs:q}",
-            "--modes {input.modes:q}",
-            "--modes-usage {params.modes_usage:q}",
-            "--usage {params.usage:q}",
-            "--evaluations {params.evaluations:q}",
+            "--inputs {params.inputs:q}",
             "--html {output.html:q}",
             "--md {output.md:q}",
             "--json {output.json:q}",

@@ -11,12 +11,12 @@ import pytest
 from helpers import clone_to, demo_config
 
 from regime_w.config.schema import load
+from regime_w.models.random_weights import SHAPES, train_tokenizer
 from regime_w.runtime.errors import UserError
 from regime_w.sampling.collect import length_of
 from regime_w.sampling.engines.interface import Completion
 from regime_w.sampling.engines.vllm import engine_options, engines_per_gpu
 from scripts.benchmark.benchmark_generate import Timeline, settings
-from scripts.benchmark.benchmark_model import SHAPES, train_tokenizer
 from scripts.benchmark.benchmark_report import comparison, cost, dpo_flops, extrapolate, joined, mfu, peak_of
 
 
