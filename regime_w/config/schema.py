@@ -194,6 +194,7 @@ class Questions(Section):
     eval: dict[SetName, EvalSet] = Field(
         description="evaluation sets by name; the report's headline is about the first. null takes out one that a file below"
         " names",
+        json_schema_extra={"additionalProperties": False, "minProperties": 1},
     )
     heldout_fraction: float = Field(
         0.05, ge=0, lt=1, description="share of train held out, by hash of the question's id"
@@ -927,7 +928,7 @@ def schema() -> dict[str, Any]:
     """JSON schema of a whole configuration."""
     whole = Config.model_json_schema()
     # What GIVEN checks though nothing is said of it is needed.
-    for section, needed in ((whole, ["questions", "base_model"]), (whole["$defs"]["Questions"], ["train", "eval"])):
+    for section, needed in ((whole, ["questions", "base_model"]), (whole["$defs"]["Questions"], ["train"])):
         section["required"] = [*section.get("required", []), *needed]
     return whole
 
@@ -937,6 +938,9 @@ def file_schema() -> dict[str, Any]:
     whole = schema()
     for section in (whole, *(part for name, part in whole["$defs"].items() if name != "Arm")):
         section.pop("required", None)
+    sets = whole["$defs"]["Questions"]["properties"]["eval"]["patternProperties"]
+    for name, own in sets.items():
+        sets[name] = {"anyOf": [own, {"type": "null"}]}  # which takes it out
     whole["properties"] = {
         "extends": {
             "description": "config files that this one is laid over, from its own folder or the repository",

@@ -52,8 +52,8 @@ def of_schema(part: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that a part of the schema accepts."""
     if "$ref" in part:
         return st.deferred(lambda: section(part["$ref"].rpartition("/")[2]))
-    if "anyOf" in part:
-        return st.one_of(*map(of_schema, part["anyOf"]))
+    if either := part.get("anyOf") or part.get("oneOf"):
+        return st.one_of(*map(of_schema, either))
     if "enum" in part:
         return st.sampled_from(part["enum"])
     if "const" in part:
@@ -234,14 +234,20 @@ def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
         }
         for number, arm in enumerate(arms):
             arm["name"] = f"arm{number}"
-        for name in ("sft", "coherence", "dpo", "rejection_sampling", "prompt", "benchmark"):
+        for name in ("sft", "start", "coherence", "dpo", "rejection_sampling", "prompt", "benchmark"):
             tied.pop(name, None)
-        for name in ("train", "eval"):
-            source = tied["questions"][name] if name in tied.get("questions", {}) else {"source": "hub"}
-            tied["questions"] = tied.get("questions", {}) | {
-                name: source | {"path": "x", "hub_id": "x", "n": 1, "split": "train"}
-            }
-        tied["base_model"] = tied.get("base_model", {"source": "hub"}) | {"path": "x", "hub_id": "x"}
+        asked, sets = tied["questions"], tied["questions"]["eval"]
+        sets.pop("heldout", None)
+        for number, source in enumerate(
+            sources := asked["train"] if isinstance(asked["train"], list) else [asked["train"]]
+        ):
+            source |= {"name": f"part{number}"} if len(sources) > 1 else {}
+        for source in (*sources, *sets.values()):
+            source |= {"path": "x", "hub_id": "x", "n": 1, "split": "train"}
+            for key in ("task", "prompt", "evaluate"):  # overlays, which are sections with their own ties
+                source.pop(key, None)
+        sets.setdefault("one", {"source": "hub", "hub_id": "x"})
+        tied["base_model"] |= {"path": "x", "hub_id": "x"}
         tied["base_model"].pop("tiny", None)
         tied.get("engine", {}).get("vllm", {}).pop("tensor_parallel_size", None)
         tied.pop("study", None)
