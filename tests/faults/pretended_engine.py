@@ -85,7 +85,7 @@ def model_of(folder: Path) -> HashedFolder:
         folder.mkdir(parents=True)
         (folder / "weights").write_text(folder.name)
         write_manifest(folder, {})
-    return HashedFolder(folder / "manifest.json")
+    return HashedFolder(folder)
 
 
 ASKED: dict[str, Any] = {

@@ -21,7 +21,7 @@ RUN = "tiny"
 TARGET = ("eval_report", "--configfile", "tiny.yaml")
 ORDER = [
     "fetch_questions", "base_model", "train_sft", "merge_lora", "generate", "score_rollouts", "check_rollouts",
-    "build_preferences", "train_dpo", "evaluate", "eval_report",
+    "build_preferences", "train_dpo", "evaluate", "view_trajectories", "eval_report",
 ]  # fmt: skip
 CONFIG: dict[str, Any] = {
     "run": RUN,
@@ -103,9 +103,9 @@ def jobs(folder: Path) -> list[Job]:
 
 
 def leftovers(job: Job) -> list[str]:
-    """What a job writes beside its declared outputs: model folders, and what it resumes from."""
-    folders = [str(Path(output).parent) for output in job.outputs if output.endswith("manifest.json")]
-    found = [path for folder in folders for path in (folder, f"{folder}.work", f"{folder}.partial")]
+    """What a job writes beside its declared outputs: folders that are being made, and what it resumes from."""
+    folders = [output.removesuffix(".sha256") for output in job.outputs if output.endswith(".sha256")]
+    found = [f"{folder}{ending}" for folder in folders for ending in (".work", ".partial")]
     if job.rule == "generate":
         found.append(f"data/{RUN}/round1/journal/{Path(job.name).name}.jsonl")
     if job.rule == "evaluate":
@@ -154,13 +154,16 @@ def results(folder: Path) -> dict[str, str]:
     """What the run made, as SHA-256 by path: all that must not depend on what happened on the way.
 
     Left out: records of time (usage, timing, logs), checkpoints to resume from, and the hidden temporary file that a kill
-    in the middle of a write leaves. Of manifests, training records and the report what was measured is left out.
+    in the middle of a write leaves. Of manifests, training records and the report what was measured is left out, and with it
+    the manifests' seals.
     """
     found = {}
     for top in ("data", "checkpoints", "results"):
         for path in sorted((folder / top).rglob("*")):
             name = path.relative_to(folder)
-            passed_over = any(part.startswith(".") or part.endswith((".work", "journal")) for part in name.parts)
+            passed_over = any(
+                part.startswith(".") or part.endswith((".work", "journal", ".sha256")) for part in name.parts
+            )
             if path.is_file() and not passed_over:
                 found[str(name)] = hashlib.sha256(_timeless(path)).hexdigest()
     return found
@@ -188,9 +191,13 @@ def _without_times(value: Any) -> Any:
 
 
 def torn(job: Job, folder: Path, expected: dict[str, str]) -> list[str]:
-    """Outputs of the job that are there but not as expected."""
-    found = results(folder)
-    return [name for name in job.outputs if name in found and found[name] != expected[name]]
+    """Outputs of the job, and files in its folders, that are there but not as expected."""
+    own = tuple(f"{output}/" for output in job.outputs)
+    return [
+        name
+        for name, content in results(folder).items()
+        if (name in job.outputs or name.startswith(own)) and content != expected.get(name)
+    ]
 
 
 def journalled(folder: Path) -> Counter[str]:

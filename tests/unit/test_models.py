@@ -39,7 +39,7 @@ def as_bin(folder, shards):
 
 
 def base_model(tmp_path, source):
-    output = tmp_path / "out" / "base" / "manifest.json"
+    output = tmp_path / "out" / "base"
     return stage("base_model", "--params", json.dumps(SOURCE | {"path": str(source)}), "--output", output), output
 
 
@@ -77,7 +77,7 @@ def test_a_pickle_with_code_is_refused(tmp_path):
     assert "not a readable .bin shard" in done.stderr
     assert "Traceback" not in done.stderr
     assert not mark.exists()
-    assert not output.parent.exists()
+    assert not output.exists()
 
 
 def test_code_in_the_model_folder_stays_out_unless_trusted(tmp_path):
@@ -85,7 +85,7 @@ def test_code_in_the_model_folder_stays_out_unless_trusted(tmp_path):
     (source / "modeling_evil.py").write_text("raise SystemExit")
     done, output = base_model(tmp_path, source)
     assert done.returncode == 0, done.stderr
-    assert not (output.parent / "modeling_evil.py").exists()
+    assert not (output / "modeling_evil.py").exists()
 
 
 def test_a_truncated_safetensors_file(tmp_path):
@@ -96,7 +96,7 @@ def test_a_truncated_safetensors_file(tmp_path):
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert "truncated safetensors file" in done.stderr
-    assert not output.parent.exists()
+    assert not output.exists()
 
 
 def test_a_folder_without_tokenizer_or_weights(tmp_path):
