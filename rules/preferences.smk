@@ -9,6 +9,7 @@ NEEDS    build_preferences, build_samples: CPU; train_dpo, train_rft: GPUs where
 
 rule build_preferences:
     input:
+        unpack(chats_policy("build_preferences")),
         rollouts=made_in_round("build_preferences", "rollouts"),
         check=made_in_round("build_preferences", "check"),
     output:
@@ -28,6 +29,7 @@ rule build_preferences:
             "build_preferences",
             "--params {params.config:q}",
             "--rollouts {input.rollouts:q}",
+            *CHATS_POLICY,
             "--output {output.preferences:q}",
             "--summary {output.summary:q}",
         )
@@ -67,6 +69,7 @@ rule train_dpo:
 
 rule build_samples:
     input:
+        unpack(chats_policy("build_samples")),
         rollouts=made_in_round("build_samples", "rollouts"),
         check=made_in_round("build_samples", "check"),
     output:
@@ -85,6 +88,7 @@ rule build_samples:
             "build_samples",
             "--params {params.config:q}",
             "--rollouts {input.rollouts:q}",
+            *CHATS_POLICY,
             "--output {output.samples:q}",
             "--summary {output.summary:q}",
         )

@@ -15,10 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from regime_w.models.folders import trusted
 from regime_w.models.random_texts import text_of, words_of
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl, write_json, write_jsonl
 from regime_w.sampling.collect import length_of
+from regime_w.tasks.prompts import text_forms
 from regime_w.training.preferences import ROW, build
 
 
@@ -37,7 +39,7 @@ def main() -> None:
         rollouts, preferences = Path(folder, "rollouts.jsonl"), Path(folder, "preferences.jsonl")
         write_jsonl(rollouts, (marked(row, params, words) for row in iter_jsonl(args.rollouts, ROW)))
         start = time.monotonic()
-        summary = build(rollouts, params, preferences)
+        summary = build(rollouts, params, text_forms(params, args.model, trusted({})), preferences)
         seconds = time.monotonic() - start
         pairs = read_jsonl(preferences)
     if len(pairs) < params["n"]:
@@ -61,7 +63,7 @@ def marked(row: dict[str, Any], params: dict[str, Any], words: list[str]) -> dic
         trajectories.append(
             trajectory
             | {"full_text": text, "answer": answer, "reasoning": text, "num_tokens": tokens, "extraction": "hash"}
-            | {"finish_reason": "stop", "correct": right, "reward": float(right)}
+            | {"token_ids": None, "finish_reason": "stop", "correct": right, "reward": float(right)}
         )
     return row | {"trajectories": trajectories}
 
