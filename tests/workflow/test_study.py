@@ -330,8 +330,8 @@ def test_methods_of_rounds():
     raw = config(recipes=DEMO_STUDY["recipes"] | {"x": {"method": "rejection_sampling_then_dpo", "rounds": 3}})
     recipe = recipes_of(raw)[1]["x"]
     assert [recipe.method(number) for number in (1, 2, 3)] == ["rejection_sampling", "dpo", "dpo"]
-    assert recipe.adapter(1).endswith("round1/rft_lora/manifest.json")
-    assert recipe.adapter(2).endswith("round2/dpo_lora/manifest.json")
+    assert recipe.adapter(1).endswith("round1/rft_lora")
+    assert recipe.adapter(2).endswith("round2/dpo_lora")
     assert recipe.examples(1).endswith("samples.jsonl")
     assert Recipe("sft", overlaid(raw, "sft"), raw).rounds == 0
 
