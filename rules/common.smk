@@ -72,9 +72,8 @@ except UserError as error:
 
 config = CONFIG  # what Snakemake itself reads of it: captions of its report
 if MAIN:
-    known = [str(path) for path in workflow.configfiles]
     workflow.configfiles += [
-        str(layer.path) for layer in LAYERS if layer.path and str(layer.path) not in known
+        layer.path for layer in LAYERS if layer.path and layer.path not in workflow.configfiles
     ]
 
 RUN = CONFIG["run"]

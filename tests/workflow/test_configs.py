@@ -19,7 +19,7 @@ run: mine
 base_model: {source: local, path: model}
 questions:
   train: {source: file, path: q.jsonl}
-  eval: {own: {source: file, path: q.jsonl}}
+  eval: {own: {source: file, path: e.jsonl}}
 generate: {n_samples: 40}
 engine: {name: transformers}
 """
@@ -34,8 +34,9 @@ use rule * from regime as regime_*
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = clone_to(tmp_path_factory.mktemp("configs") / "clone")
-    rows = [{"question": f"What is {number} + 1?", "answer": f"#### {number + 1}"} for number in range(LINES)]
-    (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, question in (("q", "What is {} + 1?"), ("e", "How many are {} eggs and another one?")):
+        rows = [{"question": question.format(number), "answer": f"#### {number + 1}"} for number in range(LINES)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "model").mkdir()
     (folder / "mine.yaml").write_text(OWN)
     return folder
