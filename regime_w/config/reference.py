@@ -36,7 +36,7 @@ TUNE = _names(
     questions.eval.*.columns.question questions.eval.*.columns.answer questions.eval.*.columns.gold
     questions.eval.*.columns.options questions.eval.*.on_bad_row
     questions.eval.*.task questions.eval.*.prompt questions.eval.*.evaluate
-    task.verifier start sft.method
+    task.verifier sft.method
     questions.heldout_fraction questions.variants questions.rollout_fraction
     sft.adapter sft.part sft.n_examples sft.styles sft.lora.r sft.lora.alpha sft.lora.target_modules sft.learning_rate
     sft.epochs sft.batch_size sft.per_device_batch_size sft.gradient_checkpointing
