@@ -1,8 +1,8 @@
-"""Evaluation: base, SFT and each round on every evaluation set, and the report.
+"""Evaluation: base, SFT and each round on every evaluation set, the report, and a page to read trajectories in.
 
-INPUTS   the models' manifests, data/{run}/questions/eval/{set}.jsonl, and what every stage recorded of itself
-OUTPUTS  data/{run}/answers/{set}/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml
-NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report: CPU
+INPUTS   the models, data/{run}/questions/eval/{set}.jsonl, and what every stage recorded of itself
+OUTPUTS  data/{run}/answers/{set}/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml; results/{run}/trajectories.html
+NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report, view_trajectories: CPU
 
 A study's held-out questions are asked as one more set, `heldout`. On one GPU evaluate_all takes the place of `evaluate`
 for the run's own models on an evaluation set: one job, whose engine starts once.
@@ -11,8 +11,9 @@ for the run's own models on an evaluation set: one job, whose engine starts once
 
 rule evaluate:
     input:
-        models=evaluated,
+        unpack(sealed(models=evaluated)),
         questions=asked,
+        verifier=verifier_of_set,
     output:
         records="data/{run}/answers/{set}/{model}.jsonl",
         usage="benchmarks/{run}/evaluate/{set}/{model}.usage.json",
@@ -44,8 +45,9 @@ if ONE_EVALUATION:
 
     use rule evaluate as evaluate_all with:
         input:
-            models=list(MODELS.values()),
+            unpack(sealed(models=list(MODELS.values()))),
             questions=asked,
+            verifier=verifier_of_set,
         output:
             records=[f"data/{RUN}/answers/{{set}}/{model}.jsonl" for model in MODELS],
             usage=f"benchmarks/{RUN}/evaluate/{{set}}.usage.json",
@@ -58,19 +60,64 @@ if ONE_EVALUATION:
             config=lambda wildcards: argument(read_by("evaluate", 0, of_set(CONFIG, wildcards.set))),
 
 
+rule view_trajectories:
+    input:
+        rollouts=[OWN.rollouts(number) for number in OWN.sampled],
+        answers=ANSWERS,
+    output:
+        html=report(
+            f"results/{RUN}/trajectories.html",
+            caption="captions/trajectories.rst",
+            category="Evaluation",
+            labels={"run": RUN, "form": "trajectories"},
+        ),
+    log:
+        f"logs/{RUN}/view_trajectories.log",
+    localrule: True
+    conda:
+        ENV
+    params:
+        code=code("view_trajectories", files=TEMPLATES),
+        config=part(
+            run=RUN,
+            pairs=CONFIG["pairs"] if rounds_by("dpo") else None,
+            reward=CONFIG["reward"],
+            seed=CONFIG["seed"],
+        ),
+        inputs=lambda wildcards, input: argument(
+            {
+                "rollouts": by_name([f"round{number}" for number in OWN.sampled], input.rollouts),
+                "answers": answers_by_set(input.answers),
+            },
+            sort=False,
+        ),
+    shell:
+        stage(
+            "view_trajectories",
+            "--params {params.config:q}",
+            "--inputs {params.inputs:q}",
+            "--output {output.html:q}",
+            usage=False,
+        )
+
+
 rule eval_report:
     input:
+        unpack(
+            sealed(
+                adapters=[OWN.adapter(number) for number in TRAINED],
+                models=list(MODELS.values()),
+            )
+        ),
         questions=f"data/{RUN}/questions/summary.json",
-        evaluations=[
-            f"data/{RUN}/answers/{name}/{model}.jsonl" for name in SETS for model in MODELS
-        ],
+        evaluations=ANSWERS,
         rollouts=[OWN.rollouts(number) for number in OWN.sampled],
         checks=[OWN.check(number) for number in OWN.sampled],
-        preferences=[OWN.summary(number) for number in rounds_by("dpo")],
-        samples=[OWN.summary(number) for number in rounds_by("rejection_sampling")],
-        adapters=[OWN.adapter(number) for number in TRAINED],
-        models=list(MODELS.values()),
+        preferences=[OWN.summary(number) for number in rounds_by("dpo").values()],
+        samples=[OWN.summary(number) for number in rounds_by("rejection_sampling").values()],
         usage=usages(OWN, SETS),
+        # Of no use to the report: who asks for it gets both.
+        viewer=f"results/{RUN}/trajectories.html",
     output:
         html=report(
             f"results/{RUN}/eval_report.html",
@@ -100,36 +147,25 @@ rule eval_report:
             {key: value for key, value in CONFIG.items() if key != "resources"} | {"study": None},
             sort=False,
         ),
-        evaluations=lambda wildcards, input: named(
-            [f"{name}/{model}" for name in SETS for model in MODELS], input.evaluations
+        inputs=lambda wildcards, input: argument(
+            {
+                "questions": input.questions,
+                "evaluations": answers_by_set(input.evaluations),
+                "rollouts": by_name([f"round{number}" for number in OWN.sampled], input.rollouts),
+                "preferences": by_name(rounds_by("dpo"), input.preferences),
+                "samples": by_name(rounds_by("rejection_sampling"), input.samples),
+                "adapters": by_name([OWN.called(number) for number in TRAINED], input.adapters),
+                "models": by_name(MODELS, input.models),
+                "usage": list(input.usage),
+            },
+            sort=False,
         ),
-        rollouts=lambda wildcards, input: named(
-            [f"round{number}" for number in OWN.sampled], input.rollouts
-        ),
-        preferences=lambda wildcards, input: named(
-            [f"round{number}" for number in rounds_by("dpo")], input.preferences
-        ),
-        samples=lambda wildcards, input: named(
-            [f"round{number}" for number in rounds_by("rejection_sampling")], input.samples
-        ),
-        training=lambda wildcards, input: training_records(
-            [OWN.called(number) for number in TRAINED], input.adapters
-        ),
-        manifests=lambda wildcards, input: named(MODELS, input.models),
-        usage=lambda wildcards: usages(OWN, SETS, short=True),
     shell:
         stage(
             "eval_report",
             "--params {params.config:q}",
             "--config {params.merged_config:q}",
-            "--questions {input.questions:q}",
-            "--evaluations {params.evaluations:q}",
-            "--rollouts {params.rollouts:q}",
-            "--preferences {params.preferences:q}",
-            "--samples {params.samples:q}",
-            "--training {params.training:q}",
-            "--manifests {params.manifests:q}",
-            "--usage {params.usage:q}",
+            "--inputs {params.inputs:q}",
             "--html {output.html:q}",
             "--md {output.md:q}",
             "--json {output.json:q}",

@@ -16,7 +16,9 @@ WITHOUT_GENERATOR = ["regime_w.questions.synthetic"]
 
 rule fetch_evaluation:
     input:
-        files=lambda wildcards: plan.inputs_of({wildcards.set: EVAL[wildcards.set]}),
+        files=lambda wildcards: [
+            local(file) for file in plan.inputs_of({wildcards.set: EVAL[wildcards.set]})
+        ],
     output:
         questions="data/{run}/questions/eval/{set}.jsonl",
         summary="data/{run}/questions/eval/{set}.json",
@@ -73,7 +75,7 @@ rule join_evaluation:
 
 rule fetch_questions:
     input:
-        files=plan.inputs_of(TRAIN),
+        files=[local(file) for file in plan.inputs_of(TRAIN)],
         evaluation=ancient(f"data/{RUN}/questions/evaluation.jsonl"),
     output:
         train="data/{run}/questions/train.jsonl",

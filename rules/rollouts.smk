@@ -8,7 +8,7 @@ NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there ar
 
 rule generate:
     input:
-        model=policy_of("generate"),
+        unpack(sealed(model=policy_of("generate"))),
         questions=made_in_round("generate", "questions"),
     output:
         completions="data/{run}/round{round}/completions/{shard}.jsonl",
@@ -25,7 +25,7 @@ rule generate:
     params:
         code=code("generate"),
         config=reads("generate"),
-        journal="data/{run}/round{round}/journal",
+        round=subpath(output.completions, ancestor=2),
     shell:
         stage(
             "generate",
@@ -34,7 +34,7 @@ rule generate:
             "--questions {input.questions:q}",
             "--round {wildcards.round:q}",
             "--shard {wildcards.shard:q}",
-            "--journal {params.journal:q}",
+            "--journal {params.round:q}/journal",
             "--output {output.completions:q}",
             "--gpus {resources.gpu:q}",
             SHARING,
@@ -43,6 +43,7 @@ rule generate:
 
 rule score_rollouts:
     input:
+        verifier=[local(file) for file in VERIFIER],
         completions=completions,
         questions=made_in_round("score_rollouts", "questions"),
     output:
@@ -55,7 +56,7 @@ rule score_rollouts:
     params:
         code=code("score_rollouts"),
         config=reads("score_rollouts"),
-        completions=lambda wildcards: completions(wildcards, short=True),
+        completions=lambda wildcards, input: short(input.completions),
     shell:
         stage(
             "score_rollouts",

@@ -14,13 +14,17 @@ REFERENCE = RECIPES[STUDY["reference"]]
 
 rule study_recipe:
     input:
+        unpack(
+            sealed(
+                adapters=lambda wildcards: [
+                    RECIPES[wildcards.recipe].adapter(number)
+                    for number in RECIPES[wildcards.recipe].numbers
+                ]
+            )
+        ),
         evaluations=lambda wildcards: [
             RECIPES[wildcards.recipe].answers(number, HELD_OUT)
             for number in (0, *RECIPES[wildcards.recipe].numbers)
-        ],
-        adapters=lambda wildcards: [
-            RECIPES[wildcards.recipe].adapter(number)
-            for number in RECIPES[wildcards.recipe].numbers
         ],
         examples=lambda wildcards: [
             RECIPES[wildcards.recipe].summary(number)
@@ -48,23 +52,24 @@ rule study_recipe:
                 "seed": CONFIG["seed"],
             }
         ),
-        evaluations=lambda wildcards, input: named(
-            RECIPES[wildcards.recipe].models, input.evaluations
-        ),
-        training=lambda wildcards, input: training_records(
-            RECIPES[wildcards.recipe].models[1:], input.adapters
-        ),
-        examples=lambda wildcards, input: named(
-            RECIPES[wildcards.recipe].models[1:], input.examples
+        inputs=lambda wildcards, input: argument(
+            {
+                "evaluations": by_name(RECIPES[wildcards.recipe].models, input.evaluations),
+                "adapters": by_name(
+                    RECIPES[wildcards.recipe].models[1:], input.get("adapters", [])
+                ),
+                "examples": by_name(
+                    RECIPES[wildcards.recipe].models[1:], input.get("examples", [])
+                ),
+                "usage": list(input.usage),
+            },
+            sort=False,
         ),
     shell:
         stage(
             "study_recipe",
             "--params {params.config:q}",
-            "--evaluations {params.evaluations:q}",
-            "--training {params.training:q}",
-            "--examples {params.examples:q}",
-            "--usage {input.usage:q}",
+            "--inputs {params.inputs:q}",
             "--output {output.record:q}",
             usage=False,
         )
@@ -126,20 +131,24 @@ rule study_report:
         merged_config=lambda wildcards: argument(
             {key: value for key, value in CONFIG.items() if key != "resources"}, sort=False
         ),
-        evaluations=lambda wildcards, input: named(read_on_eval(), input.evaluations),
-        rollouts=lambda wildcards, input: named(
-            [f"round{number}" for number in REFERENCE.sampled], input.rollouts
+        inputs=lambda wildcards, input: argument(
+            {
+                "questions": input.questions,
+                "recipes": list(input.recipes),
+                "choice": input.choice,
+                "evaluations": by_set(read_on_eval(), input.evaluations),
+                "rollouts": by_name(
+                    [f"round{number}" for number in REFERENCE.sampled], input.rollouts
+                ),
+            },
+            sort=False,
         ),
     shell:
         stage(
             "study_report",
             "--params {params.config:q}",
             "--config {params.merged_config:q}",
-            "--questions {input.questions:q}",
-            "--recipes {input.recipes:q}",
-            "--choice {input.choice:q}",
-            "--evaluations {params.evaluations:q}",
-            "--rollouts {params.rollouts:q}",
+            "--inputs {params.inputs:q}",
             "--html {output.html:q}",
             "--md {output.md:q}",
             "--json {output.json:q}",

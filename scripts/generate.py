@@ -1,6 +1,6 @@
 """Sample one trajectory an arm for every question of one shard.
 
-    python -m scripts.generate --params '{...}' --model checkpoints/demo/sft_merged/manifest.json \
+    python -m scripts.generate --params '{...}' --model checkpoints/demo/sft_merged \
         --questions data/demo/questions/round1.jsonl --round 1 --shard 0-of-2 --journal data/demo/round1/journal \
         --output data/demo/round1/completions/0-of-2.jsonl --gpus 1
 

@@ -1,14 +1,15 @@
 """The study's report: recipes ranked on held-out questions, the chosen one and the baselines on the evaluation questions.
 
     python -m scripts.study_report --params '{"run": "demo", "baselines": ["sft"], "reference": "dpo", ...}' \
-        --config '{...}' --questions data/demo/questions/summary.json --recipes results/demo/study/*.json \
-        --choice results/demo/study_choice.json \
-        --evaluations demo/sft=data/demo/answers/demo/sft.jsonl demo/dpo=data/demo/answers/demo/round1.jsonl \
-        --rollouts round1=data/demo/round1/rollouts.jsonl \
+        --config '{...}' --inputs '{"recipes": [...], "evaluations": {"demo": {"sft": "data/demo/answers/demo/sft.jsonl"}}, ...}' \
         --html study_report.html --md study_report.md --json study_report.json
 
---evaluations: the last model of the baselines and of the chosen recipe on each set, SET/RECIPE=FILE. --rollouts: the
-reference recipe's, for what coherence tells of correctness and for labels that look wrong.
+--inputs: files by what they are.
+    questions      questions/summary.json
+    recipes        what study_recipe wrote
+    choice         what choose_recipe wrote
+    evaluations    answers of the last model of the baselines and of the chosen recipe, {SET: {RECIPE: FILE}}
+    rollouts       the reference recipe's by round, for what coherence tells of correctness and for labels that look wrong
 """
 
 import argparse
@@ -16,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from regime_w.report import evaluation, rollouts, study
-from regime_w.report.inputs import by_set, named_files, read_evaluations, read_object
+from regime_w.report.inputs import given, read_evaluations, read_object
 from regime_w.report.page_study import page
 from regime_w.report.provenance import provenance
 from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json, write_text
+
+INPUTS = ("questions", "recipes", "choice", "evaluations", "rollouts")
 
 
 def main() -> None:
@@ -34,22 +37,19 @@ def main() -> None:
         help="run, baselines, reference, level, n_boot, seed, gpu_hour_usd, temperature",
     )
     parser.add_argument("--config", type=from_argument, required=True, help="the run's whole configuration")
-    parser.add_argument("--questions", type=Path, required=True, help="questions/summary.json")
-    parser.add_argument("--recipes", type=Path, nargs="+", required=True, help="what study_recipe wrote")
-    parser.add_argument("--choice", type=Path, required=True, help="what choose_recipe wrote")
-    parser.add_argument("--evaluations", nargs="+", required=True, metavar="SET/RECIPE=FILE")
-    parser.add_argument("--rollouts", nargs="*", default=[], metavar="ROUND=FILE")
+    parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
     args = parser.parse_args()
 
+    found = given(args.inputs, INPUTS, INPUTS[:-1])
     summary = summarise(
         args.params,
-        recipes=args.recipes,
-        choice=args.choice,
-        questions=args.questions,
-        evaluations=by_set(named_files(args.evaluations, "--evaluations"), "--evaluations"),
-        rollouts_=named_files(args.rollouts, "--rollouts"),
+        recipes=found["recipes"],
+        choice=found["choice"],
+        questions=found["questions"],
+        evaluations=found["evaluations"],
+        rollouts_=found.get("rollouts", {}),
         config=args.config,
     )
     html, md = fill(summary, page(summary))

@@ -1,8 +1,8 @@
 """Rejection-sampling fine-tuning: train a LoRA adapter on the merged policy with its own correct trajectories.
 
     python -m scripts.train_rft --params '{"rejection_sampling": {...}, "seed": 0}' \
-        --policy checkpoints/demo/sft_merged/manifest.json --samples data/demo/round1/samples.jsonl \
-        --work checkpoints/demo/round1/rft_lora.work --output checkpoints/demo/round1/rft_lora/manifest.json --gpus 0
+        --policy checkpoints/demo/sft_merged --samples data/demo/round1/samples.jsonl \
+        --work checkpoints/demo/round1/rft_lora.work --output checkpoints/demo/round1/rft_lora --gpus 0
 
 RFT of Yuan et al. 2023 (arXiv 2308.01825), from the SFT model instead of the base: the rival that preferences must beat.
 A sample is trained on as it was sampled, by its token ids; one of another tool, without ids, as train_sft's answers.
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--samples", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
     training.launch(args.gpus, "scripts.train_rft")

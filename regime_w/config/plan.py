@@ -1,5 +1,6 @@
 """Decisions made before any job runs: does the config fit this machine, how many shards are worth it."""
 
+import ast
 import difflib
 import math
 import os
@@ -37,7 +38,7 @@ def problems_of(config: Config, gpus: int, modules: Collection[str] | None = Non
 
     `gpus` is the number that the run may use, 0 for CPUs; `modules` are the base model's, where they are known.
     """
-    found = [*_paths(config), *_gpus(config, gpus), *_batches(config, gpus), *_questions(config)]
+    found = [*_paths(config), *_gpus(config, gpus), *_batches(config, gpus), *_questions(config), *_verifiers(config)]
     if modules is not None:
         for section in [] if config["benchmark"] else trained(config):
             if problem := strange_module(config[section]["lora"]["target_modules"], modules):
@@ -57,6 +58,49 @@ def problems_of_all(
         if problem not in found
     ]
     return found + more
+
+
+def verifier_file(verifier: str) -> list[str]:
+    """The file of a user's own verifier, which what grades depends on; none for the others."""
+    path, _, name = verifier.rpartition(":")
+    return [path] if name and path.endswith(".py") else []
+
+
+def _verifiers(config: Config) -> Iterator[str]:
+    """Where a user's own verifier, of the run or of an evaluation set, names a file that is not there or no such function."""
+    own = {f"questions.eval.{name}.task.verifier": of_set(config, name)["task"] for name in config["questions"]["eval"]}
+    for key, task in ({"task.verifier": config["task"]} | own).items():
+        if (problem := verifier_problem(task["verifier"])) and not (key != "task.verifier" and task == config["task"]):
+            yield f"{key}: {problem}"
+
+
+def verifier_problem(verifier: str) -> str | None:
+    """What is wrong with a user's own verifier, seen without running it."""
+    for path in verifier_file(verifier):
+        name = verifier.rpartition(":")[2]
+        try:
+            tree = ast.parse(Path(path).read_bytes(), path)
+        except OSError as error:
+            return f"{path}: {error.strerror}; check the path in the config"
+        except (SyntaxError, ValueError) as error:
+            return f"{path}: not Python ({error}); mend it"
+        if name not in _names(tree):
+            own = ", ".join(node.name for node in tree.body if isinstance(node, ast.FunctionDef)) or "none"
+            return f"{path} has no function {name!r}, it has {own}; name one of them"
+    return None
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """What a file defines, assigns or imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name)
+    return found
 
 
 def strange_module(wanted: list[str] | str, modules: Collection[str]) -> str | None:

@@ -82,7 +82,11 @@ READS: dict[str, Callable[[Config], Config]] = {
         "trajectories": len(config["arms"]),
         "n_questions": config["generate"]["n_samples"],
     },
-    "build_preferences": lambda config: {"pairs": config["pairs"], **_prompts(config), **_trust(config)},
+    "build_preferences": lambda config: {
+        "pairs": config["pairs"] | {"by": config["reward"]["correct"]},
+        **_prompts(config),
+        **_trust(config),
+    },
     "build_samples": lambda config: {
         "rejection_sampling": {
             key: config["rejection_sampling"][key] for key in ("per_question", "max_similarity", "train_prompt")
@@ -201,17 +205,17 @@ class Recipe:
         return self.run if self.config is self.own else self.places[stage, number]
 
     def model(self, number: int) -> str:
-        """Manifest of the model after round `number`; 0 is what round 1 samples from, the SFT model or the base."""
+        """Folder of the model after round `number`; 0 is what round 1 samples from, the SFT model or the base."""
         if self.called(number) == "base":
-            return f"checkpoints/{self.run}/base/manifest.json"
-        return f"checkpoints/{self.place('merge_lora', number)}/{merged(number)}/manifest.json"
+            return f"checkpoints/{self.run}/base"
+        return f"checkpoints/{self.place('merge_lora', number)}/{merged(number)}"
 
     def adapter(self, number: int) -> str:
-        """Manifest of the adapter that was trained in round `number`; 0 is SFT."""
+        """Folder of the adapter that was trained in round `number`; 0 is SFT."""
         if not number:
-            return f"checkpoints/{self.place('train_sft', 0)}/sft_lora/manifest.json"
+            return f"checkpoints/{self.place('train_sft', 0)}/sft_lora"
         _, training, folder = TRAINING[self.method(number)]
-        return f"checkpoints/{self.place(training, number)}/round{number}/{folder}/manifest.json"
+        return f"checkpoints/{self.place(training, number)}/round{number}/{folder}"
 
     def questions(self, number: int) -> str:
         """The questions that SFT (0) or a round was given."""

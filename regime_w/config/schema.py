@@ -535,6 +535,10 @@ class Coherence(Section):
     s_path: float = Field(0.3, ge=0, le=1, description="similar reasoning among those with the same answer")
     s_cf: float = Field(0.3, ge=0, le=1, description="same answer in the other style")
     path_mix: float = Field(0.5, ge=0, le=1, description="numbers and equations against wording in s_path")
+    answers: Literal["marked", "all"] = Field(
+        "marked",
+        description="answers that agree: in a marked place of a text that ended by itself; all: any that was found",
+    )
 
     @model_validator(mode="after")
     def _sum(self) -> "Coherence":
@@ -546,6 +550,10 @@ class Coherence(Section):
 class Reward(Section):
     """alpha * correct + beta * s_wm - lambda_length * max(0, num_tokens - length_limit)."""
 
+    correct: Literal["correct", "score"] = Field(
+        "correct",
+        description="score: the verifier's score from 0 to 1 (task.verifier is a function) in place of 1 or 0",
+    )
     alpha: float = Field(1.0, ge=0, le=MANY, description="of a correct answer")
     beta: float = Field(0.5, ge=0, le=MANY, description="of coherence; below alpha")
     lambda_length: float = Field(0.001, ge=0, le=MANY, description="a token over length_limit")
@@ -553,7 +561,7 @@ class Reward(Section):
     coherence_level: Literal["trajectory", "question"] = Field(
         "trajectory", description="question: s_wm the same for all arms"
     )
-    math_verify: bool = Field(True, description="second opinion on every answer; disagreements are reported")
+    math_verify: bool = Field(True, description="second opinion on every number; disagreements are reported")
 
 
 class Pairs(Section):
@@ -843,6 +851,8 @@ def _contradictions(config: Config) -> Iterator[str]:
     for where, part in (("sft.part", config.sft.part), ("generate.part", config.generate.part)):
         if part == "rollouts" and not config.questions.rollout_fraction:
             yield f"{where}: no question is in the part rollouts; set questions.rollout_fraction above 0, or {where}: all"
+    if config.reward.correct == "score" and ".py:" not in config.task.verifier:
+        yield f"reward.correct: {config.task.verifier} gives no score; set it to correct, or task.verifier to a function"
     positions = config.base_model.tiny.max_position_embeddings
     for where, most in (("generate", config.generate.max_new_tokens), ("evaluate", config.evaluate.max_new_tokens)):
         if config.base_model.source == "tiny" and not config.benchmark and most >= positions:

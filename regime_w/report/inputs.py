@@ -1,4 +1,4 @@
-"""What the report reads: NAME=FILE arguments, and evaluation records that must agree on their questions."""
+"""What a report reads: files by name, and evaluation records that must agree on their questions."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -12,19 +12,32 @@ ROW = ("id", "question", "gold_answer", "greedy", "samples")
 OUT = ("text", "answer", "correct", "extraction", "num_tokens", "finish_reason")
 
 
-def named_files(arguments: list[str], option: str) -> dict[str, Path]:
-    """{"sft": Path} of NAME=FILE arguments, in their order; UserError for a bad or repeated one or a missing file."""
-    files: dict[str, Path] = {}
-    for argument in arguments:
-        name, sign, path = argument.partition("=")
-        if not (name and sign and path):
-            raise UserError(f"{option}: {argument!r} is not NAME=FILE")
-        if name in files:
-            raise UserError(f"{option}: {name!r} is given twice; give each name once")
-        if not Path(path).is_file():
-            raise UserError(f"{option}: {path} (of {name}) does not exist; run the rule that makes it")
-        files[name] = Path(path)
-    return files
+def given(inputs: Any, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
+    """A report's inputs, {group: file, [files] or {name: file}}, with paths in the place of their names; groups stay in order.
+
+    UserError for an unknown or missing group, or a file or folder that is not there.
+    """
+    if not isinstance(inputs, dict):
+        raise UserError(f"--inputs: a JSON object was expected, found {type(inputs).__name__}")
+    for group in inputs:
+        if group not in known:
+            raise UserError(f"--inputs: {group!r} is unknown; known are {', '.join(sorted(known))}")
+    for group in required:
+        if not inputs.get(group):
+            raise UserError(f"--inputs: {group!r} is missing")
+    return {group: _paths(value, group) for group, value in inputs.items()}
+
+
+def _paths(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _paths(inner, f"{where} {name}") for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_paths(inner, where) for inner in value]
+    if not isinstance(value, str):
+        raise UserError(f"--inputs: {where}: a path was expected, found {type(value).__name__}")
+    if not Path(value).exists():
+        raise UserError(f"--inputs: {value} ({where}) does not exist; run the rule that makes it")
+    return Path(value)
 
 
 def by_set(files: dict[str, Path], option: str) -> dict[str, dict[str, Path]]:

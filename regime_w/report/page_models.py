@@ -163,9 +163,16 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
         yield from set_title(summary, name)
         yield _formats(found)
     yield text(
-        "Unmarked: the last number was taken for want of a marked answer. A gain in strict accuracy without one in flexible "
-        "accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
+        "Unmarked: for want of a marked answer, what the last sentence says was taken. A gain in strict accuracy without one in "
+        "flexible accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
     )
+    faults = {
+        f"{label(m['name'])} ({name})": sum(f["faults"] for f in m["format"].values())
+        for name, found in sets_of(summary).items()
+        for m in found["models"]
+    }
+    if told := ", ".join(f"{name} {number(count)}" for name, count in faults.items() if count):
+        yield text(f"The verifier failed on answers of {told}: these count as wrong. The log says why.")
     few = _few_models(summary["models"])
     yield figure(
         figures.answer_format(few, "format"),

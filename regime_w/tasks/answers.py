@@ -23,8 +23,8 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
-from regime_w.method.sums import evaluate, parse
-from regime_w.tasks.marks import Extraction, before, cut, is_last_line, last_match, marked
+from regime_w.method.arithmetic import evaluate, parse
+from regime_w.tasks.marks import MARKS, Extraction, Method, before, cut, is_last_line, last_boxed, last_match
 
 MAX_DIGITS = 120  # of one written number; longer ones are noise
 MAX_MAGNITUDE = 10**60  # of numerator and denominator
@@ -144,6 +144,8 @@ TIME = re.compile(
     r"[ -]?(?:second|minute|min|hour|day|night|week|month|quarter|year|decade|o'clock|[ap]\.?m\b)", re.IGNORECASE
 )
 
+OTHERS: tuple[Method, ...] = ("answer", "boxed")
+
 # What math-verify is asked about: short, and without powers and factorials, which sympy would work out.
 ASKABLE = re.compile(r"(?!.*(?:\*\*|\d[eE][-+]?\d|\\(?![dt]?frac|text|[$%,!])))[^\^!\n]{1,80}")
 
@@ -240,25 +242,29 @@ def _is_integer(value: Any) -> bool:
 
 def _find(text: str) -> tuple[Extraction, int]:
     """The answer of a text that is cut already, and where its mark begins (the text's end for a fallback)."""
-    found = marked(text)
-    for method, places in found.items():
-        for start, span in reversed(places):
+    for method, places in MARKS.items():
+        for start, span in reversed(places(text)):
             answer, begins_with_number = _read(span)
             if answer is None and not begins_with_number:
                 continue
-            if method == "hash" and _says_more(text, start, span):
-                for later in ("answer", "boxed"):
-                    for position, words in reversed(found[later]):
-                        if position > start and (meant := _read(words)[0]) is not None:
-                            return Extraction(meant, later, words.strip()), position
+            if method == "hash" and _says_more(text, start, span) and (later := _marked_later(text, start)):
+                return later
             # Where a final answer is not one number: no guess from elsewhere.
             return Extraction(answer, method if answer is not None else "none", span.strip()), start
-    if found["boxed"]:  # a formula: a number in it is not the answer
-        start, span = found["boxed"][0]
+    for start, span in last_boxed(text):  # a formula: a number in it is not the answer
         if any(map(str.isdigit, span)) and "\\" in span and not WORDS.search(span):
             return Extraction(None, "none", span.strip()), start
     answer, span = _unmarked(text)
     return Extraction(answer, "none" if answer is None else "fallback", span), len(text)
+
+
+def _marked_later(text: str, start: int) -> tuple[Extraction, int] | None:
+    """The number behind another mark than `####` after a place in the text."""
+    for method in OTHERS:
+        for position, span in reversed(MARKS[method](text)):
+            if position > start and (answer := _read(span)[0]) is not None:
+                return Extraction(answer, method, span.strip()), position
+    return None
 
 
 def _says_more(text: str, start: int, span: str) -> bool:

@@ -3,9 +3,9 @@
     row = {"options": ["A)5", "B)6", "C)none of these"]}    # or ["5", "6", ...], {"A": "5", ...}, {"label": [...], "text": [...]}
     verifier.grade("so the answer is (B)", "B", row)          # answer="B", correct=True
 
-An answer is the letter, `(B)`, `B)`, `B. text`, `option B`, or an option's text, after a mark (`####`, `Answer:`, `\\boxed{}`) or
-`the answer is`; the last one goes first. Several letters (`A or B`) are no answer. Without a mark it is the last `(B)` or
-`B)` in the text, or its last line, a `fallback`. Without options the letters A to J are known.
+An answer is the letter, `(B)`, `B)`, `B. text`, `option B`, or an option's text, after a mark (`####`, `Answer:`, `\\boxed{}`)
+or `the answer is`, `Ans. B` and the like; the last goes first. Several letters (`A or B`) are no answer. Without a mark it
+is the last `(B)` or `B)` in the text, or its last line, a `fallback`. Without options the letters A to J are known.
 """
 
 import re
@@ -15,7 +15,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from regime_w.tasks.answers import normalise
-from regime_w.tasks.exact import ANSWER_IS, TEXT, first_sentence, plain
+from regime_w.tasks.exact import TEXT, first_sentence, plain
 from regime_w.tasks.marks import Extraction, Method, Place, before, last_marks, last_match
 from regime_w.tasks.verifier import Row, Verifier
 
@@ -28,6 +28,12 @@ LETTER = re.compile(r"[(\[{]?([A-Za-z])[)\]}]?(?=$|[\s.,:;)*_$\"'}-])(?P<behind>
 OTHER = re.compile(
     r"^\W*(?:or|and|/|,|&)?\W*[(\[]?[A-J][)\]]?(?!\w|')|\b(?:or|and)\b\W{0,4}(?:option )?\(?[A-J]\)?(?!\w|')"
 )
+SAYS = re.compile(
+    r"\b(?:answer|ans|(?:correct|right) (?:option|choice))\b(?: (?:is|was|would be|will be|should be|choice|option|letter))*"
+    r"(?:[ \t:=.,*_–-]|\n(?!\n)){1,8}(?=\S)",
+    re.IGNORECASE,
+)
+ALONE = re.compile(r"(?<![\w'])([A-J])(?![\w'])")
 LAST = re.compile(r"(?<![\w(])(?:\(([A-Z])\)|([A-Z])\))")
 
 
@@ -48,13 +54,15 @@ class Choice(Verifier):
     def find(self, text: str, row: Row) -> tuple[Extraction, str]:
         known = options_of(row)
         places: list[tuple[Method, Place]] = last_marks(text)
-        if said := last_match(ANSWER_IS, text):
+        if said := last_match(SAYS, text):
             phrase = Place(said.start(), first_sentence(text, said.end()))
             later = [place.start > phrase.start for _, place in places]
             places.insert(later.index(False) if False in later else len(later), ("answer", phrase))
         for method, (start, span) in places:
             if (answer := letter(span, known)) is not None:
                 return Extraction(answer, method, span.strip()), before(text, start)
+            if len(set(ALONE.findall(span)) & set(known)) > 1:
+                return Extraction(None, "none", span.strip()), before(text, start)
         reasoning = before(text, len(text))
         last = last_match(LAST, text)
         if last and (answer := last[1] or last[2]) in known:
@@ -82,7 +90,8 @@ def letter(text: str, known: Mapping[str, str]) -> str | None:
         return None
     if match[1] in "AI" and bare == match[1] and behind[:1].isalpha():  # `A car`, `I think`
         return None
-    return None if OTHER.search(behind) else match[1].upper()
+    own = match[1].upper()
+    return None if OTHER.search(behind) and plain(behind) != known[own] else own
 
 
 def by_text(text: str, known: Mapping[str, str]) -> str | None:

@@ -19,6 +19,7 @@ from regime_w.tasks.verifier import Grade, Row, Verifier
 
 class Function(Verifier):
     slow = True
+    scores = True
 
     def __init__(self, name: str, timeout: float) -> None:
         self.name = name
@@ -41,6 +42,9 @@ class Function(Verifier):
         answer, correct = value["answer"], value["correct"]
         method: Method = "none" if answer is None and not correct else "function"
         return Grade(answer, correct, value["score"], method, "", text.strip())
+
+    def check(self) -> None:
+        self.judge.check()
 
     def close(self) -> None:
         self.judge.close()

@@ -4,9 +4,9 @@
     judge.ask({"same": ["\\\\frac12", "0.5"]})                     # Reply(value=True, fault=None)
     judge.ask(...)                                               # Reply(value=None, fault="timeout: ...")
 
-A server process loads what is slow to load and forks a worker, which answers one request after the other. A worker that
-takes too long is killed with all that it started, and the server forks the next, in a few milliseconds. Requests and
-values are JSON. A user's file is loaded by the worker, so that it may use what does not outlive a fork (CUDA).
+A server process loads what is slow to load (a module's `warm`) and forks a worker, which answers one request after the
+other. A worker that takes too long is killed with all that it started, and the server forks the next, in a few milliseconds.
+Requests and values are JSON. A user's file is loaded by the worker, so that it may use what does not outlive a fork (CUDA).
 
 Faults: `timeout`, `exception` (raised), `died` (the worker ended), `return` (not what it should be), and what happened.
 """
@@ -81,6 +81,13 @@ class Judge:
             self._renew()
             return Reply(None, f"died: the process that graded ended ({error})"[:LONGEST])
         return Reply(answer.get("value"), answer.get("fault"))
+
+    def check(self) -> None:
+        """UserError where the target cannot be loaded. Nothing is left running."""
+        trouble = self._prepare()
+        self.close()
+        if trouble:
+            raise UserError(f"{self.target}: {trouble}")
 
     def close(self) -> None:
         """End the processes."""
@@ -175,7 +182,7 @@ def serve(target: str, control: socket.socket) -> None:
     ours = not module.endswith(".py")
     if ours:
         with suppress(Exception):  # the worker tells
-            importlib.import_module(module)
+            importlib.import_module(module).warm()
     child = 0
     while True:
         message, fds, *_ = socket.recv_fds(control, 1, 1)

@@ -2,11 +2,11 @@
 
     verifier.grade("so \\\\boxed{\\\\frac34}", "0.75", {})     # answer="0.75", correct=True
 
-The answer stands in the last mark (`\\boxed{}`, `Answer:`, `####` as the last line); several boxes that follow one another
-are one answer. Without a mark it is what math-verify finds in the text's end, a `fallback`. What states one number is
-written as number (answers.py), so that most are compared without math-verify; other answers are as they were written, less
-spaces, `$` and a full stop. math-verify decides whether two are equal, the first being the reference; that takes a simplifier,
-hence a limit of time, of memory and of length: what is longer than LONGEST is no answer.
+The answer stands in the last `\\boxed{}` or `Final answer:`, else behind the last other mark (`Answer:`, `####` as the last
+line); boxes that follow one another are one answer. Without a mark it is what math-verify finds in the text's end, a
+`fallback`. What states one number is written as number (answers.py), so that most are compared without math-verify; other
+answers are as they were written, less spaces, `$` and a full stop. math-verify decides whether two are equal, the first being
+the reference; that takes a simplifier, hence a limit of time, of memory and of length: what is longer than LONGEST is none.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import Any
 from regime_w.runtime.errors import UserError
 from regime_w.tasks.answers import CANONICAL, math_verify, normalise
 from regime_w.tasks.judge import Judge
-from regime_w.tasks.marks import BOXED, Extraction, Place, before, box_at, last_boxed, last_marks
+from regime_w.tasks.marks import BOXED, Extraction, Method, Place, before, box_at, last_boxed, last_marks
 from regime_w.tasks.verifier import Grade, Row, Verifier
 
 LONGEST = 1_000  # characters of an answer
@@ -29,6 +29,7 @@ NUMBER_LIKE = re.compile(
     r"(?:\\(?:[dt]?frac(?![A-Za-z])|(?:text|mathrm) ?\{[^{}]*\}|circ(?![A-Za-z])|[$%,!; ])"
     r"|[^\\A-Za-z=|<>_\[\]()]|[A-Za-z]{3,}(?![A-Za-z]))+"
 )
+FINAL = re.compile(r"\bfinal\W{0,4}$", re.IGNORECASE)
 DELIMITED = re.compile(r"\$|\\[(\[]|\\boxed")
 WORDY = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{3,}")
 MATHEMATICAL = re.compile(r"[\\^_{}=<>|]")
@@ -58,7 +59,7 @@ class Latex(Verifier):
         return written(connected_boxes(text, boxes[0]).span if boxes else text)
 
     def find(self, text: str, row: Row) -> tuple[Extraction, str]:
-        for method, (start, span) in last_marks(text):
+        for method, (start, span) in sorted(last_marks(text), key=lambda mark: not _is_final(text, *mark)):
             if method == "boxed":
                 start, span = connected_boxes(text, Place(start, span))
             if (answer := written(span)) is not None:
@@ -93,6 +94,13 @@ class Latex(Verifier):
 
     def close(self) -> None:
         self.judge.close()
+
+
+def _is_final(text: str, method: Method, place: Place) -> bool:
+    """Whether a mark goes before others: a box, or a `Final answer:`; others stand in sentences too (`check our answer: ...`)."""
+    return method == "boxed" or (
+        method == "answer" and FINAL.search(text[max(0, place.start - 12) : place.start]) is not None
+    )
 
 
 def written(span: str) -> str | None:
@@ -156,6 +164,11 @@ def expressions(text: str) -> list[Any]:
         if any(not isinstance(item, str) for item in found):
             return list(found)
     return [text]
+
+
+def warm() -> None:
+    """Have math-verify's grammar and patterns made, before processes are forked that use them."""
+    answer({"same": ["\\frac{1}{2}x^2", "x"]})
 
 
 def require() -> None:

@@ -1,6 +1,6 @@
 """Where a text states its final answer: behind `####`, behind `Answer:`, in `\\boxed{}`.
 
-    marked("48 + 24 = 72 clips\\n#### 72")    # {"hash": [(19, "72")], "answer": [], "boxed": []}
+    after_hash("48 + 24 = 72 clips\\n#### 72")    # [Place(start=19, span="72")]
 
 A text is cut first (`cut`): at its end-of-sequence mark and where a next `Question` begins. `#### 2. Total` is a numbered
 heading, no answer. All functions take any text, in time linear in its length.
@@ -8,10 +8,10 @@ heading, no answer. All functions take any text, in time linear in its length.
 
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 Method = Literal["hash", "answer", "boxed", "fallback", "none", "function"]
-UNMARKED = ("fallback", "none")
 
 
 class Extraction(NamedTuple):
@@ -93,15 +93,13 @@ def box_at(text: str, opening: re.Match[str]) -> str | None:
     return None
 
 
-def marked(text: str) -> dict[Method, list[Place]]:
-    """All marks of a text that is cut already."""
-    return {"hash": after_hash(text), "answer": after_answer(text), "boxed": last_boxed(text)}
+MARKS: dict[Method, Callable[[str], list[Place]]] = {"hash": after_hash, "answer": after_answer, "boxed": last_boxed}
 
 
 def last_marks(text: str) -> list[tuple[Method, Place]]:
     """All marks, the last first, for answers that may be any text; a `####` that the text goes on behind comes after all
     others, since it may be a heading."""
-    places = [(method, place) for method, own in marked(text).items() for place in own]
+    places = [(method, place) for method, own in MARKS.items() for place in own(text)]
     headings = {place for method, place in places if method == "hash" and not is_last_line(text, place.start)}
     return sorted(places, key=lambda each: (each[1] in headings, -each[1].start))
 

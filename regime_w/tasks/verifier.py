@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from regime_w.tasks.marks import UNMARKED, Extraction, Method, cut
+from regime_w.method.votes import UNMARKED
+from regime_w.tasks.marks import Extraction, Method, cut
 
 Row = Mapping[str, Any]
 
@@ -27,6 +28,7 @@ class Verifier:
 
     name = ""
     slow = False  # asks another process: several are worth it
+    scores = False  # gives scores between 0 and 1 too
 
     def gold(self, raw: Any, row: Row | None = None) -> str | None:
         """A gold answer as it stands in the data (text or number), canonical; None where it cannot be read."""
@@ -64,6 +66,9 @@ class Verifier:
     def find(self, text: str, row: Row) -> tuple[Extraction, str]:
         """The answer of a text that is cut already, and the text before its mark."""
         raise NotImplementedError
+
+    def check(self) -> None:
+        """UserError where the verifier cannot work, before there is anything to grade."""
 
     def close(self) -> None:
         """End what the verifier has started."""

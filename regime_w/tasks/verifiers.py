@@ -95,3 +95,9 @@ def grade_questions(task: Mapping[str, Any], questions: Iterable[Asked], workers
     finally:
         for each in opened:
             each.close()
+
+
+def refuse_if_all_failed(faults: int, answers: int, first: str) -> None:
+    """UserError where a verifier could tell of no answer at all: it is at fault, not the answers."""
+    if faults and faults == answers:
+        raise UserError(f"task.verifier failed on all {answers} answers, first {first}; mend it, or raise task.timeout")

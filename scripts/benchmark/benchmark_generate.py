@@ -1,7 +1,7 @@
 """Measure one way of generating: time, tokens and GPU use of a sample or of all requests.
 
     python -m scripts.benchmark.benchmark_generate --params "{...}" --mode pipeline \
-        --model checkpoints/benchmark/base/manifest.json \
+        --model checkpoints/benchmark/base \
         --questions data/benchmark/questions/train.jsonl --work data/benchmark/generate/pipeline.work \
         --output data/benchmark/generate/pipeline.json --gpus 1
 
@@ -24,15 +24,7 @@ from regime_w.runtime.compute import compile_caches
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.gpu import UsageSampler, visible_gpus
 from regime_w.runtime.records import fingerprint, from_argument, read_json, write_json
-from regime_w.sampling.collect import (
-    Ask,
-    Setup,
-    Started,
-    collect,
-    length_of,
-    load_prompts,
-    start_engine,
-)
+from regime_w.sampling.collect import Ask, Setup, Started, collect, length_of, load_prompts, start_engine
 from regime_w.sampling.engines.interface import Completion, Request
 from regime_w.sampling.engines.vllm import engines_per_gpu
 from regime_w.sampling.rollouts import make_asks, rollout_setup, select

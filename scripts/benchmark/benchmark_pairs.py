@@ -1,6 +1,6 @@
 """Preference pairs of random text for the benchmark.
 
-    python -m scripts.benchmark.benchmark_pairs --params '{...}' --model checkpoints/benchmark/base/manifest.json \
+    python -m scripts.benchmark.benchmark_pairs --params '{...}' --model checkpoints/benchmark/base \
         --rollouts data/benchmark/round1/rollouts.jsonl \
         --output data/benchmark/round1/preferences.jsonl --summary data/benchmark/round1/preferences.json
 
@@ -34,12 +34,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--summary", type=Path, required=True)
     args = parser.parse_args()
-    params, words = args.params, words_of(args.model.parent)
+    params, words = args.params, words_of(args.model)
     with tempfile.TemporaryDirectory(dir=args.output.parent) as folder:
         rollouts, preferences = Path(folder, "rollouts.jsonl"), Path(folder, "preferences.jsonl")
         write_jsonl(rollouts, (marked(row, params, words) for row in iter_jsonl(args.rollouts, ROW)))
         start = time.monotonic()
-        summary = build(rollouts, params, text_forms(params, args.model.parent, trusted({})), preferences)
+        summary = build(rollouts, params, text_forms(params, args.model, trusted({})), preferences)
         seconds = time.monotonic() - start
         pairs = read_jsonl(preferences)
     if len(pairs) < params["n"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz.guard import attempt, examples, quick, repeatable
+from fuzz.guard import attempt, ends, examples, repeatable
 from fuzz.hostile import KINDS, nested, texts, values
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,7 +104,7 @@ def test_read_jsonl(count: int, tmp_path: Path) -> None:
         seen += 1
         path.write_bytes(b'{"x": 1}\n' + line + b"\n")
         wanted = meaning(line)
-        with quick(line):
+        with ends(line):
             rows, message = attempt(lambda: read_jsonl(path))
         if message:
             assert wanted is None, line
@@ -135,7 +135,7 @@ def test_journal(count: int, tmp_path: Path) -> None:
         seen += len(lines)
         path = folder / "0.jsonl"
         path.write_bytes(between + between.join(lines))
-        with quick(lines):
+        with ends(lines):
             found = journal.load(folder, ["good", "k1", "k2", "k3"])
         assert found["good"] == good
         kept += len(found) - 1
@@ -143,7 +143,7 @@ def test_journal(count: int, tmp_path: Path) -> None:
             assert record["key"] == key
             assert all(type(record[name]) is kind for name, kind in kinds.items()), record
             record["text"].encode("utf-8")
-        with quick(lines), journal.Writer(folder, "0") as writer:
+        with ends(lines), journal.Writer(folder, "0") as writer:
             writer.append(good | {"key": "k3", "text": "new"})
         assert journal.load(folder, ["k3"])["k3"]["text"] == "new"
     assert seen >= count
@@ -176,7 +176,7 @@ def test_questions_of_a_file(count: int, tmp_path: Path) -> None:
         path.write_bytes(b"\n".join(lines))
         source = {"source": "file", "path": str(path), "n": None, "corrections": {}, "on_bad_row": on_bad_row}
         verifier = open_verifier({"verifier": "number", "timeout": 10})
-        with quick(lines):
+        with ends(lines):
             loaded, _ = attempt(lambda: load("questions.train", source, verifier))
         if loaded is None:
             return

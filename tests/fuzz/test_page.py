@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from browser import dom, needs_chromium
-from fuzz.guard import quick
+from fuzz.guard import ends
 from fuzz.hostile import BEACON, PAYLOADS
 from fuzz.test_texts import COUNTS, model_texts
 from helpers import listening
@@ -106,7 +106,7 @@ def test_model_texts(count: int, tmp_path: Path, beacon: Beacon) -> None:
     """Every text stands on the page as text."""
     made = [text.encode("utf-8", "replace").decode() for text in model_texts(count)]
     for text in made:
-        with quick(text):
+        with ends(text):
             clean(text), markdown(text), fenced(text)
     size = 3 * 1_200
     for start in range(0, len(made), size):

@@ -57,7 +57,7 @@ def test_model_rows_by_hand(summary: dict[str, Any]) -> None:
     assert base["format"]["greedy"] == pytest.approx(
         {"n": 10, "well_formed": 0.7, "fallback": 0.1, "no_answer": 0.1, "truncated": 0.1, "tokens_mean": 30.0}
         | {"tokens_median": 20.0, "tokens_p95": 73.0, "tokens_max": 100, "tokens_total": 300}
-        | {"tokens_correct": 20.0, "tokens_wrong": 220 / 6, "wrong_sum": 0.1}
+        | {"tokens_correct": 20.0, "tokens_wrong": 220 / 6, "wrong_sum": 0.1, "faults": 0}
         | {"thinking_mean": 0.0}
     )
     assert {style: own["n"] for style, own in sft["styles"].items()} == {"plain": 1, "wolfram": 4, "maudlin": 5}
