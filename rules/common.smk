@@ -95,7 +95,8 @@ ONE_EVALUATION = (
     and any(each.model(each.rounds) == OWN.model(OWN.rounds) for each in RECIPES.values() or [OWN])
 )
 # What the reports' modules read besides other modules.
-TEMPLATES = ["regime_w/report/*.j2"]
+TEMPLATES = ["regime_w/report/report.*.j2", "regime_w/report/style.css.j2"]
+VIEWER = [f"regime_w/report/viewer.{ending}" for ending in ("html.j2", "css", "js")]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base"
 # The run's models in their order, each with its folder.

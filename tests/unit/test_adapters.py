@@ -63,14 +63,14 @@ def lora(**how):
 
 def take_over(adapter, base, output):
     params = SFT | {"sft": SFT["sft"] | {"adapter": str(adapter)}}
-    train_sft.take_over(adapter, base / "manifest.json", output / "manifest.json", params)
+    train_sft.take_over(adapter, base, output, params)
     return output
 
 
 def merge(base, adapter, output):
     with pytest.MonkeyPatch.context() as patch:
-        arguments = ["--params", '{"device": "cpu"}', "--base", base / "manifest.json", "--adapter"]
-        arguments += [adapter / "manifest.json", "--output", output / "manifest.json"]
+        arguments = ["--params", '{"device": "cpu"}', "--base", base, "--adapter"]
+        arguments += [adapter, "--output", output]
         patch.setattr("sys.argv", ["", *map(str, arguments)])
         merge_lora.main()
     return output
@@ -140,7 +140,7 @@ def test_what_fits_is_merged(bases, tmp_path, name):
     adapter = adapter_of(base, tmp_path / "adapter", config)
     merged = taken_and_merged(base, adapter, tmp_path)
     same_as_adapted(base, adapter, merged)
-    assert load_manifest(merged / "manifest.json")[1]["made_from"]["largest_logit_difference"] < 0.01
+    assert load_manifest(merged)[1]["made_from"]["largest_logit_difference"] < 0.01
 
 
 @pytest.mark.parametrize("base", ["llama", "tied"])

@@ -77,7 +77,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(models: dict[str, Path], folder: str) -> dict[str, list[dict[str, Any]]]:
         outputs = {name: tmp_path / folder / f"{name}.jsonl" for name in models}
         command = ["evaluate", "--params", params, "--questions", str(tmp_path / "eval.jsonl")]
-        command += ["--models", *(str(model / "manifest.json") for model in models.values())]
+        command += ["--models", *(str(model) for model in models.values())]
         monkeypatch.setattr(sys, "argv", [*command, "--outputs", *map(str, outputs.values())])
         evaluate.main()
         return {name: read_jsonl(output) for name, output in outputs.items()}
@@ -151,7 +151,7 @@ def test_weights_that_cannot_be_changed_in_place_cost_another_engine(
 
 
 def test_each_model_needs_an_output(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    manifests = [str(models[name] / "manifest.json") for name in ("base", "sft")]
+    manifests = [str(models[name]) for name in ("base", "sft")]
     arguments = ["--params", "{}", "--questions", "q.jsonl", "--models", *manifests, "--outputs", "base.jsonl"]
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
     with pytest.raises(SystemExit):
@@ -246,7 +246,7 @@ def test_a_study_on_one_gpu(
 ) -> None:
     folder = clone_to(tmp_path / "clone")
     study = STUDY | {"recipes": STUDY["recipes"] | recipes}
-    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2)
+    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2, generate__n_samples=1500)
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", "1")
     jobs = planned(folder, target=f"data/demo/eval/{model}.jsonl")
     assert [each for each in jobs if each.startswith("evaluate")] == [rule]

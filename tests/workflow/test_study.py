@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 from collections import Counter
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import yaml
 from helpers import ROOT, clone_to, demo_config, save_random_model, snakemake
 from plans import edit_config, make_outputs, planned
 
+from regime_w.config.files import configured, layers_of
 from regime_w.config.recipes import Recipe, overlaid, recipes_of
 from regime_w.config.schema import load
 from regime_w.report import study
@@ -75,6 +75,7 @@ def toy(tmp_path_factory):
         texts += [f"{style}\n\n{prompt}{row['answer']}</s>" for style in styles.values()]
     source = {"source": "file", "licence": "MIT"}
     overlay = {
+        "extends": "configs/demo.yaml",
         "run": "toy",
         "questions": {
             "train": source | {"path": str(train), "n": None},
@@ -320,24 +321,15 @@ def test_a_study_needs_held_out_questions():
 
 
 def test_the_shipped_grid_is_sound_and_shares_its_rollouts():
-    raw = demo_config()
-    overlay = yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())
-    own, recipes = recipes_of(merged(raw, overlay))
+    _, whole = configured(layers_of([ROOT / "configs/smollm2.yaml"]), gpus=1)
+    own, recipes = recipes_of(whole)
     assert {"sft", "rejection_sampling", "rejection_sampling_then_dpo", "rounds_3", "hot"} <= set(recipes)
     # Each recipe makes a model of its own: none is the same as another.
     assert len({recipe.model(recipe.rounds) for recipe in recipes.values()}) == len(recipes)
     for name, recipe in recipes.items():
         if recipe.rounds:
-            own_rollouts = {"arms", "sft", "generate"} & overlay["study"]["recipes"][name].keys()
+            own_rollouts = {"arms", "sft", "generate"} & whole["study"]["recipes"][name].keys()
             assert (recipe.place("generate", 1) != own.run) == bool(own_rollouts)
-
-
-def merged(raw, overlay):
-    from snakemake.utils import update_config
-
-    both = deepcopy(raw)
-    update_config(both, overlay)
-    return load(both)
 
 
 def test_overlays_change_nested_keys_and_replace_lists():
@@ -352,8 +344,8 @@ def test_methods_of_rounds():
     raw = config(recipes=DEMO_STUDY["recipes"] | {"x": {"method": "rejection_sampling_then_dpo", "rounds": 3}})
     recipe = recipes_of(raw)[1]["x"]
     assert [recipe.method(number) for number in (1, 2, 3)] == ["rejection_sampling", "dpo", "dpo"]
-    assert recipe.adapter(1).endswith("round1/rft_lora/manifest.json")
-    assert recipe.adapter(2).endswith("round2/dpo_lora/manifest.json")
+    assert recipe.adapter(1).endswith("round1/rft_lora")
+    assert recipe.adapter(2).endswith("round2/dpo_lora")
     assert recipe.examples(1).endswith("samples.jsonl")
     assert Recipe("sft", overlaid(raw, "sft"), raw).rounds == 0
 
