@@ -27,7 +27,7 @@ BENCHMARK_USAGE = {
     "train_dpo": f"benchmarks/{BENCHMARK_ROUND}/train_dpo.usage.json",
     "merge_dpo": f"benchmarks/{RUN}/merge_lora/round1/merged.usage.json",
     **{
-        f"evaluate-{model}": f"benchmarks/{RUN}/evaluate/{model}.usage.json"
+        f"evaluate-{model}": f"benchmarks/{RUN}/evaluate/{SETS[0]}/{model}.usage.json"
         for model in BENCHMARK["models"]
     },
 }
@@ -36,12 +36,14 @@ BENCHMARK_USAGE = {
 ruleorder: benchmark_model > base_model
 ruleorder: benchmark_adapter > train_sft
 ruleorder: benchmark_questions > fetch_questions
+ruleorder: benchmark_questions > fetch_evaluation
 ruleorder: benchmark_pairs > build_preferences
 
 
 rule benchmark_model:
     output:
-        manifest="checkpoints/{run}/{random}/manifest.json",
+        model=directory("checkpoints/{run}/{random}"),
+        seal="checkpoints/{run}/{random}.sha256",
         usage="benchmarks/{run}/benchmark_model/{random}.usage.json",
     log:
         "logs/{run}/benchmark_model/{random}.log",
@@ -65,16 +67,17 @@ rule benchmark_model:
         stage(
             "benchmark.benchmark_model",
             "--params {params.config:q}",
-            "--output {output.manifest:q}",
+            "--output {output.model:q}",
             "--gpus {resources.gpu:q}",
         )
 
 
 rule benchmark_adapter:
     input:
-        base="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(base=BASE)),
     output:
-        manifest="checkpoints/{run}/sft_lora/manifest.json",
+        adapter=directory("checkpoints/{run}/sft_lora"),
+        seal="checkpoints/{run}/sft_lora.sha256",
         usage="benchmarks/{run}/benchmark_adapter.usage.json",
     log:
         "logs/{run}/benchmark_adapter.log",
@@ -91,17 +94,17 @@ rule benchmark_adapter:
             "benchmark.benchmark_adapter",
             "--params {params.config:q}",
             "--base {input.base:q}",
-            "--output {output.manifest:q}",
+            "--output {output.adapter:q}",
             "--gpus {resources.gpu:q}",
         )
 
 
 rule benchmark_questions:
     input:
-        model="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(model=BASE)),
     output:
-        train="data/{run}/train.jsonl",
-        eval="data/{run}/eval.jsonl",
+        train="data/{run}/questions/train.jsonl",
+        eval=f"data/{{run}}/questions/eval/{SETS[0]}.jsonl",
         usage="benchmarks/{run}/benchmark_questions.usage.json",
     log:
         "logs/{run}/benchmark_questions.log",
@@ -131,7 +134,7 @@ rule benchmark_questions:
 
 rule benchmark_pairs:
     input:
-        model="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(model=BASE)),
         rollouts="data/{run}/round{round}/rollouts.jsonl",
         check="results/{run}/round{round}/rollouts_check.json",
     output:
@@ -146,8 +149,7 @@ rule benchmark_pairs:
         code=code("benchmark.benchmark_pairs"),
         config=part(
             pairs=CONFIG["pairs"],
-            styles=CONFIG["styles"],
-            template=CONFIG["prompt"]["template"],
+            **prompt_of(CONFIG),
             seed=CONFIG["seed"],
             n=BENCHMARK["pairs"],
             lengths={"mean": BENCHMARK["pair_tokens"], "sigma": 0.5},
@@ -166,8 +168,12 @@ rule benchmark_pairs:
 
 rule benchmark_generate:
     input:
-        model=lambda wildcards: f"checkpoints/{wildcards.run}/{way_of(wildcards).model}/manifest.json",
-        questions="data/{run}/train.jsonl",
+        unpack(
+            sealed(
+                model=lambda wildcards: f"checkpoints/{wildcards.run}/{way_of(wildcards).model}"
+            )
+        ),
+        questions="data/{run}/questions/train.jsonl",
     output:
         record="data/{run}/benchmark/{mode}.json",
         usage="benchmarks/{run}/benchmark_generate/{mode}.usage.json",
@@ -188,8 +194,7 @@ rule benchmark_generate:
             generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},
             engine=CONFIG["engine"],
             arms=CONFIG["arms"],
-            styles=CONFIG["styles"],
-            template=CONFIG["prompt"]["template"],
+            **prompt_of(CONFIG),
             seed=CONFIG["seed"],
             sizes={
                 key: BENCHMARK[key]
@@ -201,7 +206,7 @@ rule benchmark_generate:
                 )
             },
         ),
-        work="data/{run}/benchmark/{mode}.work",
+        work=subpath(output.record, strip_suffix=".json"),
     shell:
         stage(
             "benchmark.benchmark_generate",
@@ -209,7 +214,7 @@ rule benchmark_generate:
             "--mode {wildcards.mode:q}",
             "--model {input.model:q}",
             "--questions {input.questions:q}",
-            "--work {params.work:q}",
+            "--work {params.work:q}.work",
             "--output {output.record:q}",
             "--gpus {resources.gpu:q}",
             SHARING,
@@ -218,15 +223,14 @@ rule benchmark_generate:
 
 rule benchmark_report:
     input:
-        base=f"checkpoints/{RUN}/base/manifest.json",
-        adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora/manifest.json",
+        unpack(sealed(base=BASE, adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora")),
         pairs=f"data/{BENCHMARK_ROUND}/preferences.json",
         modes=[f"data/{RUN}/benchmark/{mode}.json" for mode in BENCHMARK_JOBS],
         modes_usage=[
             f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_JOBS
         ],
         usage=list(BENCHMARK_USAGE.values()),
-        evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in BENCHMARK["models"]],
+        evaluations=[f"data/{RUN}/answers/{SETS[0]}/{model}.jsonl" for model in BENCHMARK["models"]],
     output:
         html=report(
             f"results/{RUN}/benchmark_report.html",
@@ -253,20 +257,23 @@ rule benchmark_report:
             gpu_hour_usd=CONFIG["report"]["gpu_hour_usd"],
             peak_tflops=BENCHMARK["peak_tflops"],
         ),
-        usage=lambda wildcards, input: named(BENCHMARK_USAGE, input.usage),
-        modes_usage=lambda wildcards, input: named(BENCHMARK_JOBS, input.modes_usage),
-        evaluations=lambda wildcards, input: named(BENCHMARK["models"], input.evaluations),
+        inputs=lambda wildcards, input: argument(
+            {
+                "base": str(input.base),
+                "adapter": str(input.adapter),
+                "pairs": input.pairs,
+                "modes": list(input.modes),
+                "modes_usage": by_name(BENCHMARK_JOBS, input.modes_usage),
+                "usage": by_name(BENCHMARK_USAGE, input.usage),
+                "evaluations": by_name(BENCHMARK["models"], input.evaluations),
+            },
+            sort=False,
+        ),
     shell:
         stage(
             "benchmark.benchmark_report",
             "--params {params.config:q}",
-            "--base {input.base:q}",
-            "--adapter {input.adapter:q}",
-            "--pairs {input.pairs:q}",
-            "--modes {input.modes:q}",
-            "--modes-usage {params.modes_usage:q}",
-            "--usage {params.usage:q}",
-            "--evaluations {params.evaluations:q}",
+            "--inputs {params.inputs:q}",
             "--html {output.html:q}",
             "--md {output.md:q}",
             "--json {output.json:q}",

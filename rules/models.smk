@@ -1,20 +1,17 @@
 """Models: base model, SFT adapter, and the merge of every adapter into its base.
 
-INPUTS   what the config sections `base_model` and `sft` name; data/{run}/train.jsonl
-OUTPUTS  checkpoints/{run}/base, sft_lora, sft_merged, round{round}/merged, each with its manifest.json
+INPUTS   what the config sections `base_model` and `sft` name; data/{run}/questions/sft.jsonl
+OUTPUTS  checkpoints/{run}/base, sft_lora, sft_merged, round{round}/merged: folders with a manifest.json, their seals beside them
 NEEDS    a GPU where there is one
 """
 
 
 rule base_model:
     input:
-        model=(
-            [CONFIG["base_model"]["path"]]
-            if CONFIG["base_model"]["path"] and Path(CONFIG["base_model"]["path"]).is_file()
-            else []
-        ),
+        files=named(CONFIG["base_model"]["path"]),
     output:
-        manifest="checkpoints/{run}/base/manifest.json",
+        model=directory("checkpoints/{run}/base"),
+        seal="checkpoints/{run}/base.sha256",
         usage="benchmarks/{run}/base_model.usage.json",
     log:
         "logs/{run}/base_model.log",
@@ -29,20 +26,25 @@ rule base_model:
             skip=[] if CONFIG["base_model"]["source"] == "tiny" else ["regime_w.models.tiny"],
         ),
         config=part(**CONFIG["base_model"], seed=CONFIG["seed"]),
+        # Looked at and no more: with an argument beside the wildcards a parameter is none that Snakemake reruns for.
+        prompts=lambda wildcards, output: argument(prompt_of(CONFIG)),
     shell:
         stage(
             "base_model",
             "--params {params.config:q}",
-            "--output {output.manifest:q}",
+            "--prompts {params.prompts:q}",
+            "--output {output.model:q}",
         )
 
 
 rule train_sft:
     input:
-        base=BASE,
-        questions=f"data/{RUN}/train.jsonl",
+        unpack(sealed(base=BASE)),
+        files=named(CONFIG["sft"]["adapter"]),
+        questions=[] if CONFIG["sft"]["adapter"] else made_in_round("train_sft", "questions"),
     output:
-        manifest="checkpoints/{run}/sft_lora/manifest.json",
+        adapter=directory("checkpoints/{run}/sft_lora"),
+        seal="checkpoints/{run}/sft_lora.sha256",
         usage="benchmarks/{run}/train_sft.usage.json",
     log:
         "logs/{run}/train_sft.log",
@@ -54,25 +56,24 @@ rule train_sft:
     params:
         code=code("train_sft"),
         config=reads("train_sft"),
-        work=subpath(output.manifest, parent=True),
     shell:
         stage(
             "train_sft",
             "--params {params.config:q}",
             "--base {input.base:q}",
             "--questions {input.questions:q}",
-            "--work {params.work:q}.work",
-            "--output {output.manifest:q}",
+            "--work {output.adapter:q}.work",
+            "--output {output.adapter:q}",
             "--gpus {resources.gpu:q}",
         )
 
 
 rule merge_lora:
     input:
-        base=merge_base,
-        adapter=made_in_round("merge_lora", "adapter"),
+        unpack(sealed(base=merge_base, adapter=made_in_round("merge_lora", "adapter"))),
     output:
-        manifest="checkpoints/{run}/{policy}/manifest.json",
+        model=directory("checkpoints/{run}/{policy}"),
+        seal="checkpoints/{run}/{policy}.sha256",
         usage="benchmarks/{run}/merge_lora/{policy}.usage.json",
     log:
         "logs/{run}/merge_lora/{policy}.log",
@@ -90,6 +91,6 @@ rule merge_lora:
             "--params {params.config:q}",
             "--base {input.base:q}",
             "--adapter {input.adapter:q}",
-            "--output {output.manifest:q}",
+            "--output {output.model:q}",
             "--gpus {resources.gpu:q}",
         )

@@ -9,6 +9,7 @@ NEEDS    build_preferences, build_samples: CPU; train_dpo, train_rft: GPUs where
 
 rule build_preferences:
     input:
+        unpack(chats_policy("build_preferences")),
         rollouts=made_in_round("build_preferences", "rollouts"),
         check=made_in_round("build_preferences", "check"),
     output:
@@ -28,6 +29,7 @@ rule build_preferences:
             "build_preferences",
             "--params {params.config:q}",
             "--rollouts {input.rollouts:q}",
+            *CHATS_POLICY,
             "--output {output.preferences:q}",
             "--summary {output.summary:q}",
         )
@@ -35,10 +37,11 @@ rule build_preferences:
 
 rule train_dpo:
     input:
-        policy=policy_of("train_dpo"),
+        unpack(sealed(policy=policy_of("train_dpo"))),
         preferences=made_in_round("train_dpo", "examples"),
     output:
-        manifest="checkpoints/{run}/round{round}/dpo_lora/manifest.json",
+        adapter=directory("checkpoints/{run}/round{round}/dpo_lora"),
+        seal="checkpoints/{run}/round{round}/dpo_lora.sha256",
         usage="benchmarks/{run}/round{round}/train_dpo.usage.json",
     log:
         "logs/{run}/round{round}/train_dpo.log",
@@ -52,21 +55,21 @@ rule train_dpo:
     params:
         code=code("train_dpo"),
         config=reads("train_dpo"),
-        work=subpath(output.manifest, parent=True),
     shell:
         stage(
             "train_dpo",
             "--params {params.config:q}",
             "--policy {input.policy:q}",
             "--preferences {input.preferences:q}",
-            "--work {params.work:q}.work",
-            "--output {output.manifest:q}",
+            "--work {output.adapter:q}.work",
+            "--output {output.adapter:q}",
             "--gpus {resources.gpu:q}",
         )
 
 
 rule build_samples:
     input:
+        unpack(chats_policy("build_samples")),
         rollouts=made_in_round("build_samples", "rollouts"),
         check=made_in_round("build_samples", "check"),
     output:
@@ -85,6 +88,7 @@ rule build_samples:
             "build_samples",
             "--params {params.config:q}",
             "--rollouts {input.rollouts:q}",
+            *CHATS_POLICY,
             "--output {output.samples:q}",
             "--summary {output.summary:q}",
         )
@@ -92,10 +96,11 @@ rule build_samples:
 
 rule train_rft:
     input:
-        policy=policy_of("train_rft"),
+        unpack(sealed(policy=policy_of("train_rft"))),
         samples=made_in_round("train_rft", "examples"),
     output:
-        manifest="checkpoints/{run}/round{round}/rft_lora/manifest.json",
+        adapter=directory("checkpoints/{run}/round{round}/rft_lora"),
+        seal="checkpoints/{run}/round{round}/rft_lora.sha256",
         usage="benchmarks/{run}/round{round}/train_rft.usage.json",
     log:
         "logs/{run}/round{round}/train_rft.log",
@@ -108,14 +113,13 @@ rule train_rft:
     params:
         code=code("train_rft"),
         config=reads("train_rft"),
-        work=subpath(output.manifest, parent=True),
     shell:
         stage(
             "train_rft",
             "--params {params.config:q}",
             "--policy {input.policy:q}",
             "--samples {input.samples:q}",
-            "--work {params.work:q}.work",
-            "--output {output.manifest:q}",
+            "--work {output.adapter:q}.work",
+            "--output {output.adapter:q}",
             "--gpus {resources.gpu:q}",
         )

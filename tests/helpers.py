@@ -132,6 +132,18 @@ def listening(status: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             thread.join()
 
 
+CHAT_TEMPLATE = (  # plain words but for the end of an answer
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'Answer: ' + message['content'] + eos_token }}"
+    "{% else %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Answer: ' }}{% endif %}"
+)
+
+
+def template(text: str) -> dict[str, str]:
+    """A stage's `prompt` parameter: this template."""
+    return {"format": "template", "template": text, "think_marks": "auto"}
+
+
 def save_random_model(
     folder: Path, *, bos: bool = True, hidden: int = 64, mistral: bool = False, seed: int = 0, tied: bool = False
 ) -> Path:
@@ -158,6 +170,7 @@ def save_random_model(
         eos_token="</s>",
         pad_token="<pad>",
         clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
     )
     torch.manual_seed(seed)
     kind, model = (MistralConfig, MistralForCausalLM) if mistral else (LlamaConfig, LlamaForCausalLM)

@@ -37,8 +37,11 @@ def make_outputs(folder: Path, target: str) -> None:
     listed = snakemake(folder, target, "--summary")
     assert listed.returncode == 0, listed.stdout + listed.stderr
     outputs = [line.split("\t")[0] for line in listed.stdout.splitlines()[1:]]
-    for output in (folder / name for name in outputs):
-        if not output.exists():
+    for name in outputs:
+        output = folder / name
+        if f"{name}.sha256" in outputs:  # a model or an adapter: a folder
+            output.mkdir(parents=True, exist_ok=True)
+        elif not output.exists():
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(f"made: {output.name}\n")
     touched = snakemake(folder, target, "--touch")

@@ -34,9 +34,11 @@ ARMS = [
 ]
 PARAMS = {
     "score_rollouts": {
+        "task": {"verifier": "number", "timeout": 10},
         "arms": ARMS,
-        "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "path_mix": 0.5},
+        "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "answers": "marked", "path_mix": 0.5},
         "reward": {
+            "correct": "correct",
             "alpha": 1.0, "beta": 0.5, "lambda_length": 0.001, "length_limit": 512, "coherence_level": "trajectory",
             "math_verify": True,
         },
@@ -48,7 +50,10 @@ PARAMS = {
             "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True, "calculations": 0,
         },
         "styles": {"wolfram": "Solve it step by step, exactly.", "maudlin": "Solve it and check each fragile step."},
-        "template": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
+        "prompt": {
+            "format": "template", "template": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
+            "think_marks": "auto",
+        },
         "seed": 0,
     },
 }  # fmt: skip

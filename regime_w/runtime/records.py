@@ -214,9 +214,12 @@ def private_folder(path: Path) -> Path:
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed.
 
-    A kill at any moment leaves PATH whole or absent: the old folder is moved aside before it is removed.
+    A kill at any moment leaves PATH whole or absent: the old folder is moved aside before it is removed. Where PATH is a
+    link to another disk, or was one (`remember_link`), all that happens there, and it is a link in the end.
     """
-    path = Path(path)
+    link, path = Path(path), linked(Path(path))
+    if link != path and not path.parent.is_dir():
+        raise UserError(f"{link}: is kept at {path}, but {path.parent} is not there; make it, or remove {_mark(link)}")
     partial, old = (path.with_name(path.name + ending) for ending in (".partial", ".old"))
     for folder in (partial, old):
         shutil.rmtree(folder, ignore_errors=True)
@@ -230,6 +233,29 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    if link != path and not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+
+
+def linked(path: Path) -> Path:
+    """Where a folder really is to stand: at the end of a link, or of one that was remembered."""
+    if path.is_symlink():
+        return path.resolve()
+    mark = _mark(path)
+    return Path(mark.read_text(encoding="utf-8")) if mark.is_file() and not path.is_dir() else path
+
+
+def remember_link(path: Path) -> None:
+    """Note where a folder that is a link leads: Snakemake removes the link before a job makes the folder anew."""
+    if path.is_symlink() and (path.is_dir() or not path.exists()):
+        write_text(_mark(path), str(path.resolve()))
+    elif path.is_dir():
+        _mark(path).unlink(missing_ok=True)
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(f".{path.name}.link")
 
 
 def _umask() -> int:

@@ -1,8 +1,8 @@
 """Measure one way of generating: time, tokens and GPU use of a sample or of all requests.
 
     python -m scripts.benchmark.benchmark_generate --params "{...}" --mode pipeline \
-        --model checkpoints/benchmark/base/manifest.json \
-        --questions data/benchmark/train.jsonl --work data/benchmark/generate/pipeline.work \
+        --model checkpoints/benchmark/base \
+        --questions data/benchmark/questions/train.jsonl --work data/benchmark/generate/pipeline.work \
         --output data/benchmark/generate/pipeline.json --gpus 1
 
 The modes are those of regime_w/config/benchmark_modes.py; of one with a job a GPU it is MODE-I-of-N.
@@ -24,7 +24,7 @@ from regime_w.runtime.compute import compile_caches
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.gpu import UsageSampler, visible_gpus
 from regime_w.runtime.records import fingerprint, from_argument, read_json, write_json
-from regime_w.sampling.collect import Ask, Setup, Started, collect, length_of, load_tokenizer, start_engine
+from regime_w.sampling.collect import Ask, Setup, Started, collect, length_of, load_prompts, start_engine
 from regime_w.sampling.engines.interface import Completion, Request
 from regime_w.sampling.engines.vllm import engines_per_gpu
 from regime_w.sampling.rollouts import make_asks, rollout_setup, select
@@ -93,7 +93,7 @@ class Timeline:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=from_argument, required=True, help="generate, engine, arms, styles, template, seed, sizes"
+        "--params", type=from_argument, required=True, help="generate, engine, arms, prompt, styles, seed, sizes"
     )
     parser.add_argument("--mode", required=True)
     parser.add_argument("--model", type=Path, required=True)
@@ -113,10 +113,10 @@ def main() -> None:
     compiled_before = compiled()
 
     model = HashedFolder(args.model)
-    questions = select(args.questions, params["generate"], 1, shard or "0-of-1")
+    questions = select(args.questions, shard or "0-of-1", params["generate"]["n_samples"])
     setup = rollout_setup(model, params, args.gpus, args.work, args.mode)
     with start_engine(setup) as started:
-        asks = make_asks(questions, params, 1, load_tokenizer(setup))
+        asks = make_asks(questions, params, 1, load_prompts(setup, params))
         measure = measure_calls if mode in SLOW else measure_all
         found = measure(asks, params, setup, started)
     found["compile_cache"] = None if found["engine"] != "vllm" else "warm" if compiled() <= compiled_before else "cold"
@@ -150,7 +150,7 @@ def measure_all(asks: Sequence[Ask], params: dict[str, Any], setup: Setup, start
     vllm = params["engine"]["vllm"]
     engines = engines_per_gpu(vllm, setup.model.folder, setup.gpus)
     timeline = Timeline(len(asks), engines * vllm["max_num_seqs"])
-    collect(asks, setup, started, timeline.observe)
+    collect(asks, setup, started, observe=timeline.observe)
     if not timeline.finished:
         shutil.rmtree(setup.journal)
         raise UserError(
@@ -185,7 +185,7 @@ def requests_of(asks: Sequence[Ask], params: dict[str, Any]) -> list[Request]:
     generate, lengths = params["generate"], params["engine"]["random_lengths"]
     made = []
     for ask in asks:
-        key = fingerprint([ask.prompt, ask.temperature, ask.seed])
+        key = fingerprint([ask.prompt_ids, ask.temperature, ask.seed])
         most = length_of(key, lengths, generate["max_new_tokens"])
         made.append(Request(key, ask.prompt_ids, ask.temperature, generate["top_p"], most, ask.seed))
     return made

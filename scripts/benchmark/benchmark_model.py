@@ -1,7 +1,7 @@
 """A model of random weights in the shape of a real one.
 
     python -m scripts.benchmark.benchmark_model --params '{"shape": "abel", "text": "...", "seed": 0}' \
-        --output checkpoints/benchmark/base/manifest.json --gpus 1
+        --output checkpoints/benchmark/base --gpus 1
 """
 
 import argparse
@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from regime_w.models.manifests import write_manifest
+from regime_w.models.manifests import new_artefact, write_manifest
 from regime_w.models.random_weights import write_model
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, new_folder
+from regime_w.runtime.records import from_argument
 
 MATMUL_SIZE, MATMUL_TIMES = 8192, 50
 
@@ -23,19 +23,19 @@ MATMUL_SIZE, MATMUL_TIMES = 8192, 50
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=from_argument, required=True, help="shape, text and seed")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the new folder")
+    parser.add_argument("--output", type=Path, required=True, help="the new folder")
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(threads())
     params = args.params
     generator = torch.Generator("cuda" if args.gpus else "cpu").manual_seed(params["seed"])
-    with new_folder(args.output.parent) as folder:
+    with new_artefact(args.output) as folder:
         weights = write_model(folder, params["shape"], params["text"], params["seed"], generator)
         made_from: dict[str, Any] = {"random": True, "shape": params["shape"], "weights": weights}
         if args.gpus:
             made_from |= {"gpu": torch.cuda.get_device_name(), "matmul_tflops": matmul_tflops()}
         write_manifest(folder, made_from)
-    print(f"Random weights in {args.output.parent}")
+    print(f"Random weights in {args.output}")
 
 
 def matmul_tflops() -> float:

@@ -1,6 +1,6 @@
 """Questions of random text for the benchmark.
 
-    python -m scripts.benchmark.benchmark_questions --params '{...}' --model checkpoints/benchmark/base/manifest.json \
+    python -m scripts.benchmark.benchmark_questions --params '{...}' --model checkpoints/benchmark/base \
         --train data/benchmark/train.jsonl --eval data/benchmark/eval.jsonl
 """
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--eval", type=Path, required=True)
     args = parser.parse_args()
-    params, words = args.params, words_of(args.model.parent)
+    params, words = args.params, words_of(args.model)
     for name, path in (("train", args.train), ("eval", args.eval)):
         write_jsonl(path, questions(name, params[name], params["question_tokens"], words, params["seed"]))
     print(f"{params['train']} and {params['eval']} random questions")

@@ -1,10 +1,10 @@
 """The benchmark's figures of one run on one machine: the guide's comparison table, and every stage on its own.
 
-    python -m scripts.benchmark.benchmark_report --params '{...}' --base checkpoints/benchmark/base/manifest.json \
-        --modes data/benchmark/benchmark/*.json --modes-usage pipeline=FILE ... --usage merge=FILE ... \
-        --adapter checkpoints/benchmark/round1/dpo_lora/manifest.json --pairs data/benchmark/round1/preferences.json \
-        --evaluations round1=data/benchmark/eval/round1.jsonl \
+    python -m scripts.benchmark.benchmark_report --params '{...}' --inputs '{"base": "checkpoints/benchmark/base", ...}' \
         --html benchmark_report.html --md benchmark_report.md --json benchmark_report.json
+
+--inputs: files and folders by what they are: base and adapter (of DPO), pairs (preferences.json), modes (records), and by name
+modes_usage, usage (of the pipeline's jobs) and evaluations.
 
 Each figure says whether it was measured, or extrapolated from a sample. Ratios are of figures of this run alone.
 """
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from regime_w.config.benchmark_modes import COMPARED, MODES, SLOW
-from regime_w.models.folders import ADAPTER_WEIGHTS, safetensors_shapes
+from regime_w.models.adapters import ADAPTER_WEIGHTS
+from regime_w.models.manifests import MANIFEST
+from regime_w.models.weights import safetensors_shapes
 from regime_w.report.blocks import Block, cell, table, text
 from regime_w.report.format import NONE, dollars, duration, number
-from regime_w.report.inputs import named_files
+from regime_w.report.inputs import given
 from regime_w.report.provenance import provenance
 from regime_w.report.render import fill
 from regime_w.runtime.errors import run
@@ -45,26 +47,23 @@ PHASES = {
     "evaluate": "evaluation of the trained model",
 }
 
+INPUTS = ("base", "adapter", "pairs", "modes", "modes_usage", "usage", "evaluations")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=from_argument, required=True)
-    parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--adapter", type=Path, required=True, help="manifest of the DPO adapter")
-    parser.add_argument("--pairs", type=Path, required=True, help="preferences.json")
-    parser.add_argument("--modes", type=Path, nargs="+", required=True)
-    parser.add_argument("--modes-usage", nargs="+", required=True, metavar="MODE=FILE")
-    parser.add_argument("--usage", nargs="+", required=True, metavar="NAME=FILE")
-    parser.add_argument("--evaluations", nargs="+", required=True, metavar="MODEL=FILE")
+    parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
     args = parser.parse_args()
-    base, training = read_json(args.base), read_json(args.adapter.with_name("training.json"))
-    measured = {record["mode"]: record for record in map(read_json, args.modes)}
-    for mode, path in named_files(args.modes_usage, "--modes-usage").items():
+    found = given(args.inputs, INPUTS, INPUTS)
+    base, training = read_json(found["base"] / MANIFEST), read_json(found["adapter"] / "training.json")
+    measured = {record["mode"]: record for record in map(read_json, found["modes"])}
+    for mode, path in found["modes_usage"].items():
         job = read_json(path)
         measured[mode] |= {"job_seconds": job["seconds"], "peak_memory_mb": job["peak_memory_mb"]}
-    usage = {name: read_json(path) for name, path in named_files(args.usage, "--usage").items()}
+    usage = {name: read_json(path) for name, path in found["usage"].items()}
     price = args.params["gpu_hour_usd"]
     modes = joined(measured)
     summary: dict[str, Any] = {
@@ -75,11 +74,10 @@ def main() -> None:
         "modes": modes,
         "comparison": comparison(modes, args.params["trajectories"], price),
         "phases": phases(usage, price),
-        "dpo": dpo(args, base, training, usage["train_dpo"]),
-        "pairs": read_json(args.pairs),
+        "dpo": dpo(found, args.params, base, training, usage["train_dpo"]),
+        "pairs": read_json(found["pairs"]),
         "evaluations": {
-            model: evaluation(path, usage[f"evaluate-{model}"])
-            for model, path in named_files(args.evaluations, "--evaluations").items()
+            model: evaluation(path, usage[f"evaluate-{model}"]) for model, path in found["evaluations"].items()
         },
         "provenance": provenance({}, {"base": base}, None),
     }
@@ -198,10 +196,16 @@ def peak_of(gpu: str) -> float | None:
     return next((peak for name, peak in PEAKS.items() if name in gpu), None)
 
 
-def dpo(args: Any, base: dict[str, Any], training: dict[str, Any], usage: dict[str, Any]) -> dict[str, Any]:
-    config = read_json(args.base.with_name("config.json"))
+def dpo(
+    found: dict[str, Any],
+    settings: dict[str, Any],
+    base: dict[str, Any],
+    training: dict[str, Any],
+    usage: dict[str, Any],
+) -> dict[str, Any]:
+    config = read_json(found["base"] / "config.json")
     embedding = 0 if config.get("tie_word_embeddings") else config["vocab_size"] * config["hidden_size"]
-    shapes = safetensors_shapes(args.adapter.with_name(ADAPTER_WEIGHTS)).values()
+    shapes = safetensors_shapes(found["adapter"] / ADAPTER_WEIGHTS).values()
     lora = sum(rows * columns for rows, columns in shapes)
     length = training["preflight"]["mean_length"]
     flops = dpo_flops(
@@ -212,10 +216,10 @@ def dpo(args: Any, base: dict[str, Any], training: dict[str, Any], usage: dict[s
         training["tokens"],
         length,
     )
-    params = read_json(args.adapter)["made_from"]["params"]["dpo"]
+    params = read_json(found["adapter"] / MANIFEST)["made_from"]["params"]["dpo"]
     step_flops = flops * params["batch_size"] / (training["examples"] * params["epochs"])
     gpus = usage["gpus"]
-    peak = args.params["peak_tflops"] or (peak_of(gpus[0]["name"]) if gpus else None)
+    peak = settings["peak_tflops"] or (peak_of(gpus[0]["name"]) if gpus else None)
 
     def share(done: float, seconds: float | None, tflops: float | None) -> float | None:
         return mfu(done, seconds, len(gpus), tflops) if gpus and seconds and tflops else None

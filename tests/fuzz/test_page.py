@@ -15,7 +15,7 @@ from fuzz.hostile import BEACON, PAYLOADS
 from fuzz.test_texts import COUNTS, model_texts
 from helpers import listening
 from markdown_it import MarkdownIt
-from report_inputs import PARAMS, inputs, out, save
+from report_inputs import PARAMS, SET, inputs, out, save
 
 from regime_w.report.format import clean
 from regime_w.report.render import fenced, markdown, render
@@ -61,7 +61,7 @@ def evaluation(texts: list[str], folder: Path) -> dict[str, Any]:
             right = (number + place) % 2 == 0
             greedy = out("0" if right else "1", "0", text=answer)
             models[name].append(shared | {"greedy": greedy, "samples": [greedy]})
-    return {"evaluations": {name: save(folder / f"{name}.jsonl", own) for name, own in models.items()}}
+    return {"evaluations": {SET: {name: save(folder / f"{name}.jsonl", own) for name, own in models.items()}}}
 
 
 def in_order(page: str, text: str) -> None:

@@ -17,7 +17,6 @@ from regime_w.method.pairs import build_pairs
 from regime_w.method.samples import build_samples
 from regime_w.runtime.records import read_jsonl, write_jsonl
 from regime_w.tasks.answers import (
-    cut,
     equal,
     extract,
     gold_from_rationale,
@@ -25,6 +24,12 @@ from regime_w.tasks.answers import (
     normalise,
     reasoning_part,
 )
+from regime_w.tasks.choice import Choice
+from regime_w.tasks.exact import Exact
+from regime_w.tasks.latex import Latex, written
+from regime_w.tasks.marks import cut
+from regime_w.tasks.verifier import Verifier
+from regime_w.tasks.verifiers import new_verifier
 from regime_w.training.preferences import build
 from scripts.check_rollouts import check
 from scripts.score_rollouts import score
@@ -90,12 +95,65 @@ def test_answers(count: int) -> None:
     assert asked > count / 20
 
 
+OPTIONS = {"options": ["A)18", "B)18 eggs", "C)" + "9" * 400, "D)\ud800", "E)"]}
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("verifier", [Exact(), Choice()], ids=["exact", "choice"])
+def test_other_answers(verifier: Verifier, count: int) -> None:
+    """Texts and letters: read in linear time, in a form that is its own."""
+    found = 0
+    for text in model_texts(count):
+        with ends(text):
+            grade = verifier.grade(text, "a", OPTIONS)
+            gold = verifier.gold(text, OPTIONS)
+            verifier.gold_in(text, OPTIONS)
+        assert (grade.answer is None) == (grade.method == "none")
+        for answer in (grade.answer, gold):
+            assert answer is None or verifier.read(answer, OPTIONS) == answer, text
+        assert cut(text).startswith(grade.reasoning)
+        found += grade.answer is not None
+    assert found > count / 50
+
+
+@pytest.mark.parametrize("count", [COUNTS[0], pytest.param(2_000, marks=pytest.mark.fuzz, id="full")])
+def test_formulas(count: int) -> None:
+    """Whatever math-verify and sympy do with a text, it is graded in time; few texts take more than they have."""
+    latex = Latex(timeout=5)
+    found = failed = 0
+    try:
+        for text in model_texts(count):
+            with ends(text):
+                grade = latex.grade(text, "x^2")
+                written(text)
+            assert (grade.answer is None) == (grade.method == "none")
+            assert not grade.correct
+            found += grade.answer is not None
+            failed += grade.fault is not None
+    finally:
+        latex.close()
+    assert found > count / 10
+    assert failed < count / 50
+
+
+def test_a_function_is_handed_any_text(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def grade(text, gold, row): return {'answer': text[:99], 'correct': False}\n")
+    verifier = new_verifier(f"{tmp_path / 'own.py'}:grade", 20)
+    try:
+        for text in model_texts(100):
+            with ends(text):
+                grade = verifier.grade(text, text, {"question": text})
+            assert (grade.answer, grade.fault) == (cut(text)[:99] or None, None)
+    finally:
+        verifier.close()
+
+
 def everything() -> dict[str, Any]:
     """The default config, with every candidate pair wanted."""
     config = demo_config()
     config["pairs"] |= {"policy": "all", "coherence_share": 1.0, "same_style": False, "max_similarity": 1.0}
     config["rejection_sampling"] |= {"per_question": ARMS, "max_similarity": 1.0}
-    return config | {"template": config["prompt"]["template"]}
+    return config
 
 
 def asked(identity: str, config: dict[str, Any], own: list[str]) -> list[dict[str, Any]]:

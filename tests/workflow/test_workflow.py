@@ -13,7 +13,8 @@ from plans import edit_config, make_outputs, planned
 
 from regime_w.runtime.records import expand
 
-STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"}
+REPORTS = {"view_trajectories", "eval_report"}
+STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate"} | REPORTS
 
 
 def models_of(jobs: dict[str, list[str]], rule: str) -> set[str]:
@@ -80,7 +81,7 @@ def test_arms_and_shards_rerun_generate_and_below(clone, edit):
 def test_evaluation_k_reruns_evaluations_and_report(clone):
     edit_config(clone, evaluate__k=4)
     jobs = planned(clone)
-    assert set(jobs) == {"evaluate", "eval_report"}
+    assert set(jobs) == {"evaluate"} | REPORTS
     assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
 
 

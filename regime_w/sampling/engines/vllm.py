@@ -26,7 +26,8 @@ from typing import Any
 from regime_w.models.folders import trusted
 from regime_w.runtime.compute import compile_caches, out_of_memory, threads
 from regime_w.runtime.errors import UserError
-from regime_w.sampling.engines.interface import CannotSwitch, Completion, Request
+from regime_w.sampling.engines.interface import CannotSwitch, Completion, Request, text_of
+from regime_w.tasks.prompts import end_ids
 
 SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
 ENGINES_OF_SMALL = 6
@@ -214,7 +215,7 @@ def _one_engine(
                 raise out_of_memory(error, "engine.vllm.gpu_memory_utilization or max_num_seqs") from None
             raise
         try:
-            yield VllmEngine(llm, in_flight)
+            yield VllmEngine(llm, in_flight, end_ids(llm.get_tokenizer(), model))
         finally:
             llm.llm_engine.engine_core.shutdown()
 
@@ -291,8 +292,8 @@ class VllmEngines:
 
 
 class VllmEngine:
-    def __init__(self, llm: Any, in_flight: int) -> None:
-        self.llm, self.engine, self.in_flight = llm, llm.llm_engine, in_flight
+    def __init__(self, llm: Any, in_flight: int, ends: tuple[int, ...]) -> None:
+        self.llm, self.engine, self.in_flight, self.ends = llm, llm.llm_engine, in_flight, ends
         self.tokenizer = llm.get_tokenizer()
 
     def switch(self, model: Path) -> None:
@@ -327,7 +328,9 @@ class VllmEngine:
                         max_tokens=request.max_new_tokens,
                         seed=request.seed if request.temperature > 0 else None,
                         stop=list(request.stop) or None,
+                        stop_token_ids=list(request.stop_ids) or None,
                         detokenize=bool(request.stop),
+                        skip_special_tokens=False,
                         output_kind=RequestOutputKind.FINAL_ONLY,
                     ),
                 )
@@ -338,12 +341,10 @@ class VllmEngine:
                     continue
                 request = running.pop(output.request_id)
                 result = output.outputs[0]
+                made = tuple(result.token_ids)
                 yield Completion(
                     key=request.key,
-                    # A stop text ends inside the tokens: the engine's own text is cut before it.
-                    text=result.text
-                    if request.stop
-                    else self.tokenizer.decode(result.token_ids, skip_special_tokens=True),
-                    num_tokens=len(result.token_ids),
+                    text=text_of(self.tokenizer, made, (*self.ends, *request.stop_ids), request.stop),
+                    token_ids=made,
                     finish_reason="stop" if result.finish_reason == "stop" else "length",
                 )
