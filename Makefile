@@ -3,6 +3,7 @@
 # make test          unit tests, dry runs, small runs end to end: ten minutes on two cores
 # make check         formatting, lint, types
 # make test_demo     the demo as users run it, and its figures: ten minutes
+# make test_docs     the tables of docs/ against the records beside them
 # make test_faults   kills, full disks, damaged files
 # make test_fuzz     100,000 hostile lines and more
 # make test_slurm    a real SLURM on this machine (Debian packages slurmctld slurmd slurm-client munge)
@@ -35,7 +36,7 @@ environment = @"$(or $(PYTHON),python3)" -c "" 2>/dev/null || { \
   "$(PYTHON)" envs/environment.py $(1) "$(2)" $(if $(filter-out file,$(origin PYTHON)),--asked) \
   $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") $(if $(filter yes,$(TORCH_CUDA)),--cuda)
 
-.PHONY: eval_report setup quick test test_demo test_faults test_fuzz test_slurm test_vllm check format growth image lock dev
+.PHONY: eval_report setup quick test test_demo test_docs test_faults test_fuzz test_slurm test_vllm check format growth image lock dev
 
 eval_report: setup
 	$(SNAKEMAKE) eval_report
@@ -50,9 +51,9 @@ quick: dev
 	$(PYTEST_IN) $(SIDE_BY_SIDE) tests/unit $(PYTEST)
 
 test: dev
-	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not demo and not vllm and not slurm and not faults and not fuzz" $(PYTEST)
+	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not demo and not docs and not vllm and not slurm and not faults and not fuzz" $(PYTEST)
 
-test_faults test_fuzz test_slurm: test_%: dev
+test_docs test_faults test_fuzz test_slurm: test_%: dev
 	$(PYTEST_IN) -m $* tests/$* $(PYTEST)
 
 test_demo: dev
