@@ -8,6 +8,7 @@
 # make test_fuzz     100,000 hostile lines and more
 # make test_slurm    a real SLURM on this machine (Debian packages slurmctld slurmd slurm-client munge)
 # make test_vllm     the vLLM engine on a CPU, in an environment of its own
+# make docs          the docs as a site, in site/
 # make image         a container with the environment (KIND=cpu or gpu), by docker or podman
 # make growth        how the time to read hostile texts grows with them
 # make lock          envs/*.lock from envs/*.txt; UPGRADE=yes takes newer versions of what envs/*.txt leave open
@@ -36,7 +37,7 @@ environment = @"$(or $(PYTHON),python3)" -c "" 2>/dev/null || { \
   "$(PYTHON)" envs/environment.py $(1) "$(2)" $(if $(filter-out file,$(origin PYTHON)),--asked) \
   $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") $(if $(filter yes,$(TORCH_CUDA)),--cuda)
 
-.PHONY: eval_report setup quick test test_demo test_docs test_faults test_fuzz test_slurm test_vllm check format growth image lock dev
+.PHONY: eval_report setup quick test test_demo test_docs test_faults test_fuzz test_slurm test_vllm check docs format growth image lock dev
 
 eval_report: setup
 	$(SNAKEMAKE) eval_report
@@ -75,6 +76,9 @@ check: dev
 	$(DEV)/bin/snakefmt --check Snakefile rules
 	$(DEV)/bin/mypy
 	PATH="$(abspath $(DEV))/bin:$$PATH" snakemake --lint
+
+docs: dev
+	$(DEV)/bin/mkdocs build --strict
 
 format: dev
 	$(DEV)/bin/ruff check --fix .

@@ -289,3 +289,10 @@ def test_pythons_that_fit_are_those_that_the_project_names():
         r"\d+", tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     )[1::2]
     assert ((3, int(first)), (3, int(last) - 1)) == (environment.FIRST, environment.LAST)
+
+
+def test_a_version_stands_in_three_places():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    versions = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == version

@@ -67,4 +67,5 @@ def test_a_pods_job_reads_and_writes_the_volume_alone(folder, tmp_path, monkeypa
     limits = container["resources"]["limits"]
     assert (limits["cpu"], limits["memory"]) == ("1000m", "8000M")
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/workdir", str(volume)}
-    assert [each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each] == ["regime-w"]
+    claims = [each["persistentVolumeClaim"] for each in pod["volumes"] if "persistentVolumeClaim" in each]
+    assert [claim["claimName"] for claim in claims] == ["regime-w"]
