@@ -7,7 +7,7 @@ import yaml
 from helpers import ROOT
 from jsonschema import Draft202012Validator
 
-from regime_w.config.plan import auto_shards, check_gpus, shards_for
+from regime_w.config.plan import auto_shards, check_gpus, check_verifier, shards_for, verifier_file
 from regime_w.config.schema import Config, load, schema
 from regime_w.runtime.errors import UserError
 
@@ -46,6 +46,53 @@ def test_whole_and_decimal_numbers_are_one_value():
     raw = config()
     whole = load(raw | {"report": raw["report"] | {"gpu_hour_usd": 1}})
     assert json.dumps(whole["report"]["gpu_hour_usd"]) == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("verifier", "said"),
+    [
+        ("numbers", "task.verifier"),
+        ("grade.py", "task.verifier"),
+        ("{run}/grade.py:f", "task.verifier"),
+        ("grade.py:not-a-name", "task.verifier"),
+    ],
+)
+def test_verifiers_that_cannot_be(verifier, said):
+    with pytest.raises(UserError, match=said):
+        load(config(task={"verifier": verifier}))
+
+
+def test_a_score_needs_a_verifier_that_gives_one():
+    raw = config()
+    scored = raw["reward"] | {"correct": "score"}
+    with pytest.raises(UserError, match=r"reward\.correct: number gives no score"):
+        load(raw | {"reward": scored})
+    assert load(raw | {"reward": scored, "task": {"verifier": "mine.py:grade"}})["reward"]["correct"] == "score"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (None, "No such file"),
+        ("def grade(:", "not Python"),
+        ("def grades(): ...", "no function 'grade', it has grades"),
+        ("x = 1", "no function 'grade', it has none"),
+    ],
+)
+def test_a_users_verifier_is_checked_before_any_job(tmp_path, code, said):
+    path = tmp_path / "own.py"
+    if code is not None:
+        path.write_text(code)
+    with pytest.raises(UserError, match=said):
+        check_verifier("task.verifier", f"{path}:grade")
+
+
+@pytest.mark.parametrize("code", ["def grade(): ...", "from a import b as grade", "grade = print", "class grade: ..."])
+def test_a_users_verifier_may_come_from_anywhere(tmp_path, code):
+    (tmp_path / "own.py").write_text(code)
+    check_verifier("task.verifier", f"{tmp_path / 'own.py'}:grade")
+    assert verifier_file(f"{tmp_path / 'own.py'}:grade") == [f"{tmp_path / 'own.py'}"]
+    assert verifier_file("latex") == []
 
 
 def test_weights_that_let_a_wrong_answer_win():
