@@ -1,43 +1,48 @@
 """Take the policy's own correct trajectories out of the rollouts, to fine-tune on, in TRL's prompt-completion format.
 
-    python -m scripts.build_samples --params '{"rejection_sampling": {...}, "styles": {...}, "template": "...", "seed": 42}' \
-        --rollouts data/demo/round1/rollouts.jsonl \
+    python -m scripts.build_samples --params '{"rejection_sampling": {...}, "prompt": {...}, "styles": {...}, "seed": 42}' \
+        --rollouts data/demo/round1/rollouts.jsonl --policy checkpoints/demo/sft_merged \
         --output data/demo/round1/samples.jsonl --summary data/demo/round1/samples.json
 
-Record: {"prompt", "completion", "id", "arm", "style", "tokens"}. The prompt is that of the trajectory's style
+Record: {"prompt", "completion", "completion_ids", "id", "arm", "style", "tokens", "question", "prompt_style"}. The ids are
+what was sampled. The prompt is that of the trajectory's style
 (`train_prompt: arm`) or has no instruction (`canonical`).
 """
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from regime_w.method.samples import REASONS, build_samples
 from regime_w.method.votes import unanimous_not_gold
+from regime_w.models.folders import trusted
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, new_file, to_line, write_json
-from regime_w.tasks.prompts import training_prompt
-from regime_w.training.preferences import ROW
+from regime_w.runtime.records import from_argument, iter_jsonl, new_file, to_line, write_json
+from regime_w.tasks.prompts import Form, text_forms
+from regime_w.training.preferences import ROW, with_prompt
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="rejection_sampling, styles, template, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="rejection_sampling, prompt, styles, seed")
     parser.add_argument("--rollouts", type=Path, required=True)
+    parser.add_argument("--policy", type=Path, help="its chat template makes the prompts of the chat format")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--summary", type=Path, required=True)
     args = parser.parse_args()
 
-    report = build(args.rollouts, args.params, args.output)
+    if args.params["prompt"]["format"] == "chat" and not args.policy:
+        parser.error("prompt.format chat needs --policy")
+    forms = text_forms(args.params, args.policy, trusted(args.params))
+    report = build(args.rollouts, args.params, forms, args.output)
     write_json(args.summary, report)
     print(f"Saved {report['kept']} of {report['correct']} correct trajectories to: {args.output}")
     print(f"Questions with a sample: {report['questions_with_samples']} of {report['questions']}")
     print("dropped: " + ", ".join(f"{name} {count}" for name, count in report["dropped"].items()))
 
 
-def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any]:
+def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output: Path) -> dict[str, Any]:
     """Write the samples of all questions in their order; returns the counts for samples.json: correct = kept + dropped.
 
     UserError where there is none.
@@ -48,8 +53,7 @@ def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any
         for row in iter_jsonl(rollouts, ROW):
             samples, left_out = build_samples(row, params["rejection_sampling"], params["seed"])
             for sample in samples:
-                text = training_prompt(sample, row["question"], params, "rejection_sampling")
-                file.write(to_line({"prompt": text, **sample}))
+                file.write(to_line(with_prompt(sample, row["question"], forms, params["rejection_sampling"])))
                 counts["tokens"] += sample["tokens"]
             counts.update(questions=1, kept=len(samples), with_samples=bool(samples))
             dropped += left_out

@@ -19,7 +19,7 @@ import jq
 
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import over_rollouts
-from regime_w.runtime.records import lines_of, write_json
+from regime_w.runtime.records import from_argument, lines_of, write_json
 
 ROW_CHECKS = {
     "id is text": '.id | type == "string" and length > 0',
@@ -32,6 +32,10 @@ ROW_CHECKS = {
     "answer is text or null": '[.trajectories[].answer] | all(. == null or (type == "string" and length > 0))',
     "reasoning is text": '[.trajectories[].reasoning] | all(type == "string")',
     "num_tokens is a count": "[.trajectories[].num_tokens] | all(NUMBER and . >= 0 and . == floor)",
+    "token_ids are num_tokens ids": '[.trajectories[] | select(has("token_ids"))] | '
+    'all((.token_ids | type == "array" and all(NUMBER and . >= 0 and . == floor)) and (.token_ids | length) == .num_tokens)',
+    "thinking_tokens are of num_tokens": '[.trajectories[] | select(has("thinking_tokens"))] | '
+    "all(.num_tokens as $all | .thinking_tokens | NUMBER and . >= 0 and . <= $all)",
     "reward is finite": "[.trajectories[].reward] | all(NUMBER)",
     "correct is true or false": '[.trajectories[].correct] | all(type == "boolean")',
     "arm and style are text": '[.trajectories[] | .arm, .style] | all(type == "string" and length > 0)',
@@ -54,7 +58,7 @@ SHORTENED = '.trajectories |= .[:1] | walk(if type == "string" and length > 60 t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="trajectories, n_questions (or null)")
+    parser.add_argument("--params", type=from_argument, required=True, help="trajectories, n_questions (or null)")
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()

@@ -1,19 +1,18 @@
-"""Have models answer every evaluation question greedily and k times by sampling, and grade the answers.
+"""Have models answer every question of an evaluation set greedily and k times by sampling, and grade the answers.
 
-    python -m scripts.evaluate --params '{...}' --models checkpoints/demo/base/manifest.json \
-        --questions data/demo/eval.jsonl --outputs data/demo/eval/base.jsonl --gpus 1
+    python -m scripts.evaluate --params '{...}' --models checkpoints/demo/base \
+        --questions data/demo/questions/eval/demo.jsonl --outputs data/demo/answers/demo/base.jsonl --gpus 1
 
 Several models, with an output each, are answered one after the other by one engine, which changes its weights; a model
 that differs in more than weights gets a new engine. A model's journal stands beside its output, base.journal here.
 
 Record: {"id", "question", "gold_answer", "style", "greedy": OUT, "samples": [OUT x k]} with
-OUT = {"text", "answer", "correct", "extraction", "num_tokens", "finish_reason", "seed"}, with "score" where the verifier gives
-one and "fault" where it could not tell.
+OUT = {"text", "answer", "correct", "extraction", "num_tokens", "thinking_tokens", "answer_start", "finish_reason", "seed"},
+with "score" where the verifier gives one and "fault" where it could not tell. Of a reasoning model's text the first
+`answer_start` characters are its thought, and only what follows is graded.
 """
 
 import argparse
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +20,15 @@ from typing import Any
 
 from regime_w.models.folders import alike
 from regime_w.models.manifests import HashedFolder
+from regime_w.questions.parts import style_of
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import read_jsonl, write_jsonl
-from regime_w.sampling.collect import Ask, Setup, collect, load_tokenizer, seed_of, start_engine
+from regime_w.runtime.records import from_argument, read_jsonl, write_jsonl
+from regime_w.sampling.collect import Ask, Setup, collect, load_prompts, seed_of, start_engine
 from regime_w.sampling.engines.interface import CannotSwitch, Completion
-from regime_w.tasks.prompts import encode_prompt, render
+from regime_w.sampling.rollouts import answered
+from regime_w.tasks.prompts import Prompts
+from regime_w.tasks.thinking import said
 from regime_w.tasks.verifier import Grade
 from regime_w.tasks.verifiers import grade_questions, open_verifier, refuse_if_all_failed
 
@@ -34,16 +36,20 @@ from regime_w.tasks.verifiers import grade_questions, open_verifier, refuse_if_a
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="task, evaluate, engine, styles, template, stop, seed"
+        "--params", type=from_argument, required=True, help="task, evaluate, engine, prompt, stop, styles, seed"
     )
-    parser.add_argument("--models", type=Path, nargs="+", required=True, help="their manifests")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="their folders")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--outputs", type=Path, nargs="+", required=True, help="NAME.jsonl of each model, by its name")
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share the GPU, each with its part of the memory"
+    )
     args = parser.parse_args()
     if len(args.models) != len(args.outputs):
         parser.error(f"{len(args.models)} --models and {len(args.outputs)} --outputs")
     params, settings = args.params, args.params["evaluate"]
+    params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
     if settings["batch_invariant"] and args.gpus:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
 
@@ -59,10 +65,11 @@ def main() -> None:
     while waiting:
         first = waiting[0]
         with start_engine(first) as started:
-            asks, styles = make_asks(questions, params, load_tokenizer(first))
+            prompts = load_prompts(first, params)
+            asks, styles = make_asks(questions, params, prompts)
             while waiting and (waiting[0] is first or one_engine_serves(first, waiting[0])):
                 try:
-                    completions = collect(asks, waiting[0], started)
+                    completions = collect(asks, waiting[0], started, prompts.stops)
                 except CannotSwitch as error:
                     print(f"{error}; starting another engine", flush=True)
                     break
@@ -74,6 +81,7 @@ def main() -> None:
                     styles,
                     asks,
                     completions,
+                    prompts,
                     started.watchdog.feed,
                 )
                 del waiting[0]
@@ -124,20 +132,22 @@ def save(
     styles: list[str],
     asks: list[Ask],
     completions: list[Completion],
+    prompts: Prompts,
     feed: Callable[[], None],
 ) -> None:
     """Grade and write a model's answers, of each question the greedy one first. `feed` is called as the work goes on."""
     rows, width, faults = [], len(asks) // len(questions), list[str]()
+    answers = [answered(completion, styles[place // width], prompts) for place, completion in enumerate(completions)]
     parts = [slice(number * width, (number + 1) * width) for number in range(len(questions))]
     asked = (
-        ([completion.text for completion in completions[own]], gold, question)
+        ([said(out["text"], out["answer_start"]) for out in answers[own]], gold, question)
         for own, gold, question in zip(parts, golds, questions, strict=True)
     )
     for number, grades in enumerate(grade_questions(task, asked, threads())):
         own, question = parts[number], questions[number]
         outs = [
-            graded(completion, ask.seed, grade, scores=open_verifier(task).scores)
-            for completion, ask, grade in zip(completions[own], asks[own], grades, strict=True)
+            graded(out, ask.seed, grade, scores=open_verifier(task).scores)
+            for out, ask, grade in zip(answers[own], asks[own], grades, strict=True)
         ]
         faults += [f"question {question['id']}: {out['fault']}" for out in outs if "fault" in out]
         rows.append(
@@ -160,32 +170,29 @@ def save(
     print(f"{output.stem}: greedy {greedy:.2%}, mean of {width - 1} {mean:.2%} on {len(rows)} questions -> {output}")
 
 
-def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], tokenizer: Any) -> tuple[list[Ask], list[str]]:
+def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], prompts: Prompts) -> tuple[list[Ask], list[str]]:
     """One greedy ask and k sampled ones a question, and each question's style (by hash of its id)."""
     settings, asks, styles = params["evaluate"], [], []
     for question in questions:
         choices = settings["styles"]
-        style = choices[int(hashlib.sha256(question["id"].encode()).hexdigest()[:8], 16) % len(choices)]
+        style = style_of(question["id"], choices)
         styles.append(style)
-        prompt = render(params["template"], question["question"], params["styles"].get(style))
-        ids = tuple(encode_prompt(tokenizer, prompt))
-        asks.append(Ask(prompt, ids, 0.0, 0))
+        ids = prompts.ask(question["question"], style).ids
+        asks.append(Ask(question["id"], ids, 0.0, 0))
         # The same seeds for every model: pairing them takes the sampling noise they share out of the difference.
         seeds = [seed_of(params["seed"], question["id"], "evaluate", sample) for sample in range(settings["k"])]
-        asks += [Ask(prompt, ids, settings["temperature"], seed) for seed in seeds]
+        asks += [Ask(question["id"], ids, settings["temperature"], seed) for seed in seeds]
     return asks, styles
 
 
-def graded(completion: Completion, seed: int, grade: Grade, *, scores: bool = False) -> dict[str, Any]:
-    """An answer's record. `correct` is strict: right, in a marked place, of a finished text."""
-    ended = completion.finish_reason == "stop"
+def graded(out: dict[str, Any], seed: int, grade: Grade, *, scores: bool = False) -> dict[str, Any]:
+    """An answer's record. `correct` is strict: right, in a marked place, of a finished text, whose thought is no part of it."""
+    ended = out["finish_reason"] == "stop"
     return {
-        "text": completion.text,
+        **out,
         "answer": grade.answer,
         "correct": ended and grade.correct,
         "extraction": grade.method,
-        "num_tokens": completion.num_tokens,
-        "finish_reason": completion.finish_reason,
         "seed": seed,
         **({"score": grade.score if ended else 0.0} if scores else {}),
         **({"fault": grade.fault} if grade.fault else {}),

@@ -1,13 +1,12 @@
 """Merge a LoRA adapter into its base, save the merged model, and prove that it is the same model.
 
-    python -m scripts.merge_lora --params '{"device": "auto"}' --base checkpoints/demo/base/manifest.json \
-        --adapter checkpoints/demo/sft_lora/manifest.json --output checkpoints/demo/sft_merged/manifest.json --gpus 0
+    python -m scripts.merge_lora --params '{"device": "auto"}' --base checkpoints/demo/base \
+        --adapter checkpoints/demo/sft_lora --output checkpoints/demo/sft_merged --gpus 0
 
 Proof: the folder is loaded again and its logits on a few prompts are held against base + adapter.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +16,15 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.models.folders import check_adapter, check_model, trusted
-from regime_w.models.manifests import HashedFolder, list_files, write_manifest
+from regime_w.models.adapters import check_adapter, fit_embeddings, has_tokenizer, untie
+from regime_w.models.folders import check_model, load_model, trusted
+from regime_w.models.manifests import HashedFolder, list_files, new_artefact, write_manifest
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_folder
+from regime_w.runtime.records import from_argument
 
 RULE = "=" * 80
 PROBES = ("Question:\nTom has 3 apples and buys 4 more. How many apples has he?\nAnswer:\n", "12 * 12 = ", "The ")
@@ -35,10 +35,10 @@ HEADROOM = 1.3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section merge")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section merge")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the merged folder")
+    parser.add_argument("--output", type=Path, required=True, help="the merged folder")
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(threads())
@@ -46,15 +46,15 @@ def main() -> None:
 
     base, adapter = HashedFolder(args.base), HashedFolder(args.adapter)
     with base.suspected(), adapter.suspected():
-        check_adapter(adapter.folder, base.folder)
+        check_adapter(adapter.folder, base.folder, args.params)
     size = sum(entry["bytes"] for name, entry in base.manifest["files"].items() if name.endswith(".safetensors"))
     device = choose_device(args.params["device"], size, args.gpus)
     print(
         f"{RULE}\nLoRA merge\n{RULE}\n\nConfiguration:\n  Base model: {base.folder}\n  LoRA adapter: {adapter.folder}"
     )
-    print(f"  Output path: {args.output.parent}\n  Device: {device}\n")
+    print(f"  Output path: {args.output}\n  Device: {device}\n")
 
-    with new_folder(args.output.parent) as folder, ThreadPoolExecutor(1) as beside:
+    with new_artefact(args.output) as folder, ThreadPoolExecutor(1) as beside:
         try:
             with base.suspected(), adapter.suspected():
                 expected = merge(base.folder, adapter.folder, folder, device, args.params)
@@ -70,7 +70,7 @@ def main() -> None:
         with phase("Writing the manifest"):
             write_manifest(folder, made_from, files.result())
     print(f"  largest logit difference to base + adapter: {worst:.4f} of the logits' standard deviation")
-    print(f"\n{RULE}\nLoRA merge complete!\nMerged model saved to: {args.output.parent}\n{RULE}")
+    print(f"\n{RULE}\nLoRA merge complete!\nMerged model saved to: {args.output}\n{RULE}")
 
 
 @contextmanager
@@ -100,12 +100,17 @@ def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
 def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str, Any]) -> list[torch.Tensor]:
     """Merge and save; returns the logits of base + adapter on the probes, from before the merge."""
     with phase(f"Loading base model {base}"):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device}, **trusted(params))
-        tokenizer = AutoTokenizer.from_pretrained(base, **trusted(params))
+        model = load_model(base, params, dtype="auto", device_map={"": device})
+        resized = fit_embeddings(model, adapter)
+        # A tokenizer with more tokens came with the embeddings that it needs.
+        words = adapter if resized and has_tokenizer(adapter) else base
+        tokenizer = AutoTokenizer.from_pretrained(words, **trusted(params))
     with phase(f"Loading LoRA adapter from {adapter}"):
         adapted = PeftModel.from_pretrained(model, adapter).eval()
         expected = logits(adapted, tokenizer)
     with phase("Merging LoRA weights into base model"):
+        if untie(adapted):
+            print("  input and output embeddings were one matrix, and are two from here on", flush=True)
         merged = adapted.merge_and_unload(safe_merge=True)
     with phase(f"Saving merged model to {folder}"):
         merged.save_pretrained(folder, max_shard_size="4GB")
@@ -118,8 +123,7 @@ def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str
 
 def verify(folder: Path, device: str, expected: list[torch.Tensor], params: dict[str, Any]) -> float:
     """Load the saved model and return the largest logit difference, in standard deviations; UserError above tolerance."""
-    options: dict[str, Any] = {"dtype": "auto", "device_map": {"": device}, **trusted(params)}
-    model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+    model = load_model(folder, params, dtype="auto", device_map={"": device}).eval()
     found = logits(model, AutoTokenizer.from_pretrained(folder, **trusted(params)))
     worst = max(float((a - b).abs().max() / b.std()) for a, b in zip(found, expected, strict=True))
     tolerance = TOLERANCE if model.dtype == torch.float32 else 10 * TOLERANCE

@@ -1,12 +1,15 @@
 """Score completions: answer, correctness, coherence and reward of each trajectory, one line a question.
 
     python -m scripts.score_rollouts --params '{"task": {...}, "arms": [...], "coherence": {...}, "reward": {...}}' \
-        --completions data/demo/round1/completions/*.jsonl --questions data/demo/train.jsonl \
+        --completions data/demo/round1/completions/*.jsonl --questions data/demo/questions/round1.jsonl \
         --output data/demo/round1/rollouts.jsonl
 
 Record: {"id", "question", "gold_answer", "coherence": {"s_end", "s_path", "s_cf", "s_wm"}, "trajectories": [
     {"full_text", "answer", "reasoning", "num_tokens", "reward", "correct", "arm", "style", "temperature", "seed",
-     "finish_reason", "extraction", "s_end", "s_path", "s_cf", "s_wm"} in the order of the arms]}
+     "finish_reason", "token_ids", "thinking_tokens", "answer_start", "extraction", "s_end", "s_path", "s_cf", "s_wm"} in the
+     order of the arms]}
+`reasoning` is a reasoning model's thought, else the text before the answer. What it thinks is no answer: only what follows
+is graded.
 A trajectory has `"disagreement": true` where math-verify reads its answer otherwise than we do, `"score"` where the verifier
 gives one (0 for a text that did not end by itself), and `"fault"` where the verifier could not tell, with the reason.
 """
@@ -28,12 +31,14 @@ from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import in_order
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import expand, new_file, scan_jsonl, to_line
+from regime_w.runtime.records import expand, from_argument, new_file, scan_jsonl, to_line
 from regime_w.tasks.answers import equal, math_verify_agrees
 from regime_w.tasks.marks import cut
+from regime_w.tasks.thinking import said, thought
 from regime_w.tasks.verifier import Grade
 from regime_w.tasks.verifiers import open_verifier, refuse_if_all_failed
 
+CARRIED = ("token_ids", "thinking_tokens", "answer_start")  # where a completion has them
 COMPLETION = ("id", "arm", "style", "temperature", "seed", "text", "num_tokens", "finish_reason")
 DIGITS = 6  # of scores and rewards in the records
 CHUNK = 64  # questions a task
@@ -82,7 +87,7 @@ def _opened(path: Path) -> BinaryIO:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="task, arms, coherence, reward")
+    parser.add_argument("--params", type=from_argument, required=True, help="task, arms, coherence, reward")
     parser.add_argument("--completions", type=Path, nargs="+", required=True, help="one file a shard, in any order")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
@@ -118,9 +123,9 @@ def main() -> None:
 
 
 def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[Places, array[int]]":
-    """The places of all records, and the rows of the questions that have trajectories.
+    """The places of all records, and the rows of the questions.
 
-    UserError for a trajectory that is given twice, that nobody asked for, or that is missing beside others.
+    UserError for a trajectory that is given twice, that nobody asked for, or that is missing.
     """
     places, rows = Places(arms), dict[str, int]()
     places.paths.append(questions)
@@ -149,11 +154,7 @@ def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[
         )
     if twice.count:
         raise UserError(f"{twice.count} trajectories twice, first: {twice.first}; give each shard's file once")
-    asked = array(
-        "i", (row for row in range(len(places)) if any(places.has(row, column) for column in columns.values()))
-    )
-    if not asked:
-        raise UserError(f"no completion in {len(completions)} files, first: {completions[0]}; run generate again")
+    asked = array("i", range(len(places)))
     require_complete(places, asked)
     return places, asked
 
@@ -170,7 +171,7 @@ class _Told:
 
 
 def require_complete(places: Places, asked: "array[int]") -> None:
-    """UserError where a question that has a trajectory lacks one of another arm."""
+    """UserError where a question lacks a trajectory."""
     columns = range(1, places.width)
     missing = [(row, column) for row in asked for column in columns if not places.has(row, column)]
     if missing:
@@ -212,34 +213,43 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
             f"question {question['id']}: the verifier {verifier.name} cannot read the gold answer "
             f"{question['gold_answer']!r:.200}; mend or remove it"
         )
-    texts = [cut(completion["text"]) for completion in completions]
+    ends = [completion.get("answer_start", 0) for completion in completions]
+    answers = [said(completion["text"], end) for completion, end in zip(completions, ends, strict=True)]
+    texts = [cut(answer) for answer in answers]
     grades = verifier.grade_all(texts, gold, question)
+    reasonings = [
+        thought(completion["text"], end) if end else grade.reasoning
+        for completion, end, grade in zip(completions, ends, grades, strict=True)
+    ]
     every = params["coherence"]["answers"] == "all"
     each = coherence(
         [
             grade.answer if every or (is_marked(grade) and completion["finish_reason"] == "stop") else None
             for grade, completion in zip(grades, completions, strict=True)
         ],
-        [grade.reasoning for grade in grades],
+        reasonings,
         [completion["style"] for completion in completions],
         params["coherence"],
         params["coherence"]["path_mix"],
     )
     whole = mean(each)
     trajectories = []
-    for completion, text, grade, own in zip(completions, texts, grades, each, strict=True):
-        ended = completion["finish_reason"] == "stop" and len(text) == len(completion["text"])
+    for completion, answer, text, grade, reasoning, own in zip(
+        completions, answers, texts, grades, reasonings, each, strict=True
+    ):
+        ended = completion["finish_reason"] == "stop" and len(text) == len(answer)
         correct, its_score = ended and grade.correct, grade.score if ended else 0.0
         quality = its_score if params["reward"]["correct"] == "score" else float(correct)
         s_wm = whole.s_wm if params["reward"]["coherence_level"] == "question" else own.s_wm
         trajectory = {
             "full_text": completion["text"],
             "answer": grade.answer,
-            "reasoning": grade.reasoning,
+            "reasoning": reasoning,
             "num_tokens": completion["num_tokens"],
             "reward": round(reward_of(quality, s_wm, completion["num_tokens"], params["reward"]), DIGITS),
             "correct": correct,
             **{name: completion[name] for name in ("arm", "style", "temperature", "seed", "finish_reason")},
+            **{name: completion[name] for name in CARRIED if name in completion},
             "extraction": grade.method,
             **rounded(own),
         }

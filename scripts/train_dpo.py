@@ -1,30 +1,31 @@
 """Train a DPO LoRA adapter on the merged policy with TRL; the reference is the policy with the adapter off.
 
-    python -m scripts.train_dpo --params '{"dpo": {...}, "seed": 0}' --policy checkpoints/demo/sft_merged/manifest.json \
+    python -m scripts.train_dpo --params '{"dpo": {...}, "prompt": {...}, ...}' --policy checkpoints/demo/sft_merged \
         --preferences data/demo/round1/preferences.jsonl --work checkpoints/demo/round1/dpo_lora.work \
-        --output checkpoints/demo/round1/dpo_lora/manifest.json --gpus 0
+        --output checkpoints/demo/round1/dpo_lora --gpus 0
 
 On 8 GPUs it starts itself through accelerate (data parallel). Loss names are TRL's; `["sigmoid", "sft"]` is DPO
-(Rafailov et al. 2023) with the NLL term of Iterative RPO (Pang et al. 2024).
+(Rafailov et al. 2023) with the NLL term of Iterative RPO (Pang et al. 2024). A pair is trained on as it was sampled, by its
+token ids; one of another tool, texts or messages in TRL's formats, is tokenised here.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from transformers import set_seed
 from trl import DPOConfig, DPOTrainer
 
 from regime_w.method.pairs import CALCULATION
-from regime_w.models.folders import trusted
+from regime_w.models.folders import load_model, positions, trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, read_jsonl
-from regime_w.tasks.prompts import adds_bos, encode
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
+from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
+from regime_w.training.sampled import ids_of
 
 
 class PretokenizedDPOTrainer(DPOTrainer):
@@ -36,11 +37,11 @@ class PretokenizedDPOTrainer(DPOTrainer):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="dpo and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="dpo, prompt, styles, seed")
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--preferences", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--profile", type=Path, help="write where one optimiser step's time goes, a table")
     args = parser.parse_args()
@@ -53,16 +54,17 @@ def main() -> None:
             f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config"
         )
     policy, manifest = load_manifest(args.policy)
-    tokenizer = AutoTokenizer.from_pretrained(policy, **trusted(args.params))
-    data = [tokens_of(tokenizer, row) for row in rows]
+    prompts = prompts_of(policy, args.params, trusted(args.params))
+    data = [tokens_of(prompts, row) for row in rows]
     lengths = [len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in data]
-    checked = preflight(tokenizer, data, rows, lengths, dpo["max_length"])
+    checked = preflight(prompts, data, rows, lengths, dpo["max_length"], positions(policy))
     made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
     training.open_work(args.work, made_from)
     set_seed(seed)
     watch = training.Watch("DPO", dpo["alarm_logps_drop"], dpo["beta"])
+    model = load_model(policy, args.params, dtype=training.dtype(args.gpus))
     trainer = PretokenizedDPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(policy, dtype=training.dtype(args.gpus), **trusted(args.params)),
+        model=model,
         args=DPOConfig(
             **training.arguments(dpo, args.work, args.gpus, seed, len(data), checked["longest"]),
             loss_type=dpo["loss_type"],
@@ -70,8 +72,8 @@ def main() -> None:
             beta=dpo["beta"],
         ),
         train_dataset=Dataset.from_list(data),
-        processing_class=tokenizer,
-        peft_config=training.lora_config(dpo["lora"]),
+        processing_class=prompts.tokenizer,
+        peft_config=training.lora_config(dpo["lora"], model),
         callbacks=[watch, *([StepProfile(args.profile)] if args.profile and training.is_main() else [])],
     )
     seconds = training.train(trainer, args.work, lengths, dpo["compile"])
@@ -89,15 +91,14 @@ def main() -> None:
     training.save_adapter(trainer, args.output, str(policy), record, made_from)
 
 
-def tokens_of(tokenizer: Any, row: dict[str, Any]) -> dict[str, list[int]]:
-    """Token ids of a pair; both completions end with one EOS.
+def tokens_of(prompts: Prompts, row: dict[str, Any]) -> dict[str, list[int]]:
+    """Token ids of a pair: what was sampled, or of its texts with what ends an answer.
 
-    Those of a calculation pair break off, so they have none, and what they share before it counts as prompt.
+    Those of a calculation pair break off, so they have no end, and what they share counts as prompt.
     """
-    prompt_ids, chosen_ids = encode(tokenizer, row["prompt"], row["chosen"])
-    _, rejected_ids = encode(tokenizer, row["prompt"], row["rejected"])
+    prompt_ids, chosen_ids = ids_of(prompts, row, "chosen")
+    _, rejected_ids = ids_of(prompts, row, "rejected")
     if row.get("pair_type") == CALCULATION:
-        chosen_ids, rejected_ids = chosen_ids[:-1], rejected_ids[:-1]
         alike = [ours == theirs for ours, theirs in zip(chosen_ids[:-1], rejected_ids[:-1], strict=False)]
         shared = [*alike, False].index(False)
         prompt_ids = prompt_ids + chosen_ids[:shared]
@@ -106,27 +107,31 @@ def tokens_of(tokenizer: Any, row: dict[str, Any]) -> dict[str, list[int]]:
 
 
 def preflight(
-    tokenizer: Any,
+    prompts: Prompts,
     data: list[dict[str, list[int]]],
     rows: list[dict[str, Any]],
     lengths: list[int],
     max_length: int | None,
+    positions: int | None,
 ) -> dict[str, Any]:
-    """Check BOS, EOS and lengths of every pair and print the first; UserError at the first wrong one."""
-    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    wanted_bos = int(adds_bos(tokenizer))
+    """Check BOS, end and lengths of every pair and print the first; UserError at the first wrong one."""
+    tokenizer, bos = prompts.tokenizer, prompts.tokenizer.bos_token_id
     for row, pair in zip(rows, data, strict=True):
         where = f"pair of question {row.get('id', '?')}"
-        if wanted_bos and pair["prompt_ids"].count(bos) != 1:
-            raise UserError(f"{where}: {pair['prompt_ids'].count(bos)} BOS tokens in the prompt, 1 expected")
+        doubled = pair["prompt_ids"][:2] == [bos, bos]
+        if doubled or (prompts.encoder.adds_bos and pair["prompt_ids"][:1] != [bos]):
+            raise UserError(
+                f"{where}: {'2 BOS tokens begin' if doubled else 'no BOS token begins'} the prompt, 1 expected"
+            )
         ends = row.get("pair_type") != CALCULATION
         for side in ("chosen_ids", "rejected_ids"):
-            if pair[side].count(eos) != ends or (ends and pair[side][-1] != eos):
+            found = [place for place, number in enumerate(pair[side], 1) if number in prompts.stops]
+            if found != ([len(pair[side])] if ends else []):
                 expected = "one at its end" if ends else "none"
-                raise UserError(f"{where}: {side[:-4]} has {pair[side].count(eos)} EOS tokens, {expected} expected")
+                raise UserError(f"{where}: {side[:-4]} has {len(found)} tokens that end an answer, {expected} expected")
         if pair["chosen_ids"] == pair["rejected_ids"]:
             raise UserError(f"{where}: chosen and rejected are the same text")
-    top = training.longest(lengths, max_length, "pairs")
+    top = training.longest(lengths, max_length, positions, "pairs")
     types: dict[str, int] = {}
     for row in rows:
         types[row.get("pair_type", "unknown")] = types.get(row.get("pair_type", "unknown"), 0) + 1
@@ -135,7 +140,7 @@ def preflight(
         "types": types,
         "longest": top,
         "mean_length": sum(lengths) / len(lengths),
-        "bos_tokens": wanted_bos,
+        "bos_tokens": int(data[0]["prompt_ids"][:1] == [bos]),
         "first_prompt": tokenizer.decode(data[0]["prompt_ids"]),
         "first_chosen": tokenizer.decode(data[0]["chosen_ids"]),
         "first_rejected": tokenizer.decode(data[0]["rejected_ids"]),

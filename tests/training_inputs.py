@@ -1,6 +1,10 @@
 """Settings, questions and pairs of trainings of seconds."""
 
+from helpers import template
+
 TEMPLATE = "Question:\n{question}\nAnswer:\nLet's think step by step.\n"
+PROMPTS = {"prompt": template(TEMPLATE), "styles": {"wolfram": "Be {exact}."}}
+CHAT = {"format": "chat", "system": None, "style_in": "system", "template_kwargs": {}, "think_marks": "auto"}
 LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
 TRAINING = {
     "lora": LORA,
@@ -19,13 +23,13 @@ TRAINING = {
 SFT = {
     "sft": TRAINING
     | {"adapter": None, "part": "all", "n_examples": None, "sum_exercises": 0, "styles": ["plain", "wolfram"]},
-    "template": TEMPLATE,
-    "styles": {"wolfram": "Be {exact}."},
+    **PROMPTS,
     "seed": 0,
 }
 DPO = {
     "dpo": TRAINING
     | {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0], "beta": 0.1, "alarm_logps_drop": 10.0},
+    **PROMPTS,
     "seed": 0,
 }
 QUESTIONS = [

@@ -109,7 +109,7 @@ def calculation_pairs(record: Record, most: int, seed: int) -> list[dict[str, An
             continue
         seen.add(line)
         behind = BREAK.split(text[slip.end :], maxsplit=1)[0]
-        part = {**trajectory, "reward": None, "num_tokens": None}
+        part = {**trajectory, "reward": None, "num_tokens": None, "token_ids": None}  # tokens span the break
         chosen = part | {"full_text": text[: slip.start] + slip.right + behind}
         rejected = part | {"full_text": text[: slip.end] + behind}
         made.append(_pair(record, CALCULATION, chosen, rejected, None))
@@ -221,6 +221,8 @@ def _pair(record: Record, pair_type: str, chosen: Record, rejected: Record, simi
     return {
         "chosen": chosen["full_text"],
         "rejected": rejected["full_text"],
+        "chosen_ids": chosen.get("token_ids"),
+        "rejected_ids": rejected.get("token_ids"),
         "id": record["id"],
         "pair_type": pair_type,
         "chosen_reward": chosen["reward"],

@@ -40,6 +40,7 @@ def build_samples(
     samples = [
         {
             "completion": trajectory["full_text"],
+            "completion_ids": trajectory.get("token_ids"),
             "id": record["id"],
             "arm": trajectory["arm"],
             "style": trajectory["style"],

@@ -19,6 +19,7 @@ from regime_w.method.statistics import (
     wilson,
 )
 from regime_w.method.votes import is_marked, is_right, majority_right
+from regime_w.tasks.thinking import said
 
 Row = dict[str, Any]
 Numbers = NDArray[Any]
@@ -94,14 +95,17 @@ def format_of(out: Row) -> int:
 
 
 def format_of_all(outs: Sequence[Row]) -> dict[str, Any]:
-    """`answer_format`, the share of answers that write out a wrong sum, and the number on which the verifier failed."""
+    """`answer_format`, the share of answers that write out a wrong sum, the tokens of a reasoning model's thought, and the
+    number of answers on which the verifier failed."""
     found = answer_format(
         np.array([format_of(out) for out in outs], dtype=np.uint8),
         np.array([out["num_tokens"] for out in outs]),
         np.array([bool(out["correct"]) for out in outs]),
     )
+    thought = [out.get("thinking_tokens", 0) for out in outs]
     return found | {
         "wrong_sum": sum(out["wrong_sum"] for out in outs) / len(outs),
+        "thinking_mean": float(np.mean(thought)),
         "faults": sum("fault" in out for out in outs),
     }
 
@@ -180,11 +184,19 @@ def flips(rows: list[Row], others: list[Row], shown: int) -> dict[str, Any]:
 
 
 def _flip(row: Row, other: Row) -> dict[str, Any]:
-    kept = ("text", "answer", "extraction", "finish_reason", "num_tokens")
     return {
         **{name: row[name] for name in ("id", "question", "gold_answer")},
-        "before": {name: other["greedy"][name] for name in kept},
-        "after": {name: row["greedy"][name] for name in kept},
+        "before": _shown(other["greedy"]),
+        "after": _shown(row["greedy"]),
+    }
+
+
+def _shown(out: Row) -> dict[str, Any]:
+    kept = ("answer", "extraction", "finish_reason", "num_tokens")
+    return {
+        "text": said(out["text"], out.get("answer_start", 0)),
+        **{name: out[name] for name in kept},
+        "thinking_tokens": out.get("thinking_tokens", 0),
     }
 
 

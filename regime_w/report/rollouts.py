@@ -1,9 +1,8 @@
 """Numbers of one round's rollouts: accuracy by arm and style, what coherence is worth, labels that look wrong."""
 
-import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from regime_w.method.statistics import auc, auc_of_groups, spearman
 from regime_w.method.votes import fault_kind, majority_right, unanimous, unanimous_not_gold
-from regime_w.questions.parts import passed_over
 from regime_w.report.evaluation import Settings, answer_format, format_of
 
 TERMS = ("s_end", "s_path", "s_cf", "s_wm")
@@ -108,30 +106,6 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
         "math_verify": {"disagreements": disagreeing, "shown": disagreements},
         "faults": {"count": faults.total(), "kinds": dict(faults.most_common()), "shown": faulty},
     }
-
-
-def seen_by_sft(config: dict[str, Any], round_number: int) -> int | None:
-    """How many of the questions that a round's rollouts are made of SFT was given; None where that is not known: for an
-    adapter that was taken over, and where one of the two takes all questions and the other a part of them.
-
-    With the few that it leaves out for a corrected label; a variant with other numbers is another question.
-    """
-    sft, generate = config["sft"], config["generate"]
-    parts = {sft["part"], generate["part"]}
-    if sft["adapter"] or (len(parts) > 1 and "all" in parts):
-        return None
-    if len(parts) > 1:
-        return 0
-    first = passed_over(generate, round_number)
-    end = first + generate["n_samples"]
-    return max(0, min(end, sft["n_examples"] or end) - first)
-
-
-def counted(rows: Iterable[dict[str, Any]], questions: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The rows, counted by the question that each one asks or varies (`-v3`, scripts/fetch_questions.py)."""
-    for row in rows:
-        questions[re.sub(r"-v[0-9]+$", "", row.get("id", row["question"]))] += 1
-        yield row
 
 
 def _suspect(row: dict[str, Any], answer: str | None) -> dict[str, Any]:

@@ -148,7 +148,7 @@ function card(out, title, rewards) {
   const rows = [
     ["answer", out.answer === undefined ? "none" : `${out.answer} (${out.extraction})`],
     ["tokens", `${out.num_tokens}${out.finish_reason === "stop" ? "" : `, ${out.finish_reason}`}`],
-    ["thinking", number(out.thinking_tokens)],
+    ["thought", out.thinking_tokens ? `${out.thinking_tokens} tokens` : ""],
     ["score", number(out.score)],
   ];
   if (out.reward !== undefined) {
@@ -158,7 +158,15 @@ function card(out, title, rewards) {
   }
   if (out.fault) rows.push(["verifier failed", out.fault]);
   if (out.disagreement) rows.push(["math-verify", "reads the answer otherwise"]);
-  node.append(head, facts(rows), marked("pre", out.text, word));
+  node.append(head, facts(rows));
+  let said = out.text;
+  if (out.answer_start) {
+    const letters = Array.from(out.text), thought = make("details");
+    thought.append(make("summary", "thought"), marked("pre", letters.slice(0, out.answer_start).join(""), word));
+    said = letters.slice(out.answer_start).join("");
+    node.append(thought);
+  }
+  node.append(marked("pre", said, word));
   return node;
 }
 

@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from regime_w.models.folders import trusted
+from regime_w.models.folders import positions, trusted
 from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
@@ -23,15 +23,16 @@ from regime_w.runtime.records import fingerprint, write_json
 from regime_w.sampling import journal
 from regime_w.sampling.engines.interface import Completion, Engine, Request
 from regime_w.sampling.engines.open import choose, open_engine
+from regime_w.tasks.prompts import Prompts, prompts_of
 
 Observer = Callable[[Completion | None], None]
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A completion wanted: the prompt as text and ids, and how to sample it."""
+    """A completion wanted: whose question it answers, the prompt's ids, and how to sample it."""
 
-    prompt: str
+    id: str
     prompt_ids: tuple[int, ...]
     temperature: float
     seed: int
@@ -89,27 +90,31 @@ def start_engine(setup: Setup) -> Iterator[Started]:
         yield Started(name, version, engine, watchdog, at, setup.model)
 
 
-def load_tokenizer(setup: Setup) -> Any:
-    """The model's tokenizer. Importing transformers takes seconds, best spent while an engine starts."""
-    from transformers import AutoTokenizer
-
+def load_prompts(setup: Setup, params: dict[str, Any]) -> Prompts:
+    """The model's prompts. Importing transformers takes seconds, best spent while an engine starts."""
     with setup.model.suspected():
-        return AutoTokenizer.from_pretrained(setup.model.folder, **trusted(setup.engine))
+        return prompts_of(setup.model.folder, params, trusted(setup.engine))
 
 
 def collect(
-    asks: Sequence[Ask], setup: Setup, started: Started, observe: Observer = lambda _: None
+    asks: Sequence[Ask],
+    setup: Setup,
+    started: Started,
+    stop_ids: Sequence[int] = (),
+    observe: Observer = lambda _: None,
 ) -> list[Completion]:
     """Completions in the order of `asks`; the engine goes on to the setup's model where it has another.
 
-    `observe` is called with None once the engine is ready, then with each completion made. CannotSwitch as in Engine.
+    `stop_ids` end a completion, beside what the model itself ends at. `observe` is called with None once the engine is
+    ready, then with each completion made. CannotSwitch as in Engine.
     """
     sampling, lengths = setup.sampling, setup.engine["random_lengths"]
-    identity = [setup.model.fingerprint, sampling, started.name, started.version]
+    identity = [setup.model.fingerprint, sampling, stop_ids, started.name, started.version]
     if lengths:
         identity.append(lengths)
     keys = [
-        fingerprint([*identity, ask.prompt, ask.temperature, ask.seed if ask.temperature > 0 else None]) for ask in asks
+        fingerprint([*identity, ask.prompt_ids, ask.temperature, ask.seed if ask.temperature > 0 else None])
+        for ask in asks
     ]
     done = journal.load(setup.journal, keys, setup.name)
     requests = list(
@@ -122,6 +127,7 @@ def collect(
                 length_of(key, lengths, sampling["max_new_tokens"]) if lengths else sampling["max_new_tokens"],
                 ask.seed,
                 tuple(sampling["stop"]),
+                tuple(stop_ids),
             )
             for key, ask in zip(keys, asks, strict=True)
             if key not in done
@@ -131,8 +137,8 @@ def collect(
         f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make"
     )
     if requests:
+        longest = longest_of(asks, setup, started.name)
         with setup.model.suspected():
-            longest = max(len(ask.prompt_ids) for ask in asks) + sampling["max_new_tokens"]
             made = _generate(requests, longest, setup, started, observe)
         if lost := [request.key for request in requests if request.key not in made]:
             raise UserError(
@@ -141,14 +147,28 @@ def collect(
         done |= made
     else:
         setup.model.verify()
-    return [Completion(**{field: done[key][field] for field in Completion.__dataclass_fields__}) for key in keys]
+    return [done[key] for key in keys]
+
+
+def longest_of(asks: Sequence[Ask], setup: Setup, engine: str) -> int:
+    """Tokens of the longest request, its completion included. UserError where the model has no positions for it."""
+    ask, new = max(asks, key=lambda ask: len(ask.prompt_ids)), setup.sampling["max_new_tokens"]
+    longest, what, most = len(ask.prompt_ids) + new, "the model has positions", positions(setup.model.folder)
+    if engine == "vllm" and (set_to := setup.engine["vllm"]["max_model_len"]):
+        what, most = "engine.vllm.max_model_len allows", min(set_to, most or set_to)
+    if most is not None and longest > most:
+        raise UserError(
+            f"question {ask.id}: its prompt of {len(ask.prompt_ids)} tokens and {new} new ones are {longest}, {what} for "
+            f"{most}; take that question out, or lower max_new_tokens"
+        )
+    return longest
 
 
 def _generate(
     requests: list[Request], longest: int, setup: Setup, started: Started, observe: Observer
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Completion]:
     label = setup.label
-    made: dict[str, dict[str, Any]] = {}
+    made: dict[str, Completion] = {}
     print(f"Initializing {started.name} engine ({setup.gpus or 'no'} GPU) with {setup.model.folder} ...", flush=True)
     with journal.Writer(setup.journal, setup.name) as writer:
         _ready(started, setup.model, longest)
@@ -159,13 +179,13 @@ def _generate(
         observe(None)
         progress = Progress(len(requests), label, log_every=20 * setup.per_item)
         for completion in started.engine.generate(requests):
-            made[completion.key] = asdict(completion)
-            writer.append(made[completion.key])
+            made[completion.key] = completion
+            writer.append(completion)
             progress.update(1, completion.num_tokens)
             observe(completion)
             started.watchdog.feed()
         seconds = progress.close()
-    tokens = sum(record["num_tokens"] for record in made.values())
+    tokens = sum(completion.num_tokens for completion in made.values())
     timing = {"engine": started.name, "start_seconds": ready, "seconds": seconds, "made": len(made), "tokens": tokens}
     write_json(setup.journal / f"{setup.name}.timing.json", timing)
     print(

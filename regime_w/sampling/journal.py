@@ -1,8 +1,9 @@
 """A folder of JSONL files that keeps finished trajectories over kills, new shard counts and edited configs.
 
-Every record has a `key`, the fingerprint of all that decides its text (model, prompt, sampling, engine); so a record
-is reused exactly when the same thing is asked again, and what was asked differently is made anew. Each writer appends
-to a file of its own; a torn last line (a kill, a full disk) is passed over, and cut off by its next writer.
+Every record has a `key`, the fingerprint of all that decides its text (model, the prompt's token ids, sampling, engine); so
+a record is reused exactly when the same thing is asked again, and what was asked differently is made anew. It has a `check`,
+the fingerprint of the rest, so that one whose bytes changed is made anew too. Each writer appends to a file of its own; a
+torn last line (a kill, a full disk) is passed over, and cut off by its next writer.
 """
 
 import json
@@ -11,24 +12,23 @@ import os
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from regime_w.runtime.records import private_folder
+from regime_w.runtime.records import fingerprint, private_folder
 from regime_w.sampling.engines.interface import Completion
 
 FSYNC_SECONDS = 2.0
-FIELDS = {field.name: field.type for field in fields(Completion)}
 SHARD = re.compile(r"([0-9]+)-of-([0-9]+)")
 
 
-def load(folder: Path, keys: Iterable[str], name: str = "") -> dict[str, dict[str, Any]]:
-    """The records of the wanted keys in all files of the folder that may hold some, see `may_hold`; what is no whole
-    completion is passed over."""
+def load(folder: Path, keys: Iterable[str], name: str = "") -> dict[str, Completion]:
+    """The completions of the wanted keys in all files of the folder that may hold some, see `may_hold`; what is no whole
+    one is passed over."""
     wanted = set(keys)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Completion] = {}
     for path in sorted(folder.glob("*.jsonl")):
         if not may_hold(path.stem, name):
             continue
@@ -38,12 +38,17 @@ def load(folder: Path, keys: Iterable[str], name: str = "") -> dict[str, dict[st
                     break
                 try:
                     record = json.loads(line)
-                    if record["key"] in wanted and all(type(record[field]) is kind for field, kind in FIELDS.items()):
-                        record["text"].encode("utf-8")
-                        found[record["key"]] = record
-                except (ValueError, KeyError, TypeError, RecursionError):
+                    if record["key"] in wanted and record.pop("check") == fingerprint(record):
+                        found[record["key"]] = Completion(**record | {"token_ids": tuple(record["token_ids"])})
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     continue
     return found
+
+
+def line_of(completion: Completion) -> bytes:
+    """The record of a completion. Lone surrogates, which UTF-8 cannot carry, become question marks."""
+    record = asdict(completion) | {"text": completion.text.encode("utf-8", "replace").decode()}
+    return json.dumps(record | {"check": fingerprint(record)}, ensure_ascii=False).encode() + b"\n"
 
 
 def may_hold(writer: str, reader: str) -> bool:
@@ -70,8 +75,8 @@ class Writer:
         _cut_torn_line(self.file)
         self.synced = time.monotonic()
 
-    def append(self, record: dict[str, Any]) -> None:
-        self.file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+    def append(self, completion: Completion) -> None:
+        self.file.write(line_of(completion))
         self.file.flush()
         if time.monotonic() - self.synced > FSYNC_SECONDS:
             self.sync()

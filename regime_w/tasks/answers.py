@@ -23,7 +23,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
-from regime_w.method.sums import evaluate, parse
+from regime_w.method.arithmetic import evaluate, parse
 from regime_w.tasks.marks import MARKS, Extraction, Method, before, cut, is_last_line, last_boxed, last_match
 
 MAX_DIGITS = 120  # of one written number; longer ones are noise

@@ -37,7 +37,7 @@ class Verifier:
 
     def gold_in(self, solution: str, row: Row | None = None) -> str | None:
         """The gold answer that a worked solution states in a marked place; None where there is none."""
-        found, _ = self.find(solution, row or {})
+        found, _ = self.find(solution, row or {})  # whole: `Question 2:` in it begins no next question
         return None if found.method in UNMARKED else self.gold(found.answer, row)
 
     def grade(self, text: str, gold: str | None, row: Row | None = None) -> Grade:

@@ -17,7 +17,7 @@ from regime_w.method.votes import unanimous_not_gold
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.parallel import over_rollouts
 from regime_w.runtime.records import new_file, scan_jsonl, to_line
-from regime_w.tasks.prompts import training_prompt
+from regime_w.tasks.prompts import Form, form_of, style_trained
 
 ROW = ("id", "question", "gold_answer", "trajectories")
 
@@ -33,8 +33,10 @@ class Part(NamedTuple):
     unanimous: list[Any]
 
 
-def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any]:
+def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output: Path) -> dict[str, Any]:
     """Write the pairs of all questions in their order, coherence pairs capped; returns the counts for preferences.json.
+
+    `forms`: `text_forms` of the prompts.
 
     candidates = kept + dropped, questions = those with pairs + no_pair_reasons. UserError where there is no pair.
     """
@@ -45,7 +47,7 @@ def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any
     unanimous: list[Any] = []
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent) as all_pairs:
-        for part in over_rollouts(build_part, rollouts, "Paired", params):
+        for part in over_rollouts(build_part, rollouts, "Paired", (params, forms)):
             questions, pairs = counts["questions"], counts["pairs"]
             ranked += ((rank, margin, pairs + index) for rank, margin, index in part.ranked)
             coherent += ((questions + question, chosen, rejected) for question, chosen, rejected in part.coherent)
@@ -74,8 +76,8 @@ def build(rollouts: Path, params: dict[str, Any], output: Path) -> dict[str, Any
     return report
 
 
-def build_part(shared: tuple[Path, dict[str, Any]], part: tuple[int, int]) -> Part:
-    rollouts, params = shared
+def build_part(shared: tuple[Path, tuple[dict[str, Any], dict[str, Form]]], part: tuple[int, int]) -> Part:
+    rollouts, (params, forms) = shared
     built = Part([], [], [], {}, Counter(), [])
     counts = built.counts
     for question, (_, row) in enumerate(scan_jsonl(rollouts, ROW, part)):
@@ -97,12 +99,19 @@ def build_part(shared: tuple[Path, dict[str, Any]], part: tuple[int, int]) -> Pa
         counts["calculations"] += len(pairs) - len(whole)
         for side in ("chosen_tokens", "rejected_tokens"):
             counts[side] += sum(pair[side] for pair in whole)
-        built.lines.extend(
-            to_line({"prompt": training_prompt(pair, row["question"], params, "pairs"), **pair}) for pair in pairs
-        )
+        built.lines.extend(to_line(with_prompt(pair, row["question"], forms, params["pairs"])) for pair in pairs)
         if unanimous_not_gold(row):
             built.unanimous.append(row["id"])
     return built
+
+
+def with_prompt(
+    example: dict[str, Any], question: str, forms: dict[str, Form], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """A pair or sample with the prompt that it is trained with, and what that is made from again as token ids."""
+    style = style_trained(example["style"], settings["train_prompt"])
+    prompt = form_of(forms, style, f"question {example['id']}").text(question)
+    return {"prompt": prompt, **example, "question": question, "prompt_style": style}
 
 
 def summarise(counts: Counter[str], coherent: int, unanimous: list[Any]) -> dict[str, Any]:

@@ -4,14 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from regime_w.models.folders import trusted
-from regime_w.tasks.prompts import encode
+from regime_w.models.folders import load_model, positions
 from regime_w.training import trainer as training
 
 
-def example(tokenizer: Any, prompt: str, completion: str) -> dict[str, list[int]]:
-    """Token ids of prompt and completion; the labels are -100 on the prompt."""
-    prompt_ids, completion_ids = encode(tokenizer, prompt, completion)
+def example(prompt_ids: list[int], completion_ids: list[int]) -> dict[str, list[int]]:
+    """Ids to train on; the labels are -100 on the prompt."""
     return {"input_ids": prompt_ids + completion_ids, "labels": [-100] * len(prompt_ids) + completion_ids}
 
 
@@ -26,27 +24,28 @@ def train(
 ) -> None:
     """Train a LoRA adapter of `model` on the examples; `settings` is the config section, `args` has work, output, gpus."""
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, set_seed
+    from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
     seed = args.params["seed"]
     lengths = [len(row["input_ids"]) for row in data]
-    max_length = training.longest(lengths, settings["max_length"], f"{label} examples")
+    max_length = training.longest(lengths, settings["max_length"], positions(model), f"{label} examples")
     training.open_work(args.work, made_from)
     set_seed(seed)
     watch = training.Watch(label)
     if training.is_main():
         print(f"{label}: {len(data)} examples, longest {max_length} tokens")
         print(f"First example: {tokenizer.decode(data[0]['input_ids'])!r}")
+    loaded = load_model(model, args.params, dtype=training.dtype(args.gpus))
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model, dtype=training.dtype(args.gpus), **trusted(args.params)),
+        model=loaded,
         args=SFTConfig(
             **training.arguments(settings, args.work, args.gpus, seed, len(data), max_length),
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
-        peft_config=training.lora_config(settings["lora"]),
+        peft_config=training.lora_config(settings["lora"], loaded),
         callbacks=[watch],
     )
     seconds = training.train(trainer, args.work, lengths, settings["compile"])

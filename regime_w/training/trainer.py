@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import time
@@ -22,12 +23,14 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.models.manifests import write_manifest
+from regime_w.config.plan import micro_batch
+from regime_w.models.adapters import adapted_modules
+from regime_w.models.manifests import new_artefact, write_manifest
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import fingerprint, new_folder, private_folder, write_json
-from regime_w.training.packing import pack, packs
+from regime_w.runtime.records import fingerprint, private_folder, write_json
+from regime_w.training.packing import pack, why_padded
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
 # Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/studies/speed.md).
@@ -60,14 +63,47 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def lora_config(lora: dict[str, Any]) -> LoraConfig:
+def lora_config(lora: dict[str, Any], model: Any) -> LoraConfig:
+    """LoRA by the config section, on the model's text alone; UserError where a module is named that the model has not."""
+    modules = [name for name, _ in model.named_modules()]
+    parameters = [name for name, _ in model.named_parameters()]
+    targets, matrices = lora["target_modules"], lora.get("target_parameters") or []
+    for key, wanted, there in (("target_modules", targets, modules), ("target_parameters", matrices, parameters)):
+        for name in wanted if isinstance(wanted, list) else ():
+            if not any(f".{place}".endswith(f".{name}") for place in there):
+                linear = {
+                    n.rpartition(".")[2] for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+                }
+                known = (
+                    linear if key == "target_modules" else {n.rpartition("experts.")[2] for n in there if "expert" in n}
+                )
+                raise UserError(
+                    f"lora.{key}: the model has no {name!r}; it has {', '.join(sorted(known)) or 'none of that kind'}"
+                )
     return LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
-        target_modules=lora["target_modules"],
+        target_modules=targets,
+        target_parameters=matrices or None,
+        exclude_modules=_beside_the_text(model),
         task_type="CAUSAL_LM",
     )
+
+
+def _beside_the_text(model: Any) -> str | None:
+    """Pattern of the modules that are no part of the decoder, as a vision tower's, where they hold linear layers.
+
+    Text moves none of them: their part of an adapter would stay 0, and data parallel training waits for their gradients.
+    """
+    decoder = next(name for name, module in model.named_modules() if module is model.get_decoder())
+    head = model.get_output_embeddings()
+    beside = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not f"{name}.".startswith(f"{decoder}.") and module is not head
+    ]
+    return "|".join(map(re.escape, beside)) or None
 
 
 def dtype(gpus: int) -> torch.dtype:
@@ -79,10 +115,11 @@ def arguments(
 ) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share. `max_length` in tokens."""
     world = int(os.environ.get("WORLD_SIZE", max(gpus, 1)))
-    micro = min(params["per_device_batch_size"], math.ceil(params["batch_size"] / world))
-    if params["batch_size"] % (micro * world):
+    micro = micro_batch(params, world)
+    if micro is None:
         raise UserError(
-            f"batch_size {params['batch_size']} is no multiple of per_device_batch_size {micro} x {world} GPU(s); change one"
+            f"batch_size {params['batch_size']} is no multiple of what a pass takes, per_device_batch_size"
+            f" {params['per_device_batch_size']} on {world} GPU(s); change one"
         )
     steps = max(1, math.ceil(math.ceil(examples / params["batch_size"]) * params["epochs"]))
     return {
@@ -235,13 +272,18 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     passes = len(lengths) * args.num_train_epochs / (args.per_device_train_batch_size * args.world_size)
     if compiled == "auto":
         compiled = not args.use_cpu and not args.gradient_checkpointing and passes >= COMPILE_PASSES
+    if is_main():
+        print(adapted_modules(trainer.model), flush=True)
     if compiled:
         compile_layers(trainer.model)
     if not args.use_cpu:
-        if packs(trainer.model, max(lengths)):
+        reason = why_padded(trainer.model)
+        if reason is None:
             pack(trainer.model)
         else:
             drop_attention_mask(trainer.model)
+            if is_main():
+                print(f"Sequences are padded to the longest of their micro-batch: {reason}", flush=True)
         # cuDNN's attention plans each length anew, 2 ms of CPU a layer; PyTorch's flash attention does not.
         torch.backends.cuda.enable_cudnn_sdp(False)
     step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -282,7 +324,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
     """Write the adapter folder (weights, config, training.json, manifest.json) at once."""
     if not is_main():
         return
-    with new_folder(output.parent) as folder:
+    with new_artefact(output) as folder:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
         config = json.loads((folder / "adapter_config.json").read_text())
         if isinstance(config["target_modules"], list):
@@ -299,21 +341,24 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
             {"log_history": history, "steps": trainer.state.global_step, "versions": versions(), **record},
         )
         write_manifest(folder, made_from)
-    print(f"Adapter saved to {output.parent}")
+    print(f"Adapter saved to {output}")
 
 
 def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def longest(lengths: Sequence[int], max_length: int | None, what: str) -> int:
-    """The longest example in tokens; UserError where it exceeds `max_length`, since truncation cuts answers off."""
+def longest(lengths: Sequence[int], max_length: int | None, positions: int | None, what: str) -> int:
+    """The longest example in tokens; UserError where it exceeds `max_length`, since truncation cuts answers off, or what
+    the model has positions for."""
     top = max(lengths)
-    if max_length is not None and top > max_length:
-        over = sum(n > max_length for n in lengths)
-        raise UserError(
-            f"{over} of {len(lengths)} {what} are longer than max_length {max_length} (longest {top}); raise it or set null"
-        )
+    for most, name, advice in (
+        (max_length, f"max_length {max_length}", "raise it or set null"),
+        (positions, f"the {positions} tokens that the model has positions for", "take their questions out"),
+    ):
+        if most is not None and top > most:
+            over = sum(n > most for n in lengths)
+            raise UserError(f"{over} of {len(lengths)} {what} are longer than {name} (longest {top}); {advice}")
     return top
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import stage
+from helpers import stage, template
 
 from regime_w.method.samples import build_samples
 from regime_w.runtime.errors import UserError
@@ -35,7 +35,7 @@ PAIR = {
         "calculations": 0,
     },
     "styles": {"wolfram": "Be exact.", "maudlin": "Look for fragile steps."},
-    "template": "Question:\n{question}\nAnswer:\n",
+    "prompt": template("Question:\n{question}\nAnswer:\n"),
     "seed": 42,
 }  # fmt: skip
 CHECK = {"trajectories": 8, "n_questions": 3}
@@ -402,7 +402,7 @@ def test_preferences_without_a_pair(scored: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("preferences*"))
 
 
-SAMPLE = {key: PAIR[key] for key in ("styles", "template", "seed")} | {
+SAMPLE = {key: PAIR[key] for key in ("styles", "prompt", "seed")} | {
     "rejection_sampling": {"per_question": 2, "max_similarity": 1.0, "train_prompt": "arm"}
 }
 

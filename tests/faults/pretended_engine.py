@@ -50,7 +50,7 @@ class Engine:
                     time.sleep(600)
                 return
             time.sleep(self.pause)
-            yield Completion(request.key, f"text of {request.key}", len(request.prompt_ids), "stop")
+            yield Completion(request.key, f"text of {request.key}", request.prompt_ids, "stop")
             os.write(self.made, f"{request.key}\n".encode())
 
 
@@ -61,7 +61,7 @@ def completions(journal: Path, made: Path, n: int = 20, version: str = "1", **se
     collect.open_engine = engine.open  # type: ignore[assignment]
     collect.choose = lambda *_: (asked["engine"], version)  # type: ignore[assignment]
     asks = [
-        collect.Ask(f"{asked['prompt']} {number}", (1, number), asked["temperature"], asked["seed"] + number)
+        collect.Ask(f"q{number}", (asked["prompt"], number), asked["temperature"], asked["seed"] + number)
         for number in range(n)
     ]
     setup = collect.Setup(
@@ -84,12 +84,13 @@ def model_of(folder: Path) -> HashedFolder:
     if not folder.exists():
         folder.mkdir(parents=True)
         (folder / "weights").write_text(folder.name)
+        (folder / "config.json").write_text("{}")
         write_manifest(folder, {})
     return HashedFolder(folder / "manifest.json")
 
 
 ASKED: dict[str, Any] = {
-    "model": "model 1", "engine": "pretended", "prompt": "How many?", "temperature": 0.5, "seed": 0, "top_p": 1.0,
+    "model": "model 1", "engine": "pretended", "prompt": 1, "temperature": 0.5, "seed": 0, "top_p": 1.0,
     "max_new_tokens": 8,
 }  # fmt: skip
 

@@ -80,7 +80,7 @@ def test_what_an_engine_finished_is_kept_and_the_rest_is_made(tmp_path: Path, fa
 @pytest.mark.parametrize(
     "change",
     [
-        {"model": "model 2"}, {"version": "2"}, {"engine": "another"}, {"prompt": "How much?"}, {"temperature": 0.7},
+        {"model": "model 2"}, {"version": "2"}, {"engine": "another"}, {"prompt": 2}, {"temperature": 0.7},
         {"seed": 10**6}, {"top_p": 0.9}, {"max_new_tokens": 9},
     ],
     ids=lambda change: next(iter(change)),

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from fuzz.guard import examples, quick
+from fuzz.guard import ends, examples
 from fuzz.hostile import PAYLOADS, PIECES, made_of_pieces, repeated, texts
-from helpers import ROOT
+from helpers import demo_config
 from hypothesis import strategies as st
 
-from regime_w.config.schema import load
 from regime_w.method.pairs import build_pairs
 from regime_w.method.samples import build_samples
 from regime_w.runtime.records import read_jsonl, write_jsonl
@@ -76,7 +74,7 @@ def test_answers(count: int) -> None:
     """Every text has an answer in canonical form or none, and math-verify is never a way to hang."""
     found = asked = 0
     for text in model_texts(count):
-        with quick(text):
+        with ends(text):
             answer, method, span = extract(text)
             reasoning = reasoning_part(text)
             gold = gold_from_rationale(text)
@@ -87,9 +85,9 @@ def test_answers(count: int) -> None:
         assert equal(answer, answer) == (answer is not None)
         assert cut(text).startswith(reasoning)
         assert len(gold) <= len(text) + 21
-        with quick(span):
+        with ends(span):
             opinion = math_verify_agrees(span, "18")
-        with quick(text[-80:]):
+        with ends(text[-80:]):
             math_verify_agrees(text[-80:], "1/3")
         found += answer is not None
         asked += opinion is not None
@@ -106,7 +104,7 @@ def test_other_answers(verifier: Verifier, count: int) -> None:
     """Texts and letters: read in linear time, in a form that is its own."""
     found = 0
     for text in model_texts(count):
-        with quick(text):
+        with ends(text):
             grade = verifier.grade(text, "a", OPTIONS)
             gold = verifier.gold(text, OPTIONS)
             verifier.gold_in(text, OPTIONS)
@@ -125,7 +123,7 @@ def test_formulas(count: int) -> None:
     found = failed = 0
     try:
         for text in model_texts(count):
-            with quick(text):
+            with ends(text):
                 grade = latex.grade(text, "x^2")
                 written(text)
             assert (grade.answer is None) == (grade.method == "none")
@@ -143,7 +141,7 @@ def test_a_function_is_handed_any_text(tmp_path: Path) -> None:
     verifier = new_verifier(f"{tmp_path / 'own.py'}:grade", 20)
     try:
         for text in model_texts(100):
-            with quick(text):
+            with ends(text):
                 grade = verifier.grade(text, text, {"question": text})
             assert (grade.answer, grade.fault) == (cut(text)[:99] or None, None)
     finally:
@@ -152,10 +150,10 @@ def test_a_function_is_handed_any_text(tmp_path: Path) -> None:
 
 def everything() -> dict[str, Any]:
     """The default config, with every candidate pair wanted."""
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = demo_config()
     config["pairs"] |= {"policy": "all", "coherence_share": 1.0, "same_style": False, "max_similarity": 1.0}
     config["rejection_sampling"] |= {"per_question": ARMS, "max_similarity": 1.0}
-    return config | {"template": config["prompt"]["template"]}
+    return config
 
 
 def asked(identity: str, config: dict[str, Any], own: list[str]) -> list[dict[str, Any]]:
@@ -179,9 +177,9 @@ def test_eight_long_texts_of_one_question() -> None:
     """Runaway completions of 200,000 characters: time must not grow with their square."""
     config, rng = everything(), random.Random(0)
     own = ["".join(rng.choices("abc def 123+= \n", k=200_000)) + f"\n#### {17 + place % 2}" for place in range(ARMS)]
-    with quick("eight texts, scored"):
+    with ends("eight texts, scored"):
         row = score({"id": "0", "question": "?", "gold_answer": "18"}, asked("0", config, own), config)
-    with quick("eight texts, paired"):
+    with ends("eight texts, paired"):
         pairs, _ = build_pairs(row, config["pairs"], 0)
         build_samples(row, config["rejection_sampling"], 0)
     assert pairs
@@ -198,9 +196,9 @@ def test_scores_and_pairs(count: int, tmp_path: Path) -> None:
         completions = asked(str(number), config, own)
         question = {"id": str(number), "question": own[0].strip() or "?", "gold_answer": "18"}
         question["question"] = question["question"].encode("utf-8", "replace").decode()
-        with quick(own):
+        with ends(own):
             row = score(question, completions, config)
-        with quick(own):
+        with ends(own):
             build_pairs(row, config["pairs"], 0)
             build_samples(row, config["rejection_sampling"], 0)
         for item in row["trajectories"]:

@@ -1,7 +1,5 @@
 """Answers: where they are found, what they mean, and that no text breaks or slows the reading of them."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +14,7 @@ from regime_w.tasks.answers import (
     reasoning_part,
 )
 from regime_w.tasks.marks import cut
+from tools.growth import hostile_texts
 
 # Texts on which a common checker was seen to fail, with the right grade here; the span follows `#### `.
 HARD_SPANS = [
@@ -296,31 +295,10 @@ MEGABYTE = 1_000_000
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "9" * MEGABYTE,
-        "#### " + "9" * MEGABYTE,
-        "#" * MEGABYTE,
-        "#### " * (MEGABYTE // 5),
-        "#### x\n" * (MEGABYTE // 7),
-        "#### -" + " " * MEGABYTE,
-        "#### " + "1," * (MEGABYTE // 2),
-        "#### " + "123 " * (MEGABYTE // 4),
-        "#### " + "\\frac{1}{" * (MEGABYTE // 9),
-        "#### " + "=" * MEGABYTE,
-        "answer: " * (MEGABYTE // 8),
-        "answer" + " " * MEGABYTE,
-        "\\boxed{" * (MEGABYTE // 7),
-        "\\boxed{" + "{" * MEGABYTE,
-        "\n " * (MEGABYTE // 2),
-        "x\n" + " " * MEGABYTE + "Q",
-        "1." * (MEGABYTE // 2),
-        "#### 1e999999999",
-        "#### 1/" + "9" * 100_000,
-    ],
-    ids=lambda text: text[:12],
+    "text", [*hostile_texts(MEGABYTE), "#### 1e999999999", "#### 1/" + "9" * 100_000], ids=lambda text: text[:12]
 )
-def test_hostile_text_is_read_in_linear_time(text: str) -> None:
-    start = time.process_time()
-    extract(text)
-    assert time.process_time() - start < 1.0
+def test_hostile_text_is_read_to_its_end(text: str) -> None:
+    """Of a megabyte: what grew with its square would take hours. `make growth` has the times."""
+    found = extract(text)
+    assert (found.answer is None) == (found.method == "none")
+    assert len(found.answer or "") < 10_000

@@ -1,14 +1,26 @@
 """The transformers engine: per-request seeds, batching, stop texts; and its sampling against known distributions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from helpers import save_random_model
 
 from regime_w.runtime.errors import UserError
-from regime_w.sampling.engines.interface import Request
+from regime_w.sampling.engines.interface import Request, text_of
 from regime_w.sampling.engines.open import choose
 from regime_w.sampling.engines.transformers import open_transformers, sample
 
+SMALL = {
+    "vocab_size": 20, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 128, "eos_token_id": 1, "pad_token_id": 2,
+}  # fmt: skip
+HYBRID = {
+    "layer_types": ["linear_attention", "full_attention"], "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2, "linear_num_value_heads": 2, "num_experts": 2, "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16,
+}  # fmt: skip
 PARAMS = {"batch_size": 4, "mode": "batched"}
 
 
@@ -45,7 +57,8 @@ def test_greedy_agrees_with_generate(random_model):
     for request in asked:
         ids = torch.tensor([request.prompt_ids])
         out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
-        assert tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True) == ours[request.key].text
+        assert tuple(out[0, ids.shape[1] :].tolist()) == ours[request.key].token_ids
+        assert tokenizer.decode(out[0, ids.shape[1] :]).removesuffix("</s>") == ours[request.key].text
 
 
 def test_lengths_and_reasons(random_model):
@@ -65,6 +78,43 @@ def test_a_stop_text_ends_the_completion(random_model):
     for key, completion in stopped.items():
         assert letter not in completion.text
         assert free[key].text.split(letter)[0].startswith(completion.text)
+
+
+def test_a_completion_ends_at_the_ids_that_it_is_asked_to_end_at(random_model):
+    free = run(random_model, requests(8, max_new_tokens=40))
+    end = next(c.token_ids[3] for c in free.values() if len(c.token_ids) > 5)
+    asked = [replace(request, stop_ids=(end,)) for request in requests(8, max_new_tokens=40)]
+    ended = run(random_model, asked)
+    assert any(end in completion.token_ids for completion in ended.values())
+    for key, completion in ended.items():
+        at = free[key].token_ids.index(end) + 1 if end in free[key].token_ids else len(free[key].token_ids)
+        assert completion.token_ids == free[key].token_ids[:at]
+        assert completion.finish_reason == ("stop" if completion.token_ids[-1] in (end, 1) else "length")
+
+
+def test_text_shows_special_tokens_but_what_ended_it_and_padding(random_model):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(random_model)
+    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
+    assert text_of(tokenizer, (0, *inner, 2, 1), {1}, ()) == "<s>a"
+    assert text_of(tokenizer, (*inner, 1, *inner), {1}, ()) == "a</s>a"
+    assert text_of(tokenizer, (*inner, *inner), {1}, ("a",)) == ""
+
+
+@pytest.mark.parametrize("kind", ["Qwen3_5ForCausalLM", "Qwen3NextForCausalLM", "LlamaForCausalLM"])
+def test_rows_leave_caches_of_every_kind(tmp_path, kind):
+    """Linear attention keeps states instead of keys; the padding in front of a shorter prompt is not in them."""
+    import transformers
+
+    save_random_model(tmp_path)
+    config = getattr(transformers, kind).config_class(**SMALL, **(HYBRID if kind != "LlamaForCausalLM" else {}))
+    torch.manual_seed(0)
+    getattr(transformers, kind)(config).save_pretrained(tmp_path)
+    asked = requests(6, temperature=1.0)
+    together = run(tmp_path, asked)
+    assert len({completion.num_tokens for completion in together.values()}) > 1
+    assert together == run(tmp_path, asked, mode="one_at_a_time")
 
 
 def test_sampling_follows_the_softmax_and_the_nucleus():

@@ -1,10 +1,9 @@
 """The journal: cut at every byte, resumed, the same result; records of others are kept apart by key."""
 
-import json
-
 from regime_w.sampling import journal
+from regime_w.sampling.engines.interface import Completion
 
-RECORDS = [{"key": f"k{i}", "text": f"Zeile {i} “ü”\n\\n", "num_tokens": i, "finish_reason": "stop"} for i in range(6)]
+RECORDS = [Completion(f"k{i}", f"Zeile {i} “ü”\n\\n", (i, 2, 1), "stop") for i in range(6)]
 
 
 def write(folder, records, name="0-of-1"):
@@ -16,16 +15,16 @@ def write(folder, records, name="0-of-1"):
 def test_cut_at_every_byte_offset_and_resumed(tmp_path):
     write(tmp_path / "whole", RECORDS)
     whole = (tmp_path / "whole" / "0-of-1.jsonl").read_bytes()
-    keys = [record["key"] for record in RECORDS]
+    keys = [record.key for record in RECORDS]
     for cut in range(len(whole) + 1):
         folder = tmp_path / "cut"
         folder.mkdir(exist_ok=True)
         (folder / "0-of-1.jsonl").write_bytes(whole[:cut])
         done = journal.load(folder, keys)
         assert len(done) == whole[:cut].count(b"\n")
-        write(folder, [record for record in RECORDS if record["key"] not in done])
+        write(folder, [record for record in RECORDS if record.key not in done])
         assert (folder / "0-of-1.jsonl").read_bytes() == whole
-        assert journal.load(folder, keys) == {record["key"]: record for record in RECORDS}
+        assert journal.load(folder, keys) == {record.key: record for record in RECORDS}
 
 
 def test_only_wanted_keys_and_all_files(tmp_path):
@@ -35,9 +34,24 @@ def test_only_wanted_keys_and_all_files(tmp_path):
 
 
 def test_damaged_lines_are_passed_over(tmp_path):
-    good = json.dumps(RECORDS[0])
-    (tmp_path / "a.jsonl").write_bytes(b'{"key": \n[1]\n"k0"\n{"key": "k1"}\n\xff\xfe\n' + good.encode() + b"\n")
+    bad = b'{"key": \n[1]\n"k0"\n{"key": "k1"}\n{"key": "k1", "check": 1}\n\xff\xfe\n'
+    (tmp_path / "a.jsonl").write_bytes(bad + journal.line_of(RECORDS[0]))
     assert journal.load(tmp_path, ["k0", "k1"]) == {"k0": RECORDS[0]}
+
+
+def test_a_record_with_any_bit_flipped_is_made_again(tmp_path):
+    line = journal.line_of(Completion("k0", "#### 2", (5, 1), "stop"))
+    for place in range(len(line) - 1):
+        for bit in (0, 3):
+            damaged = bytearray(line)
+            damaged[place] ^= 1 << bit
+            (tmp_path / "a.jsonl").write_bytes(damaged)
+            assert journal.load(tmp_path, ["k0"]) == {}
+
+
+def test_half_a_character_becomes_a_question_mark_in_text_and_check(tmp_path):
+    write(tmp_path, [Completion("k0", "a\ud800b", (5, 1), "stop")])
+    assert journal.load(tmp_path, ["k0"])["k0"].text == "a?b"
 
 
 def test_no_folder_is_an_empty_journal(tmp_path):
@@ -57,6 +71,6 @@ def test_a_shard_reads_just_the_files_that_may_hold_its_questions():
 
 def test_files_of_other_shards_are_not_read(tmp_path):
     write(tmp_path, RECORDS, "0-of-2")
-    keys = [record["key"] for record in RECORDS]
+    keys = [record.key for record in RECORDS]
     assert journal.load(tmp_path, keys, "1-of-2") == {}
     assert set(journal.load(tmp_path, keys, "1-of-3")) == set(keys)

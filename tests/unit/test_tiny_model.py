@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import template
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from regime_w.models import tiny as tiny_model
 from regime_w.models.folders import check_model
 from regime_w.runtime.errors import UserError
-from regime_w.tasks.prompts import adds_bos, encode
+from regime_w.tasks.prompts import Prompts
 
 PARAMS = {
     "vocab_size": 500,
@@ -54,13 +55,14 @@ def test_the_folder_is_a_model_that_transformers_loads(built):
 
 def test_the_tokenizer_keeps_digits_single_and_every_text_whole(built):
     tokenizer = AutoTokenizer.from_pretrained(built[0])
-    assert adds_bos(tokenizer)
+    prompts = Prompts({"prompt": template("Question: {question}\nAnswer:\n"), "styles": {}}, tokenizer, built[0])
+    assert prompts.encoder.adds_bos
     assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
     for text in ("Step 1: 12*345=6 pens.\n#### 6", "Grüße, 3 €, 数学 \t x", "a  b\n\nc"):
         assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
     pieces = tokenizer.tokenize("12*345=67")
     assert pieces == ["1", "2", "*", "3", "4", "5", "=", "6", "7"]
-    prompt, completion = encode(tokenizer, "Question: 1+1?\nAnswer:\n", "1+1=2.\n#### 2")
+    prompt, completion = prompts.example("1+1?", "plain", "1+1=2.\n#### 2")
     whole = tokenizer("Question: 1+1?\nAnswer:\n1+1=2.\n#### 2")["input_ids"]
     assert [*whole, tokenizer.eos_token_id] == prompt + completion
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from accelerate.data_loader import SeedableRandomSampler
 from helpers import save_random_model, stage
-from training_inputs import DPO, PAIRS, QUESTIONS, SFT, TEMPLATE
+from training_inputs import CHAT, DPO, PAIRS, PROMPTS, QUESTIONS, SFT, TEMPLATE
 from transformers import AutoModelForCausalLM
 
 from regime_w.models.folders import safetensors_shapes
 from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.runtime.records import read_json, write_jsonl
+from regime_w.tasks.prompts import Prompts
 from regime_w.training import trainer as training
 from regime_w.training.packing import pack
 from regime_w.training.trainer import SortedSteps, drop_attention_mask
@@ -197,21 +198,30 @@ def test_an_existing_adapter_is_taken_over(run, tmp_path):
     )
 
 
-@pytest.mark.parametrize("bos", [True, False])
-def test_one_token_sequence_everywhere(tmp_path, bos):
-    """The prefix that SFT trains, generation samples, DPO trains and evaluation asks is the same ids, with one BOS and
-    EOS inside the loss."""
+def prompts_for(folder, params=PROMPTS, bos=True):
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model", bos=bos))
+    return Prompts(params, AutoTokenizer.from_pretrained(save_random_model(folder, bos=bos)), folder)
+
+
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("params", [PROMPTS, PROMPTS | {"prompt": CHAT}], ids=["template", "chat"])
+def test_one_token_sequence_everywhere(tmp_path, bos, params):
+    """The prefix that SFT trains, generation samples, DPO trains and evaluation asks is the same ids, with one BOS and
+    EOS inside the loss."""
+    prompts = prompts_for(tmp_path / "model", params, bos)
+    tokenizer = prompts.tokenizer
     question = QUESTIONS[3] | {"question": "Tom’s 3 {apples} cost $4,50 each.  How much?"}
     arms = [{"name": "w", "style": "wolfram", "temperature": 0.2}]
-    common = {"template": TEMPLATE, "styles": SFT["styles"], "seed": 0}
-    (ask,) = generate.make_asks([question], common | {"arms": arms}, 1, tokenizer)
+    (ask,) = generate.make_asks([question], {"arms": arms, "seed": 0}, 1, prompts)
     settings = {"styles": ["wolfram"], "k": 1, "temperature": 1.0}
-    evaluated = evaluate.make_asks([question], common | {"evaluate": settings}, tokenizer)[0]
-    (example,) = train_sft.examples([question], SFT | {"sft": SFT["sft"] | {"styles": ["wolfram"]}}, tokenizer)
-    pair = train_dpo.tokens_of(tokenizer, {"prompt": ask.prompt, "chosen": question["answer"], "rejected": "7\n#### 7"})
+    evaluated = evaluate.make_asks([question], {"evaluate": settings, "seed": 0}, prompts)[0]
+    (example,) = train_sft.examples([question], {"sft": {"styles": ["wolfram"]}}, prompts)
+    text = prompts.ask(question["question"], "wolfram").text
+    asked = {"prompt": text, "question": question["question"], "prompt_style": "wolfram"}
+    pair = train_dpo.tokens_of(prompts, asked | {"chosen": question["answer"], "rejected": "7\n#### 7"})
+    sampled = {"chosen_ids": [9, 8, 7, 1], "rejected_ids": [9, 1]}
+    assert train_dpo.tokens_of(prompts, asked | {"chosen": "", "rejected": ""} | sampled) == pair | sampled
 
     prefix = list(ask.prompt_ids)
     assert all(list(other.prompt_ids) == prefix for other in evaluated)
@@ -225,12 +235,14 @@ def test_one_token_sequence_everywhere(tmp_path, bos):
         assert pair[side].count(tokenizer.eos_token_id) == 1
         assert pair[side][-1] == tokenizer.eos_token_id
         assert tokenizer.bos_token_id not in pair[side]
-    assert tokenizer.decode(prefix, skip_special_tokens=True) == ask.prompt
+    assert tokenizer.decode(prefix, skip_special_tokens=True) == text
 
 
 CALCULATION = {
     "id": "q0",
-    "prompt": "Question:\nHow many?\nAnswer:\n",
+    "prompt": TEMPLATE.replace("{question}", "How many?"),
+    "question": "How many?",
+    "prompt_style": "plain",
     "chosen": "He has 3*9 = 27 eggs.\nThen 27+5 = 32 eggs\n",
     "rejected": "He has 3*9 = 27 eggs.\nThen 27+5 = 31 eggs\n",
     "pair_type": "calculation",
@@ -240,24 +252,20 @@ CALCULATION = {
 @pytest.mark.parametrize("right", ["32", "3", "312"])
 def test_of_a_calculation_pair_the_result_alone_is_learnt(tmp_path, right):
     """The ids are those of the whole text as it was generated; what both sides share stands in the prompt, nothing ends."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model"))
+    prompts = prompts_for(tmp_path / "model")
     row = CALCULATION | {"chosen": CALCULATION["chosen"].replace("32", right)}
-    whole = train_dpo.tokens_of(tokenizer, row | {"pair_type": "correctness"})
-    pair = train_dpo.tokens_of(tokenizer, row)
+    whole = train_dpo.tokens_of(prompts, row | {"pair_type": "correctness"})
+    pair = train_dpo.tokens_of(prompts, row)
     for side in ("chosen_ids", "rejected_ids"):
         assert pair["prompt_ids"] + pair[side] == whole["prompt_ids"] + whole[side][:-1]
-        assert tokenizer.eos_token_id not in pair[side]
+        assert prompts.tokenizer.eos_token_id not in pair[side]
     assert pair["chosen_ids"][0] != pair["rejected_ids"][0]
-    assert "= 27 eggs" in tokenizer.decode(pair["prompt_ids"])
+    assert "= 27 eggs" in prompts.tokenizer.decode(pair["prompt_ids"])
 
 
 def test_a_side_of_a_calculation_pair_is_never_empty(tmp_path):
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(save_random_model(tmp_path / "model"))
-    pair = train_dpo.tokens_of(tokenizer, CALCULATION | {"chosen": "3*9 = 2", "rejected": "3*9 = 27"})
+    prompts = prompts_for(tmp_path / "model")
+    pair = train_dpo.tokens_of(prompts, CALCULATION | {"chosen": "3*9 = 2", "rejected": "3*9 = 27"})
     assert pair["chosen_ids"]
     assert pair["rejected_ids"]
     assert pair["chosen_ids"] != pair["rejected_ids"]

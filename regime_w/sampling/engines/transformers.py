@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoTokenizer, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.models.folders import trusted
+from regime_w.models.folders import load_model, trusted
 from regime_w.runtime.compute import out_of_memory, threads
-from regime_w.sampling.engines.interface import Completion, Request
+from regime_w.sampling.engines.interface import Completion, Request, text_of
+from regime_w.tasks.prompts import end_ids
 
 
 @contextmanager
@@ -37,14 +38,9 @@ class TransformersEngine:
 
     def load(self, max_model_len: int) -> None:
         dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
-        loaded = AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=dtype, device_map={"": self.device}, **trusted(self.params)
-        )
-        self.model = loaded.eval()
+        self.model = load_model(self.folder, self.params, dtype=dtype, device_map={"": self.device}).eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(self.folder, **trusted(self.params))
-        eos = self.model.generation_config.eos_token_id
-        ids = eos if isinstance(eos, list) else [eos]
-        self.eos = torch.tensor([i for i in {*ids, self.tokenizer.eos_token_id} if i is not None], device=self.device)
+        self.ends = end_ids(self.tokenizer, self.folder)
 
     def switch(self, model: Path) -> None:
         self.folder = model
@@ -63,7 +59,9 @@ class TransformersEngine:
         device = self.model.device
         longest = max(len(request.prompt_ids) for request in batch)
         limit = max(request.max_new_tokens for request in batch)
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else int(self.eos[0])
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        ends = set(self.ends).union(*(request.stop_ids for request in batch))
+        end_ids = torch.tensor(sorted(ends), device=device)
         ids = torch.full((len(batch), longest), pad, device=device)
         mask = torch.zeros((len(batch), longest), dtype=torch.long, device=device)
         for row, request in enumerate(batch):
@@ -89,19 +87,22 @@ class TransformersEngine:
             ).logits[:, -1]
             tokens = sample(logits, temperatures[rows], top_ps[rows], uniforms[rows, step])
             generated[rows, step] = tokens
-            ended = torch.isin(tokens, self.eos)
+            ended = torch.isin(tokens, end_ids)
             texts = self._stopped(batch, rows, generated, step)
             done = ended | (limits[rows] <= step + 1) | texts
             if done.any():
                 for index, row in enumerate(rows.tolist()):
                     if done[index]:
                         reason = "stop" if ended[index] or texts[index] else "length"
-                        yield self._completion(batch[row], generated[row, : step + 1], reason)
+                        made = tuple(generated[row, : step + 1].tolist())
+                        text = text_of(self.tokenizer, made, ends, batch[row].stop)
+                        yield Completion(batch[row].key, text, made, reason)
                 keep = (~done).nonzero().squeeze(1)
                 if not len(keep):
                     return
                 rows, tokens, mask, step_positions = rows[keep], tokens[keep], mask[keep], step_positions[keep]
-                cache.batch_select_indices(keep)
+                # Of every kind of layer; batch_select_indices is of attention's alone.
+                cache.reorder_cache(keep)  # type: ignore[arg-type]
             mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=1)
             step_ids, step_positions = tokens[:, None], step_positions[:, -1:] + 1
 
@@ -114,12 +115,6 @@ class TransformersEngine:
         tails = self.tokenizer.batch_decode(generated[rows, max(0, step - 15) : step + 1])
         found = [any(stop in tail for stop in batch[row].stop) for row, tail in zip(rows.tolist(), tails, strict=True)]
         return torch.tensor(found, device=rows.device)
-
-    def _completion(self, request: Request, tokens: torch.Tensor, reason: str) -> Completion:
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        for stop in request.stop:
-            text = text.split(stop)[0]
-        return Completion(request.key, text, len(tokens), reason)
 
 
 def sample(

@@ -26,8 +26,8 @@ from typing import Any
 from regime_w.models.folders import trusted
 from regime_w.runtime.compute import compile_caches, out_of_memory, threads
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.gpu import jobs_per_gpu
-from regime_w.sampling.engines.interface import CannotSwitch, Completion, Request
+from regime_w.sampling.engines.interface import CannotSwitch, Completion, Request, text_of
+from regime_w.tasks.prompts import end_ids
 
 SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
 ENGINES_OF_SMALL = 6
@@ -89,13 +89,16 @@ def engines_per_gpu(params: dict[str, Any], model: Path, gpus: int) -> int:
         return params["engines_per_gpu"]
     if not gpus or params["tensor_parallel_size"] > 1 or _weights(model) >= SMALL_BYTES:
         return 1
-    return max(1, min(ENGINES_OF_SMALL // jobs_per_gpu(), threads()))  # each keeps a CPU core busy
+    return max(1, min(ENGINES_OF_SMALL // params.get("jobs_per_gpu", 1), threads()))  # each keeps a CPU core busy
 
 
 def engine_options(
     params: dict[str, Any], model: Path, gpus: int, seed: int, max_model_len: int, engines: int
 ) -> dict[str, Any]:
-    """Arguments of each of `engines` vLLM engines on one GPU, but its model; `max_model_len` is the longest request."""
+    """Arguments of each of `engines` vLLM engines on one GPU, but its model; `max_model_len` is the longest request.
+
+    `params` is the config section `engine.vllm`, with jobs_per_gpu where other jobs have a part of the GPU's memory.
+    """
     options: dict[str, Any] = {
         "max_model_len": params["max_model_len"] or _rounded_length(model, max_model_len),
         "seed": seed,
@@ -111,9 +114,10 @@ def engine_options(
         options["max_num_batched_tokens"] = params["max_num_batched_tokens"]
     if gpus and not params["enforce_eager"]:
         options["compilation_config"] = {"cudagraph_capture_sizes": _graph_sizes(params["max_num_seqs"])}
+    sharing = engines * params.get("jobs_per_gpu", 1)
     if gpus:
-        options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / (engines * jobs_per_gpu())
-    if gpus and engines * jobs_per_gpu() > 1:
+        options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / sharing
+    if gpus and sharing > 1:
         options["kv_cache_memory_bytes"] = _kv_cache_bytes(options["gpu_memory_utilization"], model)
     return options
 
@@ -211,7 +215,7 @@ def _one_engine(
                 raise out_of_memory(error, "engine.vllm.gpu_memory_utilization or max_num_seqs") from None
             raise
         try:
-            yield VllmEngine(llm, in_flight)
+            yield VllmEngine(llm, in_flight, end_ids(llm.get_tokenizer(), model))
         finally:
             llm.llm_engine.engine_core.shutdown()
 
@@ -288,8 +292,8 @@ class VllmEngines:
 
 
 class VllmEngine:
-    def __init__(self, llm: Any, in_flight: int) -> None:
-        self.llm, self.engine, self.in_flight = llm, llm.llm_engine, in_flight
+    def __init__(self, llm: Any, in_flight: int, ends: tuple[int, ...]) -> None:
+        self.llm, self.engine, self.in_flight, self.ends = llm, llm.llm_engine, in_flight, ends
         self.tokenizer = llm.get_tokenizer()
 
     def switch(self, model: Path) -> None:
@@ -324,7 +328,9 @@ class VllmEngine:
                         max_tokens=request.max_new_tokens,
                         seed=request.seed if request.temperature > 0 else None,
                         stop=list(request.stop) or None,
+                        stop_token_ids=list(request.stop_ids) or None,
                         detokenize=bool(request.stop),
+                        skip_special_tokens=False,
                         output_kind=RequestOutputKind.FINAL_ONLY,
                     ),
                 )
@@ -335,12 +341,10 @@ class VllmEngine:
                     continue
                 request = running.pop(output.request_id)
                 result = output.outputs[0]
+                made = tuple(result.token_ids)
                 yield Completion(
                     key=request.key,
-                    # A stop text ends inside the tokens: the engine's own text is cut before it.
-                    text=result.text
-                    if request.stop
-                    else self.tokenizer.decode(result.token_ids, skip_special_tokens=True),
-                    num_tokens=len(result.token_ids),
+                    text=text_of(self.tokenizer, made, (*self.ends, *request.stop_ids), request.stop),
+                    token_ids=made,
                     finish_reason="stop" if result.finish_reason == "stop" else "length",
                 )

@@ -1,6 +1,6 @@
 """Made-up completions at any size, to measure the CPU stages with: as long, as varied and as often right as a 7B model's.
 
-    python -m scripts.benchmark.benchmark_rollouts --questions 100000 --shards 8 --seed 0 --output /tmp/big
+    python -m tools.made_rollouts --questions 100000 --shards 8 --seed 0 --output /tmp/big
 
 Writes OUTPUT/train.jsonl, OUTPUT/completions/{I-of-N}.jsonl with the records and shards of scripts.generate, and
 OUTPUT/params.json with the parameters of each stage. docs/scaling.md has the commands that use them.
@@ -50,7 +50,10 @@ PARAMS = {
             "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True, "calculations": 0,
         },
         "styles": {"wolfram": "Solve it step by step, exactly.", "maudlin": "Solve it and check each fragile step."},
-        "template": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
+        "prompt": {
+            "format": "template", "template": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
+            "think_marks": "auto",
+        },
         "seed": 0,
     },
 }  # fmt: skip

@@ -1,0 +1,94 @@
+"""Whether a model's prompts can be made, before anything is made from them, and what they look like.
+
+    check_prompts(Path("checkpoints/demo/base"), {"prompt": {...}, "styles": {...}}, {"trust_remote_code": False})
+
+A chat template is a program that came with the model: it is first run in a process of its own, with bounds.
+"""
+
+import json
+import multiprocessing
+import resource
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from regime_w.runtime.errors import UserError
+from regime_w.runtime.processes import die_with_parent
+from regime_w.tasks.prompts import Prompts, prompts_of
+
+SECONDS = 30  # of CPU
+BYTES = 2 * 2**30  # beyond what the process has when it begins
+QUESTION = "How much is 3 + 4?"
+
+
+def check_prompts(folder: Path, params: dict[str, Any], trust: dict[str, bool]) -> None:
+    """Print the first prompt of each style as text and ids; UserError where the model cannot be asked in this format."""
+    if params["prompt"]["format"] == "chat":
+        try_template(folder, params, trust)
+    prompts = prompts_of(folder, params, trust)
+    rows = vocabulary(folder)
+    for style in prompts.forms:
+        prompt = prompts.ask(QUESTION, style)
+        _, answer = prompts.example(QUESTION, style, "7")
+        highest = max((*prompt.ids, *answer, *prompts.stops))
+        if rows is not None and highest >= rows:
+            token = prompts.tokenizer.convert_ids_to_tokens(highest)
+            raise UserError(
+                f"{folder}: the prompt uses {token!r}, id {highest}, and the model embeds {rows} tokens; resize its "
+                "embeddings, or set prompt.format: template"
+            )
+        print(f"Prompt, style {style}: {prompt.text!r}\n  ids: {list(prompt.ids)}\n  an answer `7`: {answer}")
+    names = prompts.tokenizer.convert_ids_to_tokens(list(prompts.stops))
+    print(f"Completions end at: {', '.join(names)}; an answer that is learnt ends with {prompts.ending!r}")
+    print(f"Think marks: {' '.join(prompts.marks) if prompts.marks else 'none'}", flush=True)
+
+
+def try_template(folder: Path, params: dict[str, Any], trust: dict[str, bool], seconds: int = SECONDS) -> None:
+    """Render the chat template in a process with bounds; UserError where it fails, takes too long or too much memory."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_render, args=(theirs, folder, params, trust, seconds))
+    child.start()
+    theirs.close()
+    try:
+        fault = ours.recv()
+    except EOFError:
+        fault = None
+    child.join()
+    if (child.exitcode or 0) < 0:
+        fault = (
+            f"the model's chat template takes more than {seconds} s or {BYTES >> 30} GB; set prompt.format: template"
+        )
+    if fault:
+        raise UserError(fault)
+
+
+def _render(pipe: Connection, folder: Path, params: dict[str, Any], trust: dict[str, bool], seconds: int) -> None:
+    from transformers import AutoTokenizer
+
+    die_with_parent()
+    tokenizer = AutoTokenizer.from_pretrained(folder, **trust)
+    _bound(seconds)
+    try:
+        Prompts(params, tokenizer, folder)
+        pipe.send(None)
+    except UserError as error:
+        pipe.send(str(error))
+
+
+def _bound(seconds: int) -> None:
+    """From here on this process may use so many seconds of CPU and BYTES more memory; beyond, the kernel ends it."""
+    used = psutil.Process().memory_info().vms
+    until = int(time.process_time()) + 1 + seconds
+    for kind, most in ((resource.RLIMIT_CPU, until), (resource.RLIMIT_AS, used + BYTES)):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def vocabulary(folder: Path) -> int | None:
+    """How many tokens the model embeds, where its config.json says."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
