@@ -29,7 +29,8 @@ MUST = _names(
 )
 TUNE = _names(
     """
-    seed method rounds prompt.template prompt.stop styles arms
+    seed method rounds prompt.format prompt.template prompt.system prompt.style_in prompt.template_kwargs
+    prompt.think_marks prompt.stop styles arms
     questions.train.split questions.train.n questions.train.corrections questions.eval.split questions.eval.n
     questions.heldout_fraction questions.variants questions.rollout_fraction
     sft.adapter sft.part sft.n_examples sft.styles sft.lora.r sft.lora.alpha sft.lora.target_modules sft.learning_rate

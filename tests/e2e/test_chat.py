@@ -37,7 +37,7 @@ QUESTIONS = [
 ]
 ENGINE = {
     "name": "transformers", "stall_timeout": 900, "random_lengths": None,
-    "transformers": {"batch_size": 96, "mode": "batched"},
+    "transformers": {"batch_size": 96, "mode": "batched"}, "vllm": {"tensor_parallel_size": 1},
 }  # fmt: skip
 NEW = 24  # tokens
 GENERATE = PROMPTS | {
