@@ -30,9 +30,7 @@ WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "RE
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=from_argument, required=True, help="config section base_model, and seed")
-    parser.add_argument(
-        "--prompts", type=from_argument, required=True, help="prompt and styles, which the model is to serve"
-    )
+    parser.add_argument("--prompts", type=from_argument, help="prompt and styles, which the model is to serve")
     parser.add_argument("--output", type=Path, required=True, help="the model folder")
     args = parser.parse_args()
     params = args.params
@@ -55,7 +53,8 @@ def main() -> None:
             copy_model(source, folder, params["trust_remote_code"])
         check_model(folder)
         check_code(folder, params)
-        check_prompts(folder, args.prompts, trusted(params))
+        if args.prompts:
+            check_prompts(folder, args.prompts, trusted(params))
         write_manifest(folder, made_from)
     print(f"Base model in {args.output}")
 
