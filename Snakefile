@@ -26,6 +26,11 @@ if CONFIG["benchmark"]:
     include: "rules/benchmark.smk"
 
 
+if CONFIG["start"]:
+
+    include: "rules/start.smk"
+
+
 if CONFIG["study"]:
 
     include: "rules/study.smk"

@@ -27,7 +27,7 @@ BENCHMARK_USAGE = {
     "train_dpo": f"benchmarks/{BENCHMARK_ROUND}/train_dpo.usage.json",
     "merge_dpo": f"benchmarks/{RUN}/merge_lora/round1/merged.usage.json",
     **{
-        f"evaluate-{model}": f"benchmarks/{RUN}/evaluate/{model}.usage.json"
+        f"evaluate-{model}": f"benchmarks/{RUN}/evaluate/{SETS[0]}/{model}.usage.json"
         for model in BENCHMARK["models"]
     },
 }
@@ -36,6 +36,7 @@ BENCHMARK_USAGE = {
 ruleorder: benchmark_model > base_model
 ruleorder: benchmark_adapter > train_sft
 ruleorder: benchmark_questions > fetch_questions
+ruleorder: benchmark_questions > fetch_evaluation
 ruleorder: benchmark_pairs > build_preferences
 
 
@@ -102,8 +103,8 @@ rule benchmark_questions:
     input:
         unpack(sealed(model=BASE)),
     output:
-        train="data/{run}/train.jsonl",
-        eval="data/{run}/eval.jsonl",
+        train="data/{run}/questions/train.jsonl",
+        eval=f"data/{{run}}/questions/eval/{SETS[0]}.jsonl",
         usage="benchmarks/{run}/benchmark_questions.usage.json",
     log:
         "logs/{run}/benchmark_questions.log",
@@ -172,7 +173,7 @@ rule benchmark_generate:
                 model=lambda wildcards: f"checkpoints/{wildcards.run}/{way_of(wildcards).model}"
             )
         ),
-        questions="data/{run}/train.jsonl",
+        questions="data/{run}/questions/train.jsonl",
     output:
         record="data/{run}/benchmark/{mode}.json",
         usage="benchmarks/{run}/benchmark_generate/{mode}.usage.json",
@@ -229,7 +230,7 @@ rule benchmark_report:
             f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_JOBS
         ],
         usage=list(BENCHMARK_USAGE.values()),
-        evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in BENCHMARK["models"]],
+        evaluations=[f"data/{RUN}/answers/{SETS[0]}/{model}.jsonl" for model in BENCHMARK["models"]],
     output:
         html=report(
             f"results/{RUN}/benchmark_report.html",

@@ -15,7 +15,8 @@ from regime_w.config import plan
 from regime_w.config.claims import check_claim, claim, owner_of
 from regime_w.config.code_inputs import hash_of
 from regime_w.config.files import configured, layers_of
-from regime_w.config.recipes import READS, number_of, prompt_of, recipes_of
+from regime_w.config.recipes import number_of, prompt_of, read_by, recipes_of
+from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import visible_gpus
@@ -80,10 +81,10 @@ RUN = CONFIG["run"]
 # Without GPUs jobs ask for none themselves: Snakemake would lower what they ask for, but not on a cluster's node.
 ONE_GPU = min(1, GPUS)
 ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
-SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
+EVAL = CONFIG["questions"]["eval"]
+SETS = list(EVAL)
+VERIFIER = plan.verifier_file(CONFIG["task"]["verifier"])
 NUMBERS = OWN.numbers
-ROUNDS = OWN.models[1:]
-MODELS = ["base", *OWN.models]
 SHARDS = plan.auto_shards(CONFIG, GPUS)
 # On one GPU all of the run's models are evaluated by one job, whose engine starts once; on more they are side by side.
 # The benchmark needs one of them, and so does a study in which the run as it is has no part.
@@ -97,8 +98,14 @@ ONE_EVALUATION = (
 TEMPLATES = ["regime_w/report/*.j2"]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base"
-FOLDERS = [BASE, *(OWN.model(number) for number in (0, *NUMBERS))]  # of MODELS
-EVALUATIONS = [f"data/{RUN}/eval/{model}.jsonl" for model in MODELS]
+# The run's models in their order, each with its folder.
+MODELS = {"base": BASE} | {OWN.called(number): OWN.model(number) for number in (0, *NUMBERS)}
+# The answers of every model to every evaluation set.
+ANSWERS = [f"data/{RUN}/answers/{name}/{model}.jsonl" for name in SETS for model in MODELS]
+# The rounds that train an adapter, 0 for SFT.
+TRAINED = [*([0] if OWN.sft else []), *NUMBERS]
+# Whether training questions are asked for, by SFT or by a round, or to rank recipes.
+LEARNS = bool(CONFIG["study"]) or any(name == "split_questions" for name, _ in OWN.stages())
 # The recipe that a stage in a study's folder belongs to: any of those that share it.
 PLACES = {
     (stage, number, place): recipe
@@ -113,6 +120,7 @@ wildcard_constraints:
     run=rf"{re.escape(RUN)}(/study/[0-9a-f]+)?",
     round=r"[1-9][0-9]*",
     shard=r"[0-9]+-of-[0-9]+",
+    set="|".join([*SETS, HELD_OUT]),
     policy=r"sft_merged|round[1-9][0-9]*/merged",
     model=r"base|sft|round[1-9][0-9]*",
 
@@ -166,20 +174,18 @@ def part(**sections):
     return lambda wildcards: argument(sections)
 
 
-def named_in(section):
-    """The files that a section of the config names, and of its folders the files in them; they are where they are,
-    also where all others have another prefix or storage."""
-    found = []
-    for key, path in plan.files_of(CONFIG):
-        if path and key.startswith(section):
-            inside = [str(file) for file in sorted(Path(path).glob("*")) if file.is_file()]
-            found += map(local, inside if Path(path).is_dir() else [path])
-    return found
+def named(path):
+    """The file that the config names, or of a folder the files in it; they are where they are, also where all others have
+    another prefix or storage."""
+    if not path:
+        return []
+    inside = [str(file) for file in sorted(Path(path).glob("*")) if file.is_file()]
+    return [local(file) for file in (inside if Path(path).is_dir() else [path])]
 
 
 def recipe_of(stage, wildcards):
     """The recipe whose stage a rule's wildcards name, and its round (0 is SFT)."""
-    model = wildcards.get("policy") or wildcards.get("model")
+    model = wildcards.get("policy") or wildcards.get("model") or wildcards.get("part")
     number = number_of(model) if model else int(wildcards.get("round", 0))
     if wildcards.run == RUN:
         return OWN, number
@@ -191,8 +197,14 @@ def recipe_of(stage, wildcards):
 
 
 def reads(stage):
-    """What a stage reads of its recipe's config (READS in regime_w/config/recipes.py) as one JSON parameter."""
-    return lambda wildcards: argument(READS[stage](recipe_of(stage, wildcards)[0].config))
+    """What a stage reads of its recipe's config (regime_w/config/recipes.py) as one JSON parameter."""
+
+    def parameter(wildcards):
+        recipe, number = recipe_of(stage, wildcards)
+        own = of_set(recipe.config, wildcards.set) if wildcards.get("set") else recipe.config
+        return argument(read_by(stage, number, own))
+
+    return parameter
 
 
 def training_gpus(stage, section):
@@ -277,28 +289,38 @@ def merge_base(wildcards):
     return recipe.model(number - 1) if number else BASE
 
 
-def evaluated(stage):
-    """The model that is evaluated."""
-
-    def folder(wildcards):
-        if wildcards.model == "base":
-            return BASE
-        recipe, number = recipe_of(stage, wildcards)
-        return recipe.model(number)
-
-    return folder
+def evaluated(wildcards):
+    """The folder of the model that is evaluated."""
+    if wildcards.model == "base":
+        return BASE
+    recipe, number = recipe_of("evaluate", wildcards)
+    return recipe.model(number)
 
 
-def usages(recipe, part="eval"):
-    """The usage records of every stage that makes a recipe's models and evaluates them on this part."""
-    together = part == "eval" and ONE_EVALUATION
-    once = ["fetch_questions", "base_model"]
-    if part == "eval":
-        once.append("evaluate" if together else "evaluate/base")
-    return [
+def asked(wildcards):
+    """The questions of an evaluation set, or the held-out ones."""
+    name = wildcards.set if wildcards.set == HELD_OUT else f"eval/{wildcards.set}"
+    return f"data/{RUN}/questions/{name}.jsonl"
+
+
+def verifier_of_set(wildcards):
+    """The file of a user's own verifier that grades an evaluation set, or the held-out questions."""
+    task = of_set(CONFIG, wildcards.set)["task"] if wildcards.set in EVAL else CONFIG["task"]
+    return [local(file) for file in plan.verifier_file(task["verifier"])]
+
+
+def usages(recipe, sets):
+    """The usage records of every stage that makes a recipe's models and evaluates them on these sets."""
+    together = ONE_EVALUATION and sets == SETS
+    once = ["base_model", *(["fetch_questions"] if LEARNS else [])]
+    if sets == SETS:
+        once += [f"fetch_evaluation/{name}" for name in SETS]
+        once += [f"evaluate/{name}" if together else f"evaluate/{name}/base" for name in SETS]
+    found = [
         *(f"benchmarks/{RUN}/{stage}.usage.json" for stage in once),
-        *recipe.usage(plan.auto_shards(recipe.config, GPUS), None if together else part),
+        *recipe.usage(plan.auto_shards(recipe.config, GPUS), [] if together else sets),
     ]
+    return list(dict.fromkeys(found))
 
 
 def way_of(wildcards):
@@ -312,15 +334,34 @@ def rounds_by(method):
 
 
 def read_on_eval():
-    """The study's recipes that are read on the evaluation questions: the baselines and, once it is known, the chosen one."""
+    """The answers, by SET/RECIPE, of the study's recipes that are read on the evaluation sets: the baselines and, once it
+    is known, the chosen one."""
     choice = json.loads(Path(checkpoints.choose_recipe.get().output.choice).read_text())
     names = dict.fromkeys([*CONFIG["study"]["baselines"], choice["chosen"]])
-    return {name: RECIPES[name].evaluation(RECIPES[name].rounds) for name in names}
+    return {
+        f"{own}/{name}": RECIPES[name].answers(RECIPES[name].rounds, own)
+        for own in SETS
+        for name in names
+    }
 
 
 def by_name(names, files):
     """{name: file} of a report's inputs."""
     return dict(zip(names, files, strict=True))
+
+
+def by_set(names, files):
+    """{set: {name: file}} of a report's inputs that are named SET/NAME."""
+    found = {}
+    for name, file in zip(names, files, strict=True):
+        where, _, what = name.partition("/")
+        found.setdefault(where, {})[what] = file
+    return found
+
+
+def answers_by_set(files):
+    """{set: {model: file}} of ANSWERS."""
+    return by_set([f"{name}/{model}" for name in SETS for model in MODELS], files)
 
 
 onstart:

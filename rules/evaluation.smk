@@ -1,22 +1,24 @@
-"""Evaluation: base, SFT and each round on the evaluation questions, the report, and a page to read trajectories in.
+"""Evaluation: base, SFT and each round on every evaluation set, the report, and a page to read trajectories in.
 
-INPUTS   the models, data/{run}/eval.jsonl, and what every stage recorded of itself
-OUTPUTS  data/{run}/eval/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml; results/{run}/trajectories.html
+INPUTS   the models, data/{run}/questions/eval/{set}.jsonl, and what every stage recorded of itself
+OUTPUTS  data/{run}/answers/{set}/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml; results/{run}/trajectories.html
 NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report, view_trajectories: CPU
 
-On one GPU evaluate_all takes the place of `evaluate` for the run's own models: one job, whose engine starts once.
+A study's held-out questions are asked as one more set, `heldout`. On one GPU evaluate_all takes the place of `evaluate`
+for the run's own models on an evaluation set: one job, whose engine starts once.
 """
 
 
 rule evaluate:
     input:
-        unpack(sealed(models=evaluated("evaluate"))),
-        questions=f"data/{RUN}/eval.jsonl",
+        unpack(sealed(models=evaluated)),
+        questions=asked,
+        verifier=verifier_of_set,
     output:
-        records="data/{run}/eval/{model}.jsonl",
-        usage="benchmarks/{run}/evaluate/{model}.usage.json",
+        records="data/{run}/answers/{set}/{model}.jsonl",
+        usage="benchmarks/{run}/evaluate/{set}/{model}.usage.json",
     log:
-        "logs/{run}/evaluate/{model}.log",
+        "logs/{run}/evaluate/{set}/{model}.log",
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=1)
@@ -43,22 +45,25 @@ if ONE_EVALUATION:
 
     use rule evaluate as evaluate_all with:
         input:
-            unpack(sealed(models=FOLDERS)),
-            questions=f"data/{RUN}/eval.jsonl",
+            unpack(sealed(models=list(MODELS.values()))),
+            questions=asked,
+            verifier=verifier_of_set,
         output:
-            records=EVALUATIONS,
-            usage=f"benchmarks/{RUN}/evaluate.usage.json",
+            records=[f"data/{RUN}/answers/{{set}}/{model}.jsonl" for model in MODELS],
+            usage=f"benchmarks/{RUN}/evaluate/{{set}}.usage.json",
         log:
-            f"logs/{RUN}/evaluate_all.log",
+            f"logs/{RUN}/evaluate/{{set}}.log",
+        wildcard_constraints:
+            set="|".join(SETS),
         params:
             code=code("evaluate"),
-            config=part(**READS["evaluate"](CONFIG)),
+            config=lambda wildcards: argument(read_by("evaluate", 0, of_set(CONFIG, wildcards.set))),
 
 
 rule view_trajectories:
     input:
-        rollouts=[OWN.rollouts(number) for number in NUMBERS],
-        answers=EVALUATIONS,
+        rollouts=[OWN.rollouts(number) for number in OWN.sampled],
+        answers=ANSWERS,
     output:
         html=report(
             f"results/{RUN}/trajectories.html",
@@ -81,8 +86,8 @@ rule view_trajectories:
         ),
         inputs=lambda wildcards, input: argument(
             {
-                "rollouts": by_name(ROUNDS, input.rollouts),
-                "answers": {"eval": by_name(MODELS, input.answers)},
+                "rollouts": by_name([f"round{number}" for number in OWN.sampled], input.rollouts),
+                "answers": answers_by_set(input.answers),
             },
             sort=False,
         ),
@@ -100,17 +105,17 @@ rule eval_report:
     input:
         unpack(
             sealed(
-                adapters=[OWN.adapter(number) for number in (0, *NUMBERS)],
-                models=FOLDERS,
+                adapters=[OWN.adapter(number) for number in TRAINED],
+                models=list(MODELS.values()),
             )
         ),
-        questions=f"data/{RUN}/questions.json",
-        evaluations=EVALUATIONS,
-        rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
-        checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUNDS],
+        questions=f"data/{RUN}/questions/summary.json",
+        evaluations=ANSWERS,
+        rollouts=[OWN.rollouts(number) for number in OWN.sampled],
+        checks=[OWN.check(number) for number in OWN.sampled],
         preferences=[OWN.summary(number) for number in rounds_by("dpo").values()],
         samples=[OWN.summary(number) for number in rounds_by("rejection_sampling").values()],
-        usage=usages(OWN),
+        usage=usages(OWN, SETS),
         # Of no use to the report: who asks for it gets both.
         viewer=f"results/{RUN}/trajectories.html",
     output:
@@ -135,7 +140,6 @@ rule eval_report:
             run=RUN,
             rounds=CONFIG["rounds"],
             seed=CONFIG["seed"],
-            k=CONFIG["evaluate"]["k"],
             temperature=CONFIG["evaluate"]["temperature"],
         ),
         # Without what makes nothing in this run: another recipe in a study, or sharing a GPU, makes no new report.
@@ -146,11 +150,11 @@ rule eval_report:
         inputs=lambda wildcards, input: argument(
             {
                 "questions": input.questions,
-                "evaluations": by_name(MODELS, input.evaluations),
-                "rollouts": by_name(ROUNDS, input.rollouts),
+                "evaluations": answers_by_set(input.evaluations),
+                "rollouts": by_name([f"round{number}" for number in OWN.sampled], input.rollouts),
                 "preferences": by_name(rounds_by("dpo"), input.preferences),
                 "samples": by_name(rounds_by("rejection_sampling"), input.samples),
-                "adapters": by_name(OWN.models, input.adapters),
+                "adapters": by_name([OWN.called(number) for number in TRAINED], input.adapters),
                 "models": by_name(MODELS, input.models),
                 "usage": list(input.usage),
             },

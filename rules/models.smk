@@ -1,6 +1,6 @@
 """Models: base model, SFT adapter, and the merge of every adapter into its base.
 
-INPUTS   what the config sections `base_model` and `sft` name; data/{run}/train.jsonl
+INPUTS   what the config sections `base_model` and `sft` name; data/{run}/questions/sft.jsonl
 OUTPUTS  checkpoints/{run}/base, sft_lora, sft_merged, round{round}/merged: folders with a manifest.json, their seals beside them
 NEEDS    a GPU where there is one
 """
@@ -8,7 +8,7 @@ NEEDS    a GPU where there is one
 
 rule base_model:
     input:
-        files=named_in("base_model."),
+        files=named(CONFIG["base_model"]["path"]),
     output:
         model=directory("checkpoints/{run}/base"),
         seal="checkpoints/{run}/base.sha256",
@@ -40,8 +40,8 @@ rule base_model:
 rule train_sft:
     input:
         unpack(sealed(base=BASE)),
-        files=named_in("sft."),
-        questions=f"data/{RUN}/train.jsonl",
+        files=named(CONFIG["sft"]["adapter"]),
+        questions=[] if CONFIG["sft"]["adapter"] else made_in_round("train_sft", "questions"),
     output:
         adapter=directory("checkpoints/{run}/sft_lora"),
         seal="checkpoints/{run}/sft_lora.sha256",

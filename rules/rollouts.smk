@@ -1,6 +1,6 @@
 """Rollouts: one trajectory an arm for each question, then correctness, coherence and reward.
 
-INPUTS   the round's policy (a merged model), data/{run}/train.jsonl
+INPUTS   the round's policy (a merged model), data/{run}/questions/round{round}.jsonl
 OUTPUTS  data/{run}/round{round}/completions/{shard}.jsonl, rollouts.jsonl; results/{run}/round{round}/rollouts_check.json
 NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there are any; the others: CPU
 """
@@ -9,7 +9,7 @@ NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there ar
 rule generate:
     input:
         unpack(sealed(model=policy_of("generate"))),
-        questions=f"data/{RUN}/train.jsonl",
+        questions=made_in_round("generate", "questions"),
     output:
         completions="data/{run}/round{round}/completions/{shard}.jsonl",
         usage="benchmarks/{run}/round{round}/generate/{shard}.usage.json",
@@ -43,8 +43,9 @@ rule generate:
 
 rule score_rollouts:
     input:
+        verifier=[local(file) for file in VERIFIER],
         completions=completions,
-        questions=f"data/{RUN}/train.jsonl",
+        questions=made_in_round("score_rollouts", "questions"),
     output:
         rollouts="data/{run}/round{round}/rollouts.jsonl",
         usage="benchmarks/{run}/round{round}/score_rollouts.usage.json",

@@ -1,8 +1,8 @@
 """Study: recipes, each an overlay over the run's config, ranked on held-out training questions.
 
 INPUTS   the config section `study`; every stage of the recipes is made by the other files' rules (regime_w/config/recipes.py)
-OUTPUTS  data/{run}/heldout/{model}.jsonl; results/{run}/study/{recipe}.json, study_choice.json; study_report.html, .md, .json
-NEEDS    evaluate_heldout: a GPU where there is one; the others: CPU
+OUTPUTS  data/{run}/answers/heldout/{model}.jsonl; results/{run}/study/{recipe}.json, study_choice.json; study_report.html, .md, .json
+NEEDS    evaluate: a GPU where there is one; the others: CPU
 
 The evaluation questions are read for the baselines and the chosen recipe alone, once it is chosen; on one GPU
 evaluate_all answers them for the run's other models too, which nothing here reads.
@@ -10,20 +10,6 @@ evaluate_all answers them for the run's other models too, which nothing here rea
 
 STUDY = CONFIG["study"]
 REFERENCE = RECIPES[STUDY["reference"]]
-
-
-use rule evaluate as evaluate_heldout with:
-    input:
-        unpack(sealed(models=evaluated("evaluate_heldout"))),
-        questions=f"data/{RUN}/heldout.jsonl",
-    output:
-        records="data/{run}/heldout/{model}.jsonl",
-        usage="benchmarks/{run}/evaluate_heldout/{model}.usage.json",
-    log:
-        "logs/{run}/evaluate_heldout/{model}.log",
-    params:
-        code=code("evaluate"),
-        config=reads("evaluate_heldout"),
 
 
 rule study_recipe:
@@ -37,14 +23,14 @@ rule study_recipe:
             )
         ),
         evaluations=lambda wildcards: [
-            RECIPES[wildcards.recipe].evaluation(number, "heldout")
+            RECIPES[wildcards.recipe].answers(number, HELD_OUT)
             for number in (0, *RECIPES[wildcards.recipe].numbers)
         ],
         examples=lambda wildcards: [
             RECIPES[wildcards.recipe].summary(number)
             for number in RECIPES[wildcards.recipe].numbers
         ],
-        usage=lambda wildcards: usages(RECIPES[wildcards.recipe], "heldout"),
+        usage=lambda wildcards: usages(RECIPES[wildcards.recipe], [HELD_OUT]),
     output:
         record=f"results/{RUN}/study/{{recipe}}.json",
     log:
@@ -114,11 +100,11 @@ checkpoint choose_recipe:
 
 rule study_report:
     input:
-        questions=f"data/{RUN}/questions.json",
+        questions=f"data/{RUN}/questions/summary.json",
         recipes=[f"results/{RUN}/study/{recipe}.json" for recipe in RECIPES],
         choice=f"results/{RUN}/study_choice.json",
         evaluations=lambda wildcards: list(read_on_eval().values()),
-        rollouts=[REFERENCE.rollouts(number) for number in REFERENCE.numbers],
+        rollouts=[REFERENCE.rollouts(number) for number in REFERENCE.sampled],
     output:
         html=report(
             f"results/{RUN}/study_report.html",
@@ -150,8 +136,10 @@ rule study_report:
                 "questions": input.questions,
                 "recipes": list(input.recipes),
                 "choice": input.choice,
-                "evaluations": by_name(read_on_eval(), input.evaluations),
-                "rollouts": by_name(REFERENCE.models[1:], input.rollouts),
+                "evaluations": by_set(read_on_eval(), input.evaluations),
+                "rollouts": by_name(
+                    [f"round{number}" for number in REFERENCE.sampled], input.rollouts
+                ),
             },
             sort=False,
         ),

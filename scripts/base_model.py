@@ -8,23 +8,28 @@ Sources: `tiny` (trained here from scratch), `hub` (a snapshot), `local` (a fold
 """
 
 import argparse
-import json
 import os
 import shutil
+from collections.abc import Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from regime_w.models import tiny as tiny_model
-from regime_w.models.folders import check_code, check_model, trusted
+from regime_w.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from regime_w.models.folders import INDEX, check_whole, json_of, mend_generation, trusted
+from regime_w.models.gguf import from_gguf
 from regime_w.models.manifests import new_artefact, write_manifest
+from regime_w.models.weights import convert_bin
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, sha256_file
+from regime_w.runtime.records import from_argument, sha256_file, write_json
 from regime_w.tasks.prompt_check import check_prompts
 
-WANTED = ("*.json", "*.model", "*.txt", "*.safetensors", "*.bin", "*.jinja", "README.md", "LICENSE*", "*.py")
+OTHERS = ("*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja", "README.md", "LICENSE*", "*.py")
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "adapter_model.bin")
 
 
 def main() -> None:
@@ -47,12 +52,13 @@ def main() -> None:
                 ),
             }
         elif params["source"] == "gguf":
-            made_from["sha256"] = from_gguf(Path(params["path"]), folder)
+            from_gguf(Path(params["path"]), folder)
+            made_from["sha256"] = sha256_file(Path(params["path"]))
         else:
             source = Path(params["path"]) if params["path"] else download(params)
             copy_model(source, folder, params["trust_remote_code"])
-        check_model(folder)
-        check_code(folder, params)
+        mend_generation(folder)
+        check_whole(folder, params)
         if args.prompts:
             check_prompts(folder, args.prompts, trusted(params))
         write_manifest(folder, made_from)
@@ -60,93 +66,103 @@ def main() -> None:
 
 
 def download(params: dict[str, Any]) -> Path:
-    """The hub snapshot's folder; downloads resume where they stopped. UserError where it cannot be had."""
+    """The hub snapshot's folder; downloads resume where they stopped, and without network the cache is used.
+
+    UserError where the model is in neither.
+    """
     from huggingface_hub import list_repo_files, snapshot_download
 
+    name, revision = params["hub_id"], params["revision"]
     try:
-        names = list_repo_files(params["hub_id"], revision=params["revision"])
-        # Both forms of the weights are the same weights: take one.
-        skip = ["*.bin"] if any(name.endswith(".safetensors") for name in names) else []
-        return Path(
-            snapshot_download(
-                params["hub_id"], revision=params["revision"], allow_patterns=list(WANTED), ignore_patterns=skip
-            )
-        )
+        files = wanted_files(list_repo_files(name, revision=revision))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+    try:
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (OSError, ValueError):
         raise UserError(
-            f"{params['hub_id']}: cannot be had from the hub ({str(error).splitlines()[0]}); "
+            f"{name}: cannot be had from the hub ({reason}), and is not in the cache; "
             "without network set base_model.source: local and a path"
         ) from None
+    print(f"{name}: from the cache, {folder} (hub: {reason})", flush=True)
+    return folder
+
+
+def wanted_files(names: Iterable[str]) -> list[str]:
+    """Of a model folder's files those that a run needs: one form of the weights, and all that is no weights."""
+    top = [name for name in names if "/" not in name and name not in ADAPTER_FILES]
+    has_safetensors = "model.safetensors" in top or "model.safetensors.index.json" in top
+    weights = "*.safetensors" if has_safetensors else "*.bin"
+    return [name for name in top if any(fnmatch(name, form) for form in (*OTHERS, weights))]
 
 
 def copy_model(source: Path, folder: Path, with_code: bool) -> None:
     """Copy a model folder, .bin weights as safetensors; code files only with `with_code`."""
     if not source.is_dir():
         raise UserError(f"base_model.path: {source} is no folder; give a Hugging Face model folder")
-    files = sorted({path for pattern in WANTED for path in source.glob(pattern) if path.is_file()})
-    has_safetensors = any(path.suffix == ".safetensors" for path in files)
-    for path in files:
-        if path.suffix == ".py" and not with_code:
-            continue
+    weights, index = weights_of(source)
+    for path in weights:
         if path.suffix == ".bin":
-            if not has_safetensors and path.name.startswith("pytorch_model"):
-                convert_bin(path, folder / safetensors_name(path.name))
-        elif path.name == "pytorch_model.bin.index.json":
-            if not has_safetensors:
-                convert_index(path, folder / "model.safetensors.index.json")
+            convert_bin(path, folder / safetensors_name(path.name))
         else:
             # Not the caches' symlinks: a later change there must not reach this run.
             shutil.copyfile(path, folder / path.name)
+    if index:
+        index["weight_map"] = {tensor: safetensors_name(file) for tensor, file in index["weight_map"].items()}
+        write_json(folder / INDEX, index)
+    left = []
+    for path in sorted(path for path in source.iterdir() if path.is_file() and path not in weights):
+        if path.name in ADAPTER_FILES or path.suffix in (".safetensors", ".bin"):
+            left.append(path.name)
+        elif path.name.endswith(".index.json") or (path.suffix == ".py" and not with_code):
+            continue
+        elif any(fnmatch(path.name, form) for form in OTHERS):
+            shutil.copyfile(path, folder / path.name)
+    if left:
+        advice = "; an adapter that is to be used is named in sft.adapter" if {*left} & {*ADAPTER_FILES} else ""
+        print(f"Left behind, no part of the model's own weights: {', '.join(left)}{advice}", flush=True)
+
+
+def weights_of(source: Path) -> tuple[list[Path], dict[str, Any] | None]:
+    """The weight files of a model folder, in the order in which transformers looks for them, and their index.
+
+    UserError where there are none, or one that the index names is missing.
+    """
+    for single in ("model.safetensors", "pytorch_model.bin"):
+        if (source / single).is_file():
+            return [source / single], None
+        if not (source / f"{single}.index.json").is_file():
+            continue
+        index = json_of(source / f"{single}.index.json")
+        try:
+            names = sorted(set(index["weight_map"].values()))
+        except (AttributeError, KeyError):
+            raise UserError(f"{source / single}.index.json: is no index of weights; fetch the model again") from None
+        for name in names:
+            if Path(name).name != name or not (source / name).is_file():
+                raise UserError(f"{source / name}: named in {single}.index.json but missing; fetch the whole model")
+        return [source / name for name in names], index
+    raise UserError(f"{source}: {no_weights(source)}")
+
+
+def no_weights(source: Path) -> str:
+    """Why a folder has no weights that could be taken, and what to do."""
+    names = [path.name for path in source.iterdir()]
+    if "adapter_config.json" in names:
+        return "is an adapter without its model; name it in sft.adapter, and the model that it was trained on here"
+    if any(fnmatch(name, "*-of-*.safetensors") or fnmatch(name, "*-of-*.bin") for name in names):
+        return "has shards without their index (model.safetensors.index.json); fetch or save the whole model"
+    if gguf := sorted(name for name in names if name.endswith(".gguf")):
+        return f"holds {gguf[0]}; set base_model.source: gguf and base_model.path to that file"
+    others = [name for name in names if Path(name).suffix in (".safetensors", ".pth", ".pt", ".h5", ".msgpack", ".bin")]
+    if others:
+        return f"has weights in a form of their own ({sorted(others)[0]}); save them with transformers' save_pretrained"
+    return "no weights (model.safetensors, pytorch_model.bin, or an index of either); the folder is empty or incomplete"
 
 
 def safetensors_name(name: str) -> str:
     return name.replace("pytorch_model", "model", 1).removesuffix(".bin") + ".safetensors"
-
-
-def convert_bin(source: Path, target: Path) -> None:
-    """Convert one .bin shard; tensors that share memory are stored apart, as safetensors wants."""
-    from safetensors.torch import save_file
-
-    try:
-        state = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises pickle, runtime and zip errors for bad files
-        raise UserError(
-            f"{source}: not a readable .bin shard ({str(error).splitlines()[0]:.120}); fetch it again"
-        ) from None
-    print(f"Converting {source.name} to {target.name} ({len(state)} tensors)", flush=True)
-    seen: set[int] = set()
-    for name, tensor in state.items():
-        shared = tensor.data_ptr() in seen
-        seen.add(tensor.data_ptr())
-        state[name] = tensor.clone() if shared else tensor.contiguous()
-    save_file(state, target, metadata={"format": "pt"})
-
-
-def convert_index(source: Path, target: Path) -> None:
-    index = json.loads(source.read_text())
-    index["weight_map"] = {name: safetensors_name(file) for name, file in index["weight_map"].items()}
-    target.write_text(json.dumps(index, indent=2) + "\n")
-
-
-def from_gguf(file: Path, folder: Path) -> str:
-    """Dequantise a GGUF file to a bfloat16 folder; returns the file's SHA-256."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    if not file.is_file():
-        raise UserError(f"base_model.path: {file} is no file; give a GGUF file")
-    where: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name, **trusted({})}
-    print(f"Reading {file} ...", flush=True)
-    loaded = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    config = AutoConfig.from_pretrained(**where)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    # A model read from GGUF refuses save_pretrained: carry its weights into a plain one.
-    model = AutoModelForCausalLM.from_config(config)
-    model.load_state_dict(loaded.state_dict())
-    model.generation_config = loaded.generation_config
-    model.to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-    return sha256_file(file)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from regime_w.method.pairs import unanimous_not_gold
 from regime_w.method.samples import REASONS, build_samples
+from regime_w.method.votes import unanimous_not_gold
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, iter_jsonl, new_file, to_line, write_json
-from regime_w.tasks.answers import equal
 from regime_w.tasks.prompts import Form, text_forms
 from regime_w.training.preferences import ROW, with_prompt
 
@@ -58,7 +57,7 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
                 counts["tokens"] += sample["tokens"]
             counts.update(questions=1, kept=len(samples), with_samples=bool(samples))
             dropped += left_out
-            if unanimous_not_gold(row, equal):
+            if unanimous_not_gold(row):
                 unanimous.append(row["id"])
         if not counts["kept"]:
             raise UserError(

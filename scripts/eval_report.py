@@ -1,13 +1,14 @@
 """The evaluation report: one self-contained HTML page (no network, no scripts), the same in Markdown and JSON.
 
     python -m scripts.eval_report --params '{"run": "demo", "level": 0.95, "n_boot": 10000, ...}' \\
-        --config '{...}' --inputs '{"evaluations": {"base": "data/demo/eval/base.jsonl", ...}, ...}' \\
+        --config '{...}' --inputs '{"evaluations": {"demo": {"base": "data/demo/answers/demo/base.jsonl"}}, ...}' \\
         --html eval_report.html --md eval_report.md --json eval_report.json
 
---inputs: files and folders by what they are. Only `evaluations` is needed, in the order of the models, the base first; what
-is not given is left out.
-    questions                         questions.json
-    evaluations, models               evaluation records, and folder, of each model
+--inputs: files and folders by what they are. Only `evaluations` is needed, by set and model in their order: the first model
+is the base, the first set the one that the headline is about. What is not given is left out.
+    questions                         questions/summary.json
+    evaluations                       answers of each model to each set, {SET: {MODEL: FILE}}
+    models                            folder of each model
     rollouts, preferences, samples    rollouts.jsonl, preferences.json, samples.json of each round that has them
     adapters                          folder of SFT's adapter and of each round's
     usage                             usage records of the stages
@@ -39,7 +40,6 @@ def main() -> None:
         help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title",
     )
     parser.add_argument("--config", help="the run's whole configuration: JSON, or @FILE or FILE, YAML or JSON")
-    parser.add_argument("--questions", type=Path, help="questions.json")
     parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)

@@ -1,7 +1,7 @@
 """Sample one trajectory an arm for every question of one shard.
 
     python -m scripts.generate --params '{...}' --model checkpoints/demo/sft_merged \
-        --questions data/demo/train.jsonl --round 1 --shard 0-of-2 --journal data/demo/round1/journal \
+        --questions data/demo/questions/round1.jsonl --round 1 --shard 0-of-2 --journal data/demo/round1/journal \
         --output data/demo/round1/completions/0-of-2.jsonl --gpus 1
 
 Record: {"key": "...", "id": "train-00017", "arm": "wolfram_t02", "style": "wolfram", "temperature": 0.2,
@@ -45,10 +45,10 @@ def main() -> None:
     params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
 
     model = HashedFolder(args.model)
-    questions = select(args.questions, params["generate"], args.round, args.shard)
+    questions = select(args.questions, args.shard)
     print(f"{RULE}\nRegime W rollouts, round {args.round}, shard {args.shard}\n{RULE}\n\nConfiguration:")
     print(f"  Merged model: {model.folder}\n  Data path: {args.questions}\n  Output path: {args.output}")
-    print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
+    print(f"  Questions: {len(questions)} in this shard\n  GPUs: {args.gpus}")
     print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
 
     setup = rollout_setup(model, params, args.gpus, args.journal, args.shard)

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.models.folders import check_adapter, check_model, trusted
+from regime_w.models.adapters import check_adapter, fit_embeddings, has_tokenizer, untie
+from regime_w.models.folders import check_model, load_model, trusted
 from regime_w.models.manifests import HashedFolder, list_files, new_artefact, write_manifest
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
@@ -45,7 +46,7 @@ def main() -> None:
 
     base, adapter = HashedFolder(args.base), HashedFolder(args.adapter)
     with base.suspected(), adapter.suspected():
-        check_adapter(adapter.folder, base.folder)
+        check_adapter(adapter.folder, base.folder, args.params)
     size = sum(entry["bytes"] for name, entry in base.manifest["files"].items() if name.endswith(".safetensors"))
     device = choose_device(args.params["device"], size, args.gpus)
     print(
@@ -99,12 +100,17 @@ def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
 def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str, Any]) -> list[torch.Tensor]:
     """Merge and save; returns the logits of base + adapter on the probes, from before the merge."""
     with phase(f"Loading base model {base}"):
-        model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", device_map={"": device}, **trusted(params))
-        tokenizer = AutoTokenizer.from_pretrained(base, **trusted(params))
+        model = load_model(base, params, dtype="auto", device_map={"": device})
+        resized = fit_embeddings(model, adapter)
+        # A tokenizer with more tokens came with the embeddings that it needs.
+        words = adapter if resized and has_tokenizer(adapter) else base
+        tokenizer = AutoTokenizer.from_pretrained(words, **trusted(params))
     with phase(f"Loading LoRA adapter from {adapter}"):
         adapted = PeftModel.from_pretrained(model, adapter).eval()
         expected = logits(adapted, tokenizer)
     with phase("Merging LoRA weights into base model"):
+        if untie(adapted):
+            print("  input and output embeddings were one matrix, and are two from here on", flush=True)
         merged = adapted.merge_and_unload(safe_merge=True)
     with phase(f"Saving merged model to {folder}"):
         merged.save_pretrained(folder, max_shard_size="4GB")
@@ -117,8 +123,7 @@ def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str
 
 def verify(folder: Path, device: str, expected: list[torch.Tensor], params: dict[str, Any]) -> float:
     """Load the saved model and return the largest logit difference, in standard deviations; UserError above tolerance."""
-    options: dict[str, Any] = {"dtype": "auto", "device_map": {"": device}, **trusted(params)}
-    model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
+    model = load_model(folder, params, dtype="auto", device_map={"": device}).eval()
     found = logits(model, AutoTokenizer.from_pretrained(folder, **trusted(params)))
     worst = max(float((a - b).abs().max() / b.std()) for a, b in zip(found, expected, strict=True))
     tolerance = TOLERANCE if model.dtype == torch.float32 else 10 * TOLERANCE

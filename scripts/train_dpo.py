@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, set_seed
+from transformers import set_seed
 from trl import DPOConfig, DPOTrainer
 
 from regime_w.method.pairs import CALCULATION
-from regime_w.models.folders import positions, trusted
+from regime_w.models.folders import load_model, positions, trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
@@ -54,7 +54,6 @@ def main() -> None:
             f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config"
         )
     policy, manifest = load_manifest(args.policy)
-    adapter = training.lora_config(dpo["lora"], policy)
     prompts = prompts_of(policy, args.params, trusted(args.params))
     data = [tokens_of(prompts, row) for row in rows]
     lengths = [len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in data]
@@ -63,8 +62,9 @@ def main() -> None:
     training.open_work(args.work, made_from)
     set_seed(seed)
     watch = training.Watch("DPO", dpo["alarm_logps_drop"], dpo["beta"])
+    model = load_model(policy, args.params, dtype=training.dtype(args.gpus))
     trainer = PretokenizedDPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(policy, dtype=training.dtype(args.gpus), **trusted(args.params)),
+        model=model,
         args=DPOConfig(
             **training.arguments(dpo, args.work, args.gpus, seed, len(data), checked["longest"]),
             loss_type=dpo["loss_type"],
@@ -73,7 +73,7 @@ def main() -> None:
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=prompts.tokenizer,
-        peft_config=adapter,
+        peft_config=training.lora_config(dpo["lora"], model),
         callbacks=[watch, *([StepProfile(args.profile)] if args.profile and training.is_main() else [])],
     )
     seconds = training.train(trainer, args.work, lengths, dpo["compile"])

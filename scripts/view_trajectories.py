@@ -36,9 +36,8 @@ def main() -> None:
     def judged(row: Mapping[str, Any]) -> list[tuple[int, int, str, str | None]]:
         if not params["pairs"]:
             return []
-        return [
-            (c.chosen, c.rejected, c.pair_type, reason) for c, reason in judge(row, params["pairs"], params["seed"])
-        ]
+        wanted = params["pairs"] | {"by": params["reward"].get("correct")}
+        return [(c.chosen, c.rejected, c.pair_type, reason) for c, reason in judge(row, wanted, params["seed"])]
 
     views = [
         rollouts_view(name, iter_jsonl(path, ROLLOUTS), judged, params["reward"])

@@ -34,9 +34,11 @@ ARMS = [
 ]
 PARAMS = {
     "score_rollouts": {
+        "task": {"verifier": "number", "timeout": 10},
         "arms": ARMS,
-        "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "path_mix": 0.5},
+        "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "answers": "marked", "path_mix": 0.5},
         "reward": {
+            "correct": "correct",
             "alpha": 1.0, "beta": 0.5, "lambda_length": 0.001, "length_limit": 512, "coherence_level": "trajectory",
             "math_verify": True,
         },

@@ -95,7 +95,9 @@ def origins(layers: Sequence[Layer]) -> dict[tuple[str, ...], str]:
     """The name of the layer that each value comes from, by its path; a list is one value."""
 
     def named(values: Mapping[str, Any], name: str) -> Values:
-        return {key: named(value, name) if isinstance(value, Mapping) else name for key, value in values.items()}
+        return {
+            key: named(value, name) if isinstance(value, Mapping) and value else name for key, value in values.items()
+        }
 
     whole: Values = {}
     for layer in layers:

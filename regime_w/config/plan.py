@@ -1,5 +1,6 @@
 """Decisions made before any job runs: does the config fit this machine, how many shards are worth it."""
 
+import ast
 import difflib
 import math
 import os
@@ -8,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from regime_w.config.schema import MOST_SHARDS
+from regime_w.config.schema import MOST_SHARDS, of_set
 
 # A job's start with a cold compile cache costs about as much as generating this many trajectories with a 7B model on an H100
 # (docs/scaling.md): with fewer a shard, GPUs would mostly start engines.
@@ -37,7 +38,7 @@ def problems_of(config: Config, gpus: int, modules: Collection[str] | None = Non
 
     `gpus` is the number that the run may use, 0 for CPUs; `modules` are the base model's, where they are known.
     """
-    found = [*_paths(config), *_gpus(config, gpus), *_batches(config, gpus), *_questions(config)]
+    found = [*_paths(config), *_gpus(config, gpus), *_batches(config, gpus), *_questions(config), *_verifiers(config)]
     if modules is not None:
         for section in [] if config["benchmark"] else trained(config):
             if problem := strange_module(config[section]["lora"]["target_modules"], modules):
@@ -59,6 +60,49 @@ def problems_of_all(
     return found + more
 
 
+def verifier_file(verifier: str) -> list[str]:
+    """The file of a user's own verifier, which what grades depends on; none for the others."""
+    path, _, name = verifier.rpartition(":")
+    return [path] if name and path.endswith(".py") else []
+
+
+def _verifiers(config: Config) -> Iterator[str]:
+    """Where a user's own verifier, of the run or of an evaluation set, names a file that is not there or no such function."""
+    own = {f"questions.eval.{name}.task.verifier": of_set(config, name)["task"] for name in config["questions"]["eval"]}
+    for key, task in ({"task.verifier": config["task"]} | own).items():
+        if (problem := verifier_problem(task["verifier"])) and not (key != "task.verifier" and task == config["task"]):
+            yield f"{key}: {problem}"
+
+
+def verifier_problem(verifier: str) -> str | None:
+    """What is wrong with a user's own verifier, seen without running it."""
+    for path in verifier_file(verifier):
+        name = verifier.rpartition(":")[2]
+        try:
+            tree = ast.parse(Path(path).read_bytes(), path)
+        except OSError as error:
+            return f"{path}: {error.strerror}; check the path in the config"
+        except (SyntaxError, ValueError) as error:
+            return f"{path}: not Python ({error}); mend it"
+        if name not in _names(tree):
+            own = ", ".join(node.name for node in tree.body if isinstance(node, ast.FunctionDef)) or "none"
+            return f"{path} has no function {name!r}, it has {own}; name one of them"
+    return None
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """What a file defines, assigns or imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name)
+    return found
+
+
 def strange_module(wanted: list[str] | str, modules: Collection[str]) -> str | None:
     """What is wrong with target modules that are none of the model's, which PEFT would pass over where others are."""
     for each in [] if isinstance(wanted, str) else wanted:
@@ -72,7 +116,7 @@ def strange_module(wanted: list[str] | str, modules: Collection[str]) -> str | N
 
 def trained(config: Config) -> list[str]:
     """The config sections whose training this run does."""
-    sections = [] if config["sft"]["adapter"] else ["sft"]
+    sections = [] if config["sft"]["adapter"] or config["sft"]["method"] == "none" else ["sft"]
     if config["rounds"]:
         sections += {
             "dpo": ["dpo"],
@@ -112,20 +156,47 @@ def shards_for(trajectories: int, engines: int) -> int:
     return busy * math.ceil(trajectories / (busy * TRAJECTORIES_A_SHARD))
 
 
-def files_of(config: Config) -> Iterator[tuple[str, str | None]]:
-    """Keys and paths of the files and folders that a config names."""
-    for name in ("train", "eval"):
-        source = config["questions"][name]
+def train_sources(config: Config) -> dict[str, Config]:
+    """The sources of the training questions by their key."""
+    train = config["questions"]["train"]
+    if isinstance(train, list):
+        return {f"questions.train.{number}": source for number, source in enumerate(train)}
+    return {"questions.train": train}
+
+
+def eval_sets(config: Config) -> dict[str, Config]:
+    """The evaluation sets by their key."""
+    return {f"questions.eval.{name}": own for name, own in config["questions"]["eval"].items()}
+
+
+def files_of(sources: Mapping[str, Config]) -> Iterator[tuple[str, str]]:
+    """Keys and paths of the files and folders that sources of questions name."""
+    for key, source in sources.items():
         if source["source"] == "file":
-            yield f"questions.{name}.path", source["path"]
+            yield f"{key}.path", source["path"]
         if isinstance(source["corrections"], str):
-            yield f"questions.{name}.corrections", source["corrections"]
-    yield "base_model.path", config["base_model"]["path"]
-    yield "sft.adapter", config["sft"]["adapter"]
+            yield f"{key}.corrections", source["corrections"]
+
+
+def inputs_of(sources: Mapping[str, Config]) -> list[str]:
+    """The files that sources of questions are read from, those of a folder each."""
+    paths = [Path(path) for _, path in files_of(sources)]
+    return [
+        str(file)
+        for path in paths
+        for file in (sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path])
+    ]
+
+
+def kinds_of(sources: Mapping[str, Config]) -> set[str]:
+    return {source["source"] for source in sources.values()}
 
 
 def _paths(config: Config) -> Iterator[str]:
-    for key, path in files_of(config):
+    named: list[tuple[str, str | None]] = [*files_of(train_sources(config)), *files_of(eval_sets(config))]
+    named += [("base_model.path", config["base_model"]["path"]), ("sft.adapter", config["sft"]["adapter"])]
+    named += [(f"start.{what}", path) for what, path in (config["start"] or {}).items()]
+    for key, path in named:
         if path and {"{", "}"} & set(path):
             yield f"{key}: {path} has braces, which Snakemake takes for wildcards; rename it"
         elif path and not os.path.exists(path):
@@ -167,31 +238,34 @@ def _questions(config: Config) -> Iterator[str]:
     if config["benchmark"]:  # makes its own
         return
     there: dict[str, int] = {}
-    for name in ("train", "eval"):
-        source = config["questions"][name]
+    sources, sets = train_sources(config), eval_sets(config)
+    for key, source in (sources | sets).items():
         lines = _lines(source["path"]) if source["source"] == "file" else None
         if lines is not None and source["n"] and source["n"] > lines:
-            yield f"questions.{name}.n asks for {source['n']} questions, {source['path']} has {lines} lines; lower it"
+            yield f"{key}.n asks for {source['n']} questions, {source['path']} has {lines} lines; lower it"
         elif known := source["n"] or lines:
-            there[name] = known
-    wanted = config["evaluate"]["n_questions"]
-    if wanted and wanted > there.get("eval", wanted):
-        yield f"evaluate.n_questions asks for {wanted} questions, there are {there['eval']}; lower it"
-    if "train" not in there:
+            there[key] = known
+    for name, key in zip(config["questions"]["eval"], sets, strict=True):
+        wanted = of_set(config, name)["evaluate"]["n_questions"]
+        if wanted and wanted > there.get(key, wanted):
+            yield f"evaluate.n_questions asks for {wanted} questions, {key} has {there[key]}; lower it"
+    if not set(sources) <= set(there) or any(source["weight"] for source in sources.values()):
         return
+    known = sum(there[key] for key in sources)
     generate, sft = config["generate"], config["sft"]
-    rounds = 0 if config["method"] == "none" else config["rounds"]
-    if rounds:
+    rounds = (0 if config["method"] == "none" else config["rounds"]) - bool(config["start"])
+    if rounds > 0:
         asked = generate["n_samples"] * (rounds if generate["new_questions"] else 1)
-        most = _most(config["questions"], there["train"], generate["part"])
+        most = _most(config["questions"], known, generate["part"])
         if generate["skip"] + asked > most:
             each = f" in {rounds} rounds" if generate["new_questions"] else ""
             yield (
                 f"generate.n_samples asks for {asked} questions{each} after the first {generate['skip']} (generate.skip),"
                 f" the part {generate['part']} has {most} at most; lower one"
             )
-    most = _most(config["questions"], there["train"], sft["part"])
-    if sft["n_examples"] and not sft["adapter"] and sft["n_examples"] > most:
+    most = _most(config["questions"], known, sft["part"])
+    learns = sft["method"] != "none" and not sft["adapter"]
+    if sft["n_examples"] and learns and sft["n_examples"] > most:
         yield f"sft.n_examples asks for {sft['n_examples']} questions, the part {sft['part']} has {most} at most; lower it"
 
 

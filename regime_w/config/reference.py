@@ -6,12 +6,12 @@ Generated from regime_w/config/schema.py; a test holds the two together.
 """
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from regime_w.config.schema import Config, Section, schema, section_of
+from regime_w.config.schema import Config, Section, by_name, schema, section_of
 from regime_w.runtime.errors import run
 
 
@@ -24,14 +24,20 @@ MUST = _names(
     """
     run base_model.source base_model.hub_id base_model.revision base_model.path
     questions.train.source questions.train.hub_id questions.train.revision questions.train.path
-    questions.eval.source questions.eval.hub_id questions.eval.revision questions.eval.path
+    questions.eval.*.source questions.eval.*.hub_id questions.eval.*.revision questions.eval.*.path
     """
 )
 TUNE = _names(
     """
     seed method rounds prompt.format prompt.template prompt.system prompt.style_in prompt.template_kwargs
     prompt.think_marks prompt.stop styles arms
-    questions.train.split questions.train.n questions.train.corrections questions.eval.split questions.eval.n
+    questions.train.split questions.train.n questions.train.corrections questions.eval.*.split questions.eval.*.n
+    questions.train.columns.question questions.train.columns.answer questions.train.columns.gold
+    questions.train.columns.options questions.train.on_bad_row
+    questions.eval.*.columns.question questions.eval.*.columns.answer questions.eval.*.columns.gold
+    questions.eval.*.columns.options questions.eval.*.on_bad_row
+    questions.eval.*.task questions.eval.*.prompt questions.eval.*.evaluate
+    task.verifier start sft.method
     questions.heldout_fraction questions.variants questions.rollout_fraction
     sft.adapter sft.part sft.n_examples sft.styles sft.lora.r sft.lora.alpha sft.lora.target_modules sft.learning_rate
     sft.epochs sft.batch_size sft.per_device_batch_size sft.gradient_checkpointing
@@ -69,8 +75,13 @@ def all_keys(section: type[Section] = Config, above: str = "") -> list[str]:
     found = []
     for name, field in section.model_fields.items():
         inner = section_of(field.annotation)
-        found += all_keys(inner, f"{above}{name}.") if inner else [above + name]
+        found += all_keys(inner, inside(above + name, field)) if inner else [above + name]
     return found
+
+
+def inside(key: str, field: FieldInfo) -> str:
+    """What begins the names of a section's keys; a star stands for the name that the config gives one of several."""
+    return f"{key}.*." if by_name(field.annotation) else f"{key}."
 
 
 def level(key: str) -> str:
@@ -87,20 +98,29 @@ def page() -> str:
 def _section(section: type[Section], own: dict[str, Any], known: dict[str, Any], above: str) -> list[str]:
     """Heading and table of a section, then those of the sections inside it."""
     rows: list[tuple[int, str]] = []
-    inside: list[str] = []
+    below: list[str] = []
     for name, field in section.model_fields.items():
         key, part = above + name, own["properties"][name]
         if inner := section_of(field.annotation):
-            inside += _section(inner, known["$defs"][inner.__name__], known, f"{key}.")
-            if part.get("anyOf"):  # one that may be null
-                rows.append((2, _row(key, "section, or null", _default(field), "", field, "expert")))
+            below += _section(inner, known["$defs"][inner.__name__], known, inside(key, field))
+            if kind := _several(field):
+                rows.append((LEVELS.index(level(key)), _row(key, kind, _default(field), "", field, level(key))))
             continue
         rank = LEVELS.index(level(key))
         rows.append((rank, _row(key, _type(part, known), _default(field), _bounds(part), field, LEVELS[rank])))
     title = above.rstrip(".") or "The run"
     table = ["| key | type | default | bounds | what | who sets it |", "|---|---|---|---|---|---|"]
     lines = ["", f"## {title}", "", str(section.__doc__)]
-    return [*lines, *(["", *table, *(row for _, row in sorted(rows, key=lambda row: row[0]))] if rows else []), *inside]
+    return [*lines, *(["", *table, *(row for _, row in sorted(rows, key=lambda row: row[0]))] if rows else []), *below]
+
+
+def _several(field: FieldInfo) -> str:
+    """What a field may be besides one section; empty where it is just that."""
+    if by_name(field.annotation):
+        return "sections by name"
+    if section_of(field.annotation) in get_args(field.annotation):
+        return "section, or null"
+    return "" if field.annotation == section_of(field.annotation) else "section, or a list of them"
 
 
 def _row(key: str, kind: str, default: str, bounds: str, field: FieldInfo, who: str) -> str:

@@ -15,7 +15,17 @@ from datetime import date
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)  # fmt: skip
 
 from regime_w.config.benchmark_modes import MODES
 from regime_w.method.rewards import check_weights
@@ -58,10 +68,11 @@ MISSING = {
     "run": "name the run, say `run: mine`",
     "base_model.source": "name a model: hub with hub_id, local or gguf with path, or tiny",
     "questions.train.source": "name training questions: hub with hub_id, file with path, or synthetic with n",
-    "questions.eval.source": "name evaluation questions: hub with hub_id, file with path, or synthetic with n",
+    "questions.eval": "name evaluation sets: eval: {NAME: {source: ...}}, hub with hub_id, file with path, or synthetic with n",
 }
 # A section that is checked though nothing is said of it.
 GIVEN: dict[str, Any] = {"default_factory": dict, "validate_default": True}
+HELD_OUT = "heldout"
 # The generator's (SPLITS in regime_w/questions/synthetic.py), less the one that the tiny model learns from.
 SYNTHETIC_SPLITS = ("train", "eval")
 
@@ -79,20 +90,47 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
-class QuestionSource(Section):
-    """Where one set of questions comes from."""
+class Columns(Section):
+    """The data's column for each field of a question; null where it has none. `'{a} {b}'` joins the texts of two columns."""
 
-    source: Literal["synthetic", "file", "hub"] = Field(description="generator, local JSONL or hub data set")
-    path: Text | None = Field(None, description="local JSONL with `question` and `answer` (ending `#### N`)")
+    id: Text | None = Field("id", description="tells questions apart; numbered in their order where there is none")
+    question: Text = Field("question", description="the question")
+    answer: Text | None = Field(
+        "answer",
+        description="a worked solution, which SFT learns, and which ends in the answer (`#### N`); or the answer alone",
+    )
+    gold: Text | None = Field(
+        "gold_answer", description="the right answer alone, where it stands in a column of its own"
+    )
+    options: Text | None = Field("options", description="the options of a choice, shown below the question")
+    rationales: Text | None = Field("rationales", description="worked solutions by style, in place of `answer`")
+
+
+class QuestionSource(Section):
+    """Where questions come from."""
+
+    source: Literal["synthetic", "file", "hub"] = Field(description="generator, local file or folder, or hub data set")
+    path: Text | None = Field(
+        None, description="local file (.jsonl, .json, .csv, .tsv, .parquet) or folder of a data set"
+    )
     hub_id: str | None = Field(None, pattern=HUB_ID, description="data set id on the hub, say openai/gsm8k")
-    hub_config: Text | None = Field("main", description="configuration name of the hub data set")
+    hub_config: Text | None = Field(None, description="configuration name of the hub data set, say main")
     revision: Text | None = Field(None, description="commit of the hub data set; pin it")
     split: Text = Field("train", description="split of the hub data set, or of the generator (train, eval)")
+    columns: Columns = Field(
+        default_factory=lambda: Columns(), description="which column of the data is what, where names differ"
+    )
+    keep: list[Text] = Field(
+        default_factory=list, description="further columns to carry along as `data`, for a verifier of your own"
+    )
+    on_bad_row: Literal["error", "drop"] = Field(
+        "error", description="a row that is no question: stop at the first, or count it and go on"
+    )
     n: Count | None = Field(
         None, description="take the first n questions; null takes all, the generator needs a number"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the generator")
-    licence: str | None = Field(None, description="licence, carried into questions.json")
+    licence: str | None = Field(None, description="licence, carried into the summary")
     corrections: dict[str, str] | Text = Field(
         default_factory=dict,
         description="right answers by question id, for labels known to be wrong: IS, or WAS -> IS; or a JSON or CSV file"
@@ -112,17 +150,51 @@ class QuestionSource(Section):
         return self
 
 
-class EvalSource(QuestionSource):
-    """Where the evaluation questions come from."""
+class TrainSource(QuestionSource):
+    """Where training questions come from."""
+
+    name: str | None = Field(
+        None, pattern=NAME, description="begins the ids of its questions, where several sources are mixed"
+    )
+    weight: float | None = Field(
+        None, gt=0, le=MANY, description="share in a mixture, beside the other sources' weights; null takes all of each"
+    )
+
+
+class EvalSet(QuestionSource):
+    """One evaluation set, and what differs in how it is asked and judged."""
 
     split: Text = Field("test", description="split of the hub data set, or of the generator (train, eval)")
+    task: dict[str, Any] | None = Field(
+        None, description="keys of `task` that differ for this set, say {verifier: choice}"
+    )
+    prompt: dict[str, Any] | None = Field(None, description="keys of `prompt` that differ for this set")
+    evaluate: dict[str, Any] | None = Field(
+        None, description="keys of `evaluate` that differ for this set, say {k: 32}"
+    )
+
+
+def _one_or_several(value: Any) -> str:
+    return SEVERAL if isinstance(value, list) else ONE
+
+
+# Which of the two it is decides, so that an error is told of that one alone; `_sentences` leaves the tags out.
+ONE, SEVERAL = "<one>", "<several>"
+Train = Annotated[
+    Annotated[TrainSource, Tag(ONE)] | Annotated[list[TrainSource], Field(min_length=1), Tag(SEVERAL)],
+    Discriminator(_one_or_several),
+]
+SetName = Annotated[str, Field(pattern=NAME)]
 
 
 class Questions(Section):
     """Training and evaluation questions, held-out part, overlap check."""
 
-    train: QuestionSource = Field(description="training questions", **GIVEN)
-    eval: EvalSource = Field(description="evaluation questions", **GIVEN)
+    train: Train = Field(description="training questions, of one source or a list of sources", **GIVEN)
+    eval: dict[SetName, EvalSet] = Field(
+        description="evaluation sets by name; the report's headline is about the first. null takes out one that a file below"
+        " names",
+    )
     heldout_fraction: float = Field(
         0.05, ge=0, lt=1, description="share of train held out, by hash of the question's id"
     )
@@ -139,13 +211,27 @@ class Questions(Section):
         description="share of train in the part `rollouts`, by hash of the question's id, variants with it; the others are in"
         " `sft`. What is made of each: sft.part, generate.part",
     )
-    overlap_ngram: int = Field(8, ge=3, le=1000, description="words a n-gram of the train/eval overlap check")
+    overlap_ngram: int = Field(8, ge=3, le=1000, description="words a n-gram of the overlap check")
     overlap_drop: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="drop a training question when this share of an evaluation question's n-grams is in it",
+        description="drop a training question when this share of an evaluation or held-out question's n-grams is in it, or its"
+        " whole text",
     )
+
+    @field_validator("eval", mode="before")
+    @classmethod
+    def _named(cls, sets: Any) -> Any:
+        if not isinstance(sets, dict):
+            return sets
+        if isinstance(sets.get("source"), str):
+            raise ValueError("give each evaluation set a name, eval: {NAME: {source: ..., ...}}")
+        if not any(own is not None for own in sets.values()):
+            raise ValueError("no evaluation set is left; name one, eval: {NAME: {source: ..., ...}}")
+        if HELD_OUT in sets:
+            raise ValueError(f"{HELD_OUT} is the name of the held-out training questions; give the set another name")
+        return {name: own for name, own in sets.items() if own is not None}
 
 
 class TinyModel(Section):
@@ -250,6 +336,20 @@ class Prompt(Section):
         return self
 
 
+class Task(Section):
+    """What an answer is, and who says whether it is right (regime_w/tasks/verifiers.py)."""
+
+    verifier: str = Field(
+        "number",
+        pattern=r"^(number|latex|choice|exact|[^{}]+\.py:[A-Za-z_][A-Za-z0-9_]*)$",
+        description="number, latex (math-verify), choice (a letter; rows have `options`), exact (a text), or a function of"
+        " yours, path/to/file.py:function, grade(text, gold, row) -> {answer, correct, score}",
+    )
+    timeout: float = Field(
+        10, gt=0, le=86_400, description="seconds that latex and a function have for an answer; then it is not correct"
+    )
+
+
 class Arm(Section):
     """One way of sampling a trajectory."""
 
@@ -306,6 +406,7 @@ class Training(Section):
 class Sft(Training):
     """Supervised fine-tuning with LoRA on the rationales."""
 
+    method: Literal["lora", "none"] = Field("lora", description="none: round 1 samples from the base model as it is")
     adapter: Text | None = Field(None, description="an existing LoRA adapter folder; training is skipped")
     part: Part = Field("all", description="training questions to learn: of this part (questions.rollout_fraction)")
     n_examples: Count | None = Field(None, description="the first n questions of the part; null takes all")
@@ -317,6 +418,24 @@ class Sft(Training):
         min_length=1,
         description="prompts to train on, in turn; plain has no instruction",
     )
+
+
+class Start(Section):
+    """Another tool's work that round 1 begins with."""
+
+    rollouts: Text | None = Field(
+        None,
+        description="file of trajectories, a row a question; `arms` describes them: they are scored, paired and trained on",
+    )
+    preferences: Text | None = Field(
+        None, description="file of preference pairs in TRL's format, standard or conversational: they are trained on"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "Start":
+        if (self.rollouts is None) == (self.preferences is None):
+            raise ValueError("name one file, rollouts or preferences")
+        return self
 
 
 class Merge(Section):
@@ -416,6 +535,10 @@ class Coherence(Section):
     s_path: float = Field(0.3, ge=0, le=1, description="similar reasoning among those with the same answer")
     s_cf: float = Field(0.3, ge=0, le=1, description="same answer in the other style")
     path_mix: float = Field(0.5, ge=0, le=1, description="numbers and equations against wording in s_path")
+    answers: Literal["marked", "all"] = Field(
+        "marked",
+        description="answers that agree: in a marked place of a text that ended by itself; all: any that was found",
+    )
 
     @model_validator(mode="after")
     def _sum(self) -> "Coherence":
@@ -427,6 +550,10 @@ class Coherence(Section):
 class Reward(Section):
     """alpha * correct + beta * s_wm - lambda_length * max(0, num_tokens - length_limit)."""
 
+    correct: Literal["correct", "score"] = Field(
+        "correct",
+        description="score: the verifier's score from 0 to 1 (task.verifier is a function) in place of 1 or 0",
+    )
     alpha: float = Field(1.0, ge=0, le=MANY, description="of a correct answer")
     beta: float = Field(0.5, ge=0, le=MANY, description="of coherence; below alpha")
     lambda_length: float = Field(0.001, ge=0, le=MANY, description="a token over length_limit")
@@ -434,7 +561,7 @@ class Reward(Section):
     coherence_level: Literal["trajectory", "question"] = Field(
         "trajectory", description="question: s_wm the same for all arms"
     )
-    math_verify: bool = Field(True, description="second opinion on every answer; disagreements are reported")
+    math_verify: bool = Field(True, description="second opinion on every number; disagreements are reported")
 
 
 class Pairs(Section):
@@ -637,6 +764,10 @@ def _arms() -> list[Arm]:
     ]
 
 
+# What an evaluation set may have otherwise.
+OF_SET: dict[str, type[Section]] = {"task": Task, "prompt": Prompt, "evaluate": Evaluate}
+
+
 class Config(Section):
     """A run of the pipeline."""
 
@@ -656,6 +787,7 @@ class Config(Section):
     questions: Questions = Field(description="questions to learn, to sample and to be judged by", **GIVEN)
     base_model: BaseModelSource = Field(description="the model that is trained", **GIVEN)
     prompt: Prompt = Field(default_factory=lambda: Prompt(), description="how a question is put")
+    task: Task = Field(default_factory=lambda: Task(), description="what an answer is, and when it is right")
     styles: dict[str, Text] = Field(
         default_factory=_styles, description="instruction of each style, before the prompt; plain is the prompt without"
     )
@@ -663,6 +795,9 @@ class Config(Section):
         default_factory=_arms, min_length=2, max_length=1000, description="one trajectory a question each"
     )
     sft: Sft = Field(default_factory=lambda: Sft(), description="supervised fine-tuning")
+    start: Start | None = Field(
+        None, description="another tool's rollouts or pairs, in place of round 1's own; null: none"
+    )
     merge: Merge = Field(default_factory=lambda: Merge(), description="adapters into their base")
     generate: Generate = Field(default_factory=lambda: Generate(), description="rollouts")
     engine: Engine = Field(default_factory=lambda: Engine(), description="what generates")
@@ -703,11 +838,21 @@ def _contradictions(config: Config) -> Iterator[str]:
             yield f"{where}: style {unknown[0]!r} is not under styles; known are {sorted(known)}"
     if config.study and not config.questions.heldout_fraction:
         yield "study: recipes are ranked on held-out questions; set questions.heldout_fraction above 0"
+    if config.sft.method == "none" and config.sft.adapter:
+        yield "sft: method none and an adapter; take one of them out"
+    if config.start and not (config.rounds and config.method != "none"):
+        yield "start: no round begins with it; set rounds: 1 or more, and a method"
+    if config.start and config.start.preferences and config.method.startswith("rejection_sampling"):
+        yield f"start.preferences: round 1 trains by {config.method}, which takes no pairs; set method: dpo"
+    for name in config.questions.eval:
+        yield from (f"questions.eval.{name}.{line}" for line in _overlay_problems(config, name))
     if config.method == "rejection_sampling_then_dpo" and config.rounds < 2:
         yield "method rejection_sampling_then_dpo needs rounds: 2 or more, the first is rejection sampling"
     for where, part in (("sft.part", config.sft.part), ("generate.part", config.generate.part)):
         if part == "rollouts" and not config.questions.rollout_fraction:
             yield f"{where}: no question is in the part rollouts; set questions.rollout_fraction above 0, or {where}: all"
+    if config.reward.correct == "score" and ".py:" not in config.task.verifier:
+        yield f"reward.correct: {config.task.verifier} gives no score; set it to correct, or task.verifier to a function"
     positions = config.base_model.tiny.max_position_embeddings
     for where, most in (("generate", config.generate.max_new_tokens), ("evaluate", config.evaluate.max_new_tokens)):
         if config.base_model.source == "tiny" and not config.benchmark and most >= positions:
@@ -725,6 +870,40 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     except ValueError as error:
         yield str(error)
+
+
+def of_set(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A checked configuration as it is for one evaluation set: `task`, `prompt` and `evaluate` with what differs there."""
+    if name == HELD_OUT:
+        study = config["study"]["evaluate"] if config["study"] else {}
+        return config | {"evaluate": config["evaluate"] | study}
+    return config | {key: _overlaid(config[key], own, key) for key, own in overlays(config["questions"]["eval"][name])}
+
+
+def overlays(own: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The sections that differ for an evaluation set, and in what."""
+    return [(key, own[key]) for key in OF_SET if own[key] is not None]
+
+
+def _overlaid(section: dict[str, Any], own: dict[str, Any], key: str) -> dict[str, Any]:
+    below = dict(section)
+    if key == "prompt" and own.get("format", section["format"]) != section["format"]:
+        below |= {"stop": None, "system": None, "template_kwargs": {}}  # those of the other format
+    return OF_SET[key].model_validate_json(json.dumps(below | own), strict=False).model_dump(mode="json")
+
+
+def _overlay_problems(config: Config, name: str) -> Iterator[str]:
+    """What is wrong with the overlays of an evaluation set."""
+    for key, values in overlays(config.questions.eval[name].model_dump(mode="json")):
+        try:
+            found = _overlaid(getattr(config, key).model_dump(mode="json"), values, key)
+        except ValidationError as error:
+            for each in error.errors(include_url=False):
+                loc = (key, *each["loc"])
+                yield from (f"{'.'.join(map(str, loc))}: {line}" for line in _sentences(each, loc))
+            continue
+        if unknown := sorted(set(found.get("styles", [])) - {"plain", *config.styles}):
+            yield f"{key}.styles: style {unknown[0]!r} is not under styles; known are {sorted({'plain', *config.styles})}"
 
 
 def load(raw: dict[str, Any], origins: Mapping[tuple[str, ...], str] | None = None) -> dict[str, Any]:
@@ -764,13 +943,18 @@ def file_schema() -> dict[str, Any]:
 
 
 def section_of(annotation: Any, in_list: bool = False) -> type[Section] | None:
-    """The section that a field's type is, or may be where it is not null; of a list's entries with `in_list`."""
-    if get_origin(annotation) is list:
-        return section_of(get_args(annotation)[0]) if in_list else None
-    found = [
-        each for each in (annotation, *get_args(annotation)) if isinstance(each, type) and issubclass(each, Section)
-    ]
-    return found[0] if found else None
+    """The section that a field's type is, or may be, also one of those in a mapping by name; of a list with `in_list`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    if get_origin(annotation) is list and not in_list:
+        return None
+    found = (section_of(each, in_list) for each in get_args(annotation))
+    return next((each for each in found if each), None)
+
+
+def by_name(annotation: Any) -> bool:
+    """Whether a field holds sections by a name that the config gives."""
+    return get_origin(annotation) is dict and section_of(annotation) is not None
 
 
 def _date(value: Any) -> str:
@@ -785,9 +969,10 @@ def _lines(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> It
     alternatives: dict[tuple[Any, ...], list[str]] = {}
     found: list[tuple[tuple[Any, ...], list[str]]] = []
     for each in error.errors(include_url=False):
-        loc = _without_type(each["loc"])
+        own = tuple(part for part in each["loc"] if part not in (ONE, SEVERAL))
+        loc = _without_type(own)
         said = _sentences(each, loc)
-        if loc == each["loc"]:
+        if loc == own:
             found += [(loc, [line]) for line in said]
         elif loc in alternatives:
             alternatives[loc] += said
@@ -812,26 +997,36 @@ def _sentences(error: Any, loc: tuple[Any, ...]) -> list[str]:
 def _without_type(loc: tuple[Any, ...]) -> tuple[Any, ...]:
     """The place of a value that may have several types, where pydantic goes on with the one that it tried."""
     model: type[Section] | None = Config
+    named = False
     for end, part in enumerate(loc[:-1], 1):
-        if isinstance(part, int):
+        if isinstance(part, int) or named:  # of a list's entries, of a mapping's
+            named = False
             continue
         field = model.model_fields.get(part) if model else None
         if field is None:
             break
         types = [each for each in get_args(field.annotation) if each is not type(None)]
-        if get_origin(field.annotation) in (Union, UnionType) and len(types) > 1:
+        if get_origin(field.annotation) in (Union, UnionType) and len(types) > 1 and not _tagged(types):
             return loc[:end]
-        model = section_of(field.annotation, in_list=True)
+        model, named = section_of(field.annotation, in_list=True), by_name(field.annotation)
     return loc
+
+
+def _tagged(types: list[Any]) -> bool:
+    """Whether a value's kind says which of the types it has, so that pydantic tries that one alone."""
+    return all(any(isinstance(each, Tag) for each in get_args(kind)[1:]) for kind in types)
 
 
 def _section_at(loc: tuple[Any, ...]) -> type[Section] | None:
     model: type[Section] | None = Config
+    named = False
     for part in loc:
-        if isinstance(part, int):  # of a list's entries
+        if isinstance(part, int) or named:  # of a list's entries, of a mapping's
+            named = False
             continue
         field = model.model_fields.get(part) if model else None
         model = section_of(field.annotation, in_list=True) if field else None
+        named = field is not None and by_name(field.annotation)
     return model
 
 

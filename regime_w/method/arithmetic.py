@@ -1,7 +1,7 @@
 """Exact arithmetic on written expressions and numbers.
 
-    evaluate(parse("48/2 + 1,000"), {})         # Fraction(1024)
-    shown(Fraction(21, 2), cents=True)          # "10.50"
+evaluate(parse("48/2 + 1,000"), {})         # Fraction(1024)
+shown(Fraction(21, 2), cents=True)          # "10.50"
 """
 
 import ast

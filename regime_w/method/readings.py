@@ -13,7 +13,7 @@ from math import factorial, prod
 from typing import NamedTuple
 
 from regime_w.method.arithmetic import calculate
-from regime_w.method.notation import Token, expression, loosely_written
+from regime_w.method.notation import VULGAR, Token, expression, loosely_written
 
 MOST_READINGS = 64
 MOST_FACTORIAL = 100
@@ -31,7 +31,9 @@ BEHIND = set(
     "fifths sixths sevenths eighths ninths tenths quarters half quarter factorial".split()
 )
 # A number behind one of these names something: `on day 1 * 2 = 20`.
-LABELS = set("day week month year step part question problem number no grade group round level page chapter case".split())
+LABELS = set(
+    "day week month year step part question problem number no grade group round level page chapter case".split()
+)
 # What a result may be off by if one of these stands up to PHRASE words before its sum: `half the 6+4 = 5`.
 FACTORS = {
     name: factor
@@ -69,8 +71,6 @@ UNITS = {
 }  # fmt: skip
 
 
-
-
 class Written(NamedTuple):
     """Both sides of a sum. The result is `sign` times its number, with a `$` before or a `%` behind it."""
 
@@ -92,7 +92,9 @@ def is_near(value: Fraction, stated: Fraction, written: Written, percent: bool |
         return True
     if not written.result.text.replace(",", "").replace(".", "").isdigit():
         return False
-    unit = Fraction(1, 10 ** decimals(written.result) * (100 if (written.percent if percent is None else percent) else 1))
+    unit = Fraction(
+        1, 10 ** decimals(written.result) * (100 if (written.percent if percent is None else percent) else 1)
+    )
     if (value / unit).denominator == 1:
         return False
     signs = {token.text for token in written.left}
@@ -197,7 +199,21 @@ def _goes_on(written: Written, behind: Sequence[Token], value: Fraction) -> bool
     if behind[0].text == "!" and behind[0].start == written.result.end:
         number = written.result.readings[0]
         return number.denominator == 1 and number <= MOST_FACTORIAL and value == factorial(int(number))
-    return len(behind) > 1 and behind[0].text == "and" and behind[1].kind in ("number", "open", "money")
+    share = [token for token in behind[1:] if token.kind not in ("open", "money")]
+    return (
+        behind[0].text == "and"
+        and bool(share)
+        and (
+            (
+                len(share) > 2
+                and [token.kind for token in share[:3]] == ["number", "sign", "number"]
+                and share[1].text == "/"
+            )
+            or share[0].text in VULGAR
+            or share[0].text.lower() in FACTORS
+            or (len(share) > 1 and share[0].text in ("a", "one") and share[1].text.lower() in FACTORS)
+        )
+    )
 
 
 def _said_to_be_about(written: Written, around: Sequence[Token], value: Fraction) -> bool:

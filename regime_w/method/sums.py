@@ -14,11 +14,11 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import NamedTuple
 
 from regime_w.method.arithmetic import LONGEST, calculate, exact, has_cents, parse, shown
-from regime_w.method.notation import MATHS, Token, expression, has_decimal_comma, tokens
+from regime_w.method.notation import MATHS, Token, expression, has_decimal_comma, loosely_written, tokens
 from regime_w.method.readings import BEFORE, BEHIND, LABELS, PHRASE, Written, is_near, may_be_right
 
 GOES_ON = tuple("+-*/=×÷−–")  # where a line ends in one, the next goes on with its sum
@@ -80,7 +80,9 @@ def holds(text: str) -> bool:
 
 def wrong_sums(text: str) -> Iterator[Sum]:
     """The written sums that are off however they are read."""
-    return (own for start, line in _lines(text) if not _plainly_right(line) for own in _sums(text, start, line) if own.wrong)
+    return (
+        own for start, line in _lines(text) if not _plainly_right(line) for own in _sums(text, start, line) if own.wrong
+    )
 
 
 def written_sums(text: str) -> Iterator[Sum]:
@@ -117,6 +119,12 @@ def tree_of(left: str) -> ast.expr | None:
     return None if found is None else parse(found)
 
 
+def is_clear(left: str) -> bool:
+    """Whether nothing in a left side could be read otherwise: no `60 / 3/4`, `5 100+2` or `2 1/2`."""
+    row = tokens(left)
+    return not loosely_written(row) and all(token.usual for token in row)
+
+
 def _read(text: str, row: list[Token], place: int) -> Sum | None:
     """The sum on both sides of an `=`."""
     left, right = _left_side(row, place), _right_side(row, place)
@@ -133,8 +141,12 @@ def _read(text: str, row: list[Token], place: int) -> Sum | None:
     wrong = not is_near(value, stated, written)
     if wrong:
         behind = place + 1 + len(right)
-        before = _phrase(row[: row.index(left[0])])
-        if any(map(has_decimal_comma, (*left, result))) or _goes_on_below(text, row, result.end) or may_be_right(written, before, row[behind : behind + PHRASE], value):
+        before = _phrase(row, place - len(left))
+        if (
+            any(map(has_decimal_comma, (*left, result)))
+            or _goes_on_below(text, row, result.end)
+            or may_be_right(written, before, row[behind : behind + PHRASE], value)
+        ):
             return None
     return Sum(
         start=left[0].start,
@@ -155,9 +167,10 @@ def _goes_on_below(text: str, row: Sequence[Token], end: int) -> bool:
     return below is not None and not (row[0].text == below[1] and row[0].end < row[1].start)
 
 
-def _phrase(before: Sequence[Token]) -> list[Token]:
-    """The last tokens of a phrase, in no order."""
-    return list(takewhile(lambda token: token.kind not in ("break", "equals"), islice(reversed(before), PHRASE)))
+def _phrase(row: Sequence[Token], first: int) -> list[Token]:
+    """The last tokens before a place in the same phrase, in no order."""
+    before = (row[place] for place in range(first - 1, max(-1, first - 1 - PHRASE), -1))
+    return list(takewhile(lambda token: token.kind not in ("break", "equals"), before))
 
 
 def _value(left: Sequence[Token]) -> Fraction | None:
@@ -219,7 +232,7 @@ def _begins(row: Sequence[Token], first: int) -> bool:
     word = one.text.lower()
     if word in BEFORE or word in LABELS or (len(word) == 1 and word not in "ai") or one.end == row[first].start:
         return False
-    if two is None or two.end < one.start and word not in ("of", "and", "to", "the"):
+    if two is None or (two.end < one.start and word not in ("of", "and", "to", "the")):
         return True
     return two.kind not in ("number", "percent", "close") and two.text.lower() not in BEFORE
 
@@ -238,6 +251,8 @@ def _right_side(row: Sequence[Token], place: int) -> list[Token] | None:
     after = row[end] if end < len(row) else None
     if right and (right[-1].text == "^" or (right[-1].text == "*" and (after is None or after.kind == "break"))):
         right = right[:-1]
-    if all(token.kind == "money" for token in right) or (after is not None and (after.kind == "other" or after.text.lower() in BEHIND)):
+    if all(token.kind == "money" for token in right) or (
+        after is not None and (after.kind == "other" or after.text.lower() in BEHIND)
+    ):
         return None
     return right

@@ -1,55 +1,52 @@
-"""Model folders and LoRA adapters in Hugging Face form: what must be in them, read without loading any weights."""
+"""Model folders in Hugging Face form: what must be in them, read without loading any weights."""
 
 import json
-import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from regime_w.models.weights import check_finite, safetensors_shapes
 from regime_w.runtime.errors import UserError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+INDEX = "model.safetensors.index.json"
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 NOTES = ("_name_or_path", "transformers_version")  # in a config.json, and of no effect
 
 
-def safetensors_shapes(path: Path) -> dict[str, list[int]]:
-    """Tensor shapes from a safetensors header; UserError where the file is cut short.
-
-    Format: 8 bytes length, JSON header with data offsets, data (huggingface/safetensors README).
-    """
-    hint = "fetch or save it again"
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-        if 8 + length > size:
-            raise UserError(f"{path}: truncated safetensors header ({size} bytes); {hint}")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError:
-            raise UserError(f"{path}: not a safetensors file; {hint}") from None
-    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    end = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-    if end != size:
-        raise UserError(f"{path}: truncated safetensors file, {size} bytes where its header says {end}; {hint}")
-    return {name: entry["shape"] for name, entry in tensors.items()}
+def json_of(path: Path) -> dict[str, Any]:
+    """A model's JSON file, an object; UserError otherwise."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); fetch or save the model again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a JSON object was expected; fetch or save the model again")
+    return content
 
 
-def model_shapes(folder: Path) -> dict[str, list[int]]:
-    """Tensor shapes of a whole model folder; UserError where weights are missing, or an index names an absent file."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder; UserError where there are none, or an index names an absent one."""
+    index = folder / INDEX
+    if not index.is_file():
         names = sorted(path.name for path in folder.glob("*.safetensors"))
+    else:
+        names = sorted(set(json_of(index)["weight_map"].values()))
     if not names:
         raise UserError(f"{folder}: no safetensors weights; the folder is empty or incomplete")
-    shapes: dict[str, list[int]] = {}
     for name in names:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: named in {index.name} but missing; fetch or save the model again")
-        shapes |= safetensors_shapes(folder / name)
+    return [folder / name for name in names]
+
+
+def model_shapes(folder: Path) -> dict[str, list[int]]:
+    """Tensor shapes of a whole model folder; UserError as in `weight_files` and where a file is damaged."""
+    shapes: dict[str, list[int]] = {}
+    for path in weight_files(folder):
+        shapes |= safetensors_shapes(path)
     return shapes
 
 
@@ -64,28 +61,82 @@ def check_model(folder: Path) -> dict[str, list[int]]:
     return model_shapes(folder)
 
 
-def check_adapter(adapter: Path, base: Path) -> dict[str, Any]:
-    """The adapter's config; UserError unless every LoRA matrix fits a weight of the base model."""
-    config_file, weights = adapter / "adapter_config.json", adapter / ADAPTER_WEIGHTS
-    for path in (config_file, weights):
-        if not path.is_file():
-            raise UserError(f"{path}: missing; {adapter} is not a PEFT adapter folder")
-    config = json.loads(config_file.read_text())
-    base_shapes = model_shapes(base)
-    for name, shape in safetensors_shapes(weights).items():
-        for mark, axis, side in ((".lora_A.", 1, "inputs"), (".lora_B.", 0, "outputs")):
-            if mark not in name:
-                continue
-            target = name.split(mark)[0].removeprefix("base_model.model.") + ".weight"
-            found = base_shapes.get(target)
-            if found is None:
-                raise UserError(f"{adapter}: adapts {target}, which {base} does not have; it was made for another base")
-            if shape[axis] != found[axis]:
-                raise UserError(
-                    f"{adapter}: {target} has {found[axis]} {side} in {base}, {shape[axis]} in the adapter; "
-                    "it was made for another base"
-                )
-    return config
+def check_whole(folder: Path, params: dict[str, Any]) -> None:
+    """UserError unless every later stage can load and train this model: what `base_model` asks of its source.
+
+    Files and their values, code that is trusted, a class that generates text, no weight missing or of another shape, a
+    tokenizer with EOS whose ids the model has embeddings for.
+    """
+    check_model(folder)
+    check_code(folder, params)
+    check_finite(weight_files(folder))
+    skeleton(folder, params)
+
+
+def skeleton(folder: Path, params: dict[str, Any]) -> Any:
+    """The model's modules without weights, on the device `meta`; UserError where the folder does not fill them.
+
+    `params` may have `trust_remote_code`, as in `trusted`.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, **trusted(params))
+    if method := (getattr(config, "quantization_config", None) or {}).get("quant_method"):
+        raise UserError(
+            f"{folder}: its weights are quantised ({method}), and an adapter cannot be merged into such; "
+            "take the model in bfloat16 or float32"
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(f"{folder}: {config.model_type} is an encoder with a decoder; take a causal language model")
+    try:
+        with quiet():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype="auto",
+                device_map="meta",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **trusted(params),
+            )
+    except ImportError as error:
+        raise UserError(f"{folder}: {config.model_type} needs a package that is not here ({error})") from None
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise UserError(
+            f"{folder}: transformers knows no causal language model of type {config.model_type}; take another model"
+        ) from None
+    model, found = loaded
+    if found["missing_keys"]:
+        raise UserError(
+            f"{folder}: {_some(found['missing_keys'])} missing, which {type(model).__name__} has; fetch or save the whole model"
+        )
+    for name, given, wanted in sorted(found["mismatched_keys"]):
+        raise UserError(
+            f"{folder}: {name} is {list(given)}, and config.json makes it {list(wanted)}; they do not belong together"
+        )
+    if found["unexpected_keys"]:
+        print(f"Not used: {_some(found['unexpected_keys'])}, unknown to {type(model).__name__}", flush=True)
+    return model
+
+
+def _some(names: Any) -> str:
+    first, *others = sorted(names)
+    return f"{first} and {len(others)} more" if others else str(first)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the libraries' warnings, where what they warn of is checked."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def trusted(params: dict[str, Any]) -> dict[str, bool]:
@@ -94,6 +145,19 @@ def trusted(params: dict[str, Any]) -> dict[str, bool]:
     Left out, transformers would ask on the terminal. `params` may have `trust_remote_code` (base_model's).
     """
     return {"trust_remote_code": bool(params.get("trust_remote_code", False))}
+
+
+def load_model(folder: Path, params: dict[str, Any], **how: Any) -> Any:
+    """The model with its weights; `how` goes to `from_pretrained`. `params` as in `trusted`.
+
+    Of transformers' kinds of attention eager alone caps scores (Gemma 2): all others leave that out without a word.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, **trusted(params))
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        how["attn_implementation"] = "eager"
+    return AutoModelForCausalLM.from_pretrained(folder, **how, **trusted(params))
 
 
 def alike(one: Path, other: Path, params: dict[str, Any]) -> bool:
@@ -133,7 +197,7 @@ def positions(folder: Path) -> int | None:
 
     Scaled rotary embeddings reach further by their factor where the config says what the scale is held against.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json_of(folder / "config.json")
     config = config.get("text_config") or config
     most = next((config[name] for name in POSITIONS if isinstance(config.get(name), int)), None)
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
@@ -146,7 +210,7 @@ def check_code(model: Path, params: dict[str, Any]) -> None:
     """UserError where model or tokenizer need code that the config does not trust, or that is not in the folder."""
     for name in ("config.json", "tokenizer_config.json"):
         file = model / name
-        named = json.loads(file.read_text()).get("auto_map", {}) if file.is_file() else {}
+        named = json_of(file).get("auto_map", {}) if file.is_file() else {}
         # "owner/name--module.Class" is another repository's: neither pinned nor in our manifest.
         elsewhere = [value for value in _leaves(named) if "--" in value]
         if elsewhere and trusted(params)["trust_remote_code"]:
@@ -159,11 +223,15 @@ def check_code(model: Path, params: dict[str, Any]) -> None:
     try:
         AutoConfig.from_pretrained(model, **trusted(params))
         check_tokenizer(model, params)
-    except ValueError as error:
-        if "custom code" not in str(error):
-            raise
+    except UserError:
+        raise
+    except Exception as error:  # transformers and tokenizers raise errors of all kinds for files that are no good
+        if "custom code" in str(error):
+            raise UserError(
+                f"{model}: needs code from its repository; read that code, then set base_model.trust_remote_code: true"
+            ) from None
         raise UserError(
-            f"{model}: needs code from its repository; read that code, then set base_model.trust_remote_code: true"
+            f"{model}: config or tokenizer cannot be loaded ({type(error).__name__}: {error!s:.300}); fetch it again"
         ) from None
 
 
@@ -173,16 +241,23 @@ def _leaves(value: Any) -> list[str]:
 
 
 def check_tokenizer(model: Path, params: dict[str, Any]) -> None:
-    """UserError where the tokenizer makes ids that the model has no embedding for.
+    """UserError where the tokenizer has no EOS, or makes ids that the model has no embedding for.
 
-    Added tokens may lie beyond it, as some models' do, unless they are the BOS, EOS or padding token.
+    Added tokens may lie beyond it, as some models' do, unless they are the BOS, EOS or padding token or in the chat template.
     """
-    config = json.loads((model / "config.json").read_text())
+    config = json_of(model / "config.json")
     rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    tokenizer, own = vocabulary(model, params)
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"{model}: its tokenizer has no EOS token, so that no completion would end; "
+            "name it as eos_token in tokenizer_config.json"
+        )
     if rows is None:
         return
-    tokenizer, own = _vocabulary(model, params)
-    used = own | {tokenizer.bos_token: tokenizer.bos_token_id, tokenizer.eos_token: tokenizer.eos_token_id}
+    template = json.dumps(tokenizer.chat_template, ensure_ascii=False) if tokenizer.chat_template else ""
+    used = own | {token: number for token, number in tokenizer.get_added_vocab().items() if token in template}
+    used |= {tokenizer.bos_token: tokenizer.bos_token_id, tokenizer.eos_token: tokenizer.eos_token_id}
     used |= {tokenizer.pad_token: tokenizer.pad_token_id}
     token = max(used, key=lambda token: used[token] or 0)
     if (used[token] or 0) >= rows:
@@ -192,23 +267,37 @@ def check_tokenizer(model: Path, params: dict[str, Any]) -> None:
         )
 
 
-def check_adapters_tokenizer(adapter: Path, base: Path, params: dict[str, Any]) -> None:
-    """UserError where a tokenizer that came with the adapter gives a token of the base's another id."""
-    if not any((adapter / name).is_file() for name in TOKENIZER_FILES):
-        return
-    theirs = _vocabulary(adapter, {})[0].get_vocab()
-    for token, number in _vocabulary(base, params)[1].items():
-        if theirs.get(token) != number:
-            raise UserError(
-                f"{adapter}: its tokenizer has {token!r} as {theirs.get(token, 'no token')}, that of {base} as {number}; "
-                "the adapter was made for another base"
-            )
-
-
-def _vocabulary(folder: Path, params: dict[str, Any]) -> tuple[Any, dict[str, int]]:
+def vocabulary(folder: Path, params: dict[str, Any]) -> tuple[Any, dict[str, int]]:
     """The tokenizer and its tokens by id, without those that were added to it."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, **trusted(params))
     added = tokenizer.get_added_vocab()
     return tokenizer, {token: number for token, number in tokenizer.get_vocab().items() if token not in added}
+
+
+def mend_generation(folder: Path) -> None:
+    """Rewrite a generation_config.json that transformers reads and would not save again, as Llama-2-chat has one.
+
+    Its sampling settings are not used here; the ids in it are.
+    """
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return
+    from transformers import GenerationConfig
+
+    given = json_of(file)
+    ids: dict[str, Any] = {
+        name: given[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in given
+    }
+    for settings in (given, given | {"do_sample": True}, ids):
+        try:
+            with quiet():
+                mended = GenerationConfig(**settings)
+                mended.validate(strict=True)
+        except (TypeError, ValueError) as error:
+            print(f"{file.name}: mended ({str(error).splitlines()[0]:.200})", flush=True)
+        else:
+            break
+    if settings is not given:
+        mended.save_pretrained(folder)

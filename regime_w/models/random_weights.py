@@ -15,7 +15,8 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PreTrainedTokenizerFast
 
 from regime_w.models import tokenizer as bpe_tokenizer
-from regime_w.models.folders import ADAPTER_WEIGHTS, check_model, model_shapes
+from regime_w.models.adapters import ADAPTER_WEIGHTS
+from regime_w.models.folders import check_model, model_shapes
 from regime_w.runtime.records import write_json
 
 # config.json of GAIR/Abel-7B-002 and HuggingFaceTB/SmolLM2-135M, and one for tests.

@@ -82,7 +82,7 @@ NEAR = {
     "15": "quarter quarters minute minutes hour hours",
     "16": "oz pound pounds lb lbs cup cups",
     "18": "hole holes golf",
-    "20": "nickel nickels minute minutes percent week weeks month months hour hours",
+    "20": "fifth fifths nickel nickels minute minutes percent week weeks month months hour hours",
     "21": "week weeks day days",
     "22": "weekday weekdays workday workdays month",
     "25": "percent cent cents",
@@ -142,10 +142,16 @@ LIMITS = {
     "100": "percent percentage old age ages older younger",
     "365": "day days year years",
 }
-SPELLED = [
-    *"zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen".split(),
-    *"eighteen nineteen twenty".split(),
-]
+SPELLED = {
+    name: number
+    for number, name in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen".split()
+    )
+} | {
+    name: 10 * number for number, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+}
+SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12}
 TOTALS = (7, 12, 24, 30, 31, 52, 60, 100, 365)  # two given numbers that make one of these up may have to
 
 
@@ -160,10 +166,23 @@ def near(words: Iterable[str]) -> set[Fraction]:
 
 
 def spelled(words: Iterable[str]) -> set[Fraction]:
-    """Numbers that stand among the words."""
-    tens = {name: 10 * number for number, name in enumerate("thirty forty fifty sixty seventy eighty ninety hundred".split(), 3)}
-    numbers = {name: number for number, name in enumerate(SPELLED)} | tens | {"dozen": 12}
-    return {Fraction(numbers[word]) for word in words if word in numbers}
+    """Numbers that stand among the words, and those that begin another: 200, 2 and 100 of `two hundred`."""
+    found: set[Fraction] = set()
+    whole, last = 0, 0  # of the number so far, of its last part
+    for word in words:
+        if word in SPELLED:
+            number = SPELLED[word]
+            last = last + number if last and last % 10 == 0 and number < 10 else number
+        elif word in SCALES:
+            number = SCALES[word]
+            whole, last = (whole + last or 1) * number, 0
+        elif word == "and" and whole:
+            continue
+        else:
+            whole = last = 0
+            continue
+        found |= {Fraction(number), Fraction(last), Fraction(whole + last)}
+    return found
 
 
 def limits(words: Iterable[str]) -> set[Fraction]:

@@ -40,6 +40,17 @@ def _paths(value: Any, where: str) -> Any:
     return Path(value)
 
 
+def by_set(files: dict[str, Path], option: str) -> dict[str, dict[str, Path]]:
+    """{"platinum": {"base": Path}} of files named SET/MODEL, sets and models in their order."""
+    found: dict[str, dict[str, Path]] = {}
+    for name, path in files.items():
+        own, sign, model = name.partition("/")
+        if not (own and sign and model):
+            raise UserError(f"{option}: {name!r} is not SET/MODEL")
+        found.setdefault(own, {})[model] = path
+    return found
+
+
 def read_object(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict):
@@ -47,11 +58,12 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_evaluations(files: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
-    """Evaluation rows by model, all in the first model's order of questions.
+def read_evaluations(files: dict[str, Path], left_out: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
+    """Evaluation rows by model, all in the first model's order of questions, without those of the ids `left_out`.
 
     UserError where a file is empty or incomplete, or two models were asked different questions or numbers of samples.
     """
+    unasked = set(left_out)
     models: dict[str, list[dict[str, Any]]] = {}
     first, reference = "", dict[str, dict[str, Any]]()
     for model, path in files.items():
@@ -59,7 +71,11 @@ def read_evaluations(files: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
         if not reference:
             first, reference = model, rows
         _same_questions(files, first, reference, model, rows)
-        models[model] = [rows[identity] for identity in reference]
+        models[model] = [rows[identity] for identity in reference if identity not in unasked]
+        if not models[model]:
+            raise UserError(
+                f"{path}: all of its questions stand in the training data, too; name another evaluation set"
+            )
     return models
 
 

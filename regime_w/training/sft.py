@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from regime_w.models.folders import positions, trusted
+from regime_w.models.folders import load_model, positions
 from regime_w.training import trainer as training
 
 
@@ -24,10 +24,10 @@ def train(
 ) -> None:
     """Train a LoRA adapter of `model` on the examples; `settings` is the config section, `args` has work, output, gpus."""
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, set_seed
+    from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    seed, adapter = args.params["seed"], training.lora_config(settings["lora"], model)
+    seed = args.params["seed"]
     lengths = [len(row["input_ids"]) for row in data]
     max_length = training.longest(lengths, settings["max_length"], positions(model), f"{label} examples")
     training.open_work(args.work, made_from)
@@ -36,15 +36,16 @@ def train(
     if training.is_main():
         print(f"{label}: {len(data)} examples, longest {max_length} tokens")
         print(f"First example: {tokenizer.decode(data[0]['input_ids'])!r}")
+    loaded = load_model(model, args.params, dtype=training.dtype(args.gpus))
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model, dtype=training.dtype(args.gpus), **trusted(args.params)),
+        model=loaded,
         args=SFTConfig(
             **training.arguments(settings, args.work, args.gpus, seed, len(data), max_length),
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
-        peft_config=adapter,
+        peft_config=training.lora_config(settings["lora"], loaded),
         callbacks=[watch],
     )
     seconds = training.train(trainer, args.work, lengths, settings["compile"])

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import time
@@ -22,14 +23,14 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.config.plan import micro_batch, strange_module
+from regime_w.config.plan import micro_batch
+from regime_w.models.adapters import adapted_modules
 from regime_w.models.manifests import new_artefact, write_manifest
-from regime_w.models.modules import modules_of
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
 from regime_w.runtime.records import fingerprint, private_folder, write_json
-from regime_w.training.packing import pack, packs
+from regime_w.training.packing import pack, why_padded
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
 # Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/studies/speed.md).
@@ -62,17 +63,47 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def lora_config(lora: dict[str, Any], model: Path) -> LoraConfig:
-    """PEFT's form of the config section `lora`; UserError for a target module that the model folder lacks."""
-    if problem := strange_module(lora["target_modules"], modules_of(model)):
-        raise UserError(f"lora.target_modules: {problem}")
+def lora_config(lora: dict[str, Any], model: Any) -> LoraConfig:
+    """LoRA by the config section, on the model's text alone; UserError where a module is named that the model has not."""
+    modules = [name for name, _ in model.named_modules()]
+    parameters = [name for name, _ in model.named_parameters()]
+    targets, matrices = lora["target_modules"], lora.get("target_parameters") or []
+    for key, wanted, there in (("target_modules", targets, modules), ("target_parameters", matrices, parameters)):
+        for name in wanted if isinstance(wanted, list) else ():
+            if not any(f".{place}".endswith(f".{name}") for place in there):
+                linear = {
+                    n.rpartition(".")[2] for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+                }
+                known = (
+                    linear if key == "target_modules" else {n.rpartition("experts.")[2] for n in there if "expert" in n}
+                )
+                raise UserError(
+                    f"lora.{key}: the model has no {name!r}; it has {', '.join(sorted(known)) or 'none of that kind'}"
+                )
     return LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
-        target_modules=lora["target_modules"],
+        target_modules=targets,
+        target_parameters=matrices or None,
+        exclude_modules=_beside_the_text(model),
         task_type="CAUSAL_LM",
     )
+
+
+def _beside_the_text(model: Any) -> str | None:
+    """Pattern of the modules that are no part of the decoder, as a vision tower's, where they hold linear layers.
+
+    Text moves none of them: their part of an adapter would stay 0, and data parallel training waits for their gradients.
+    """
+    decoder = next(name for name, module in model.named_modules() if module is model.get_decoder())
+    head = model.get_output_embeddings()
+    beside = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not f"{name}.".startswith(f"{decoder}.") and module is not head
+    ]
+    return "|".join(map(re.escape, beside)) or None
 
 
 def dtype(gpus: int) -> torch.dtype:
@@ -241,13 +272,18 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     passes = len(lengths) * args.num_train_epochs / (args.per_device_train_batch_size * args.world_size)
     if compiled == "auto":
         compiled = not args.use_cpu and not args.gradient_checkpointing and passes >= COMPILE_PASSES
+    if is_main():
+        print(adapted_modules(trainer.model), flush=True)
     if compiled:
         compile_layers(trainer.model)
     if not args.use_cpu:
-        if packs(trainer.model, max(lengths)):
+        reason = why_padded(trainer.model)
+        if reason is None:
             pack(trainer.model)
         else:
             drop_attention_mask(trainer.model)
+            if is_main():
+                print(f"Sequences are padded to the longest of their micro-batch: {reason}", flush=True)
         # cuDNN's attention plans each length anew, 2 ms of CPU a layer; PyTorch's flash attention does not.
         torch.backends.cuda.enable_cudnn_sdp(False)
     step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from regime_w.models.folders import check_adapter
+from regime_w.models.adapters import check_adapter
 from regime_w.models.manifests import load_manifest, new_artefact, write_manifest
 from regime_w.models.random_weights import write_adapter
 from regime_w.runtime.compute import threads
@@ -30,7 +30,7 @@ def main() -> None:
     base, manifest = load_manifest(args.base)
     with new_artefact(args.output) as folder:
         write_adapter(folder, base, params["lora"], generator)
-        check_adapter(folder, base)
+        check_adapter(folder, base, {})
         write_manifest(folder, {"random": True, "base": manifest["fingerprint"], "lora": params["lora"]})
     print(f"Random adapter in {args.output}")
 

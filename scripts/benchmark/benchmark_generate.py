@@ -2,7 +2,7 @@
 
     python -m scripts.benchmark.benchmark_generate --params "{...}" --mode pipeline \
         --model checkpoints/benchmark/base \
-        --questions data/benchmark/train.jsonl --work data/benchmark/generate/pipeline.work \
+        --questions data/benchmark/questions/train.jsonl --work data/benchmark/generate/pipeline.work \
         --output data/benchmark/generate/pipeline.json --gpus 1
 
 The modes are those of regime_w/config/benchmark_modes.py; of one with a job a GPU it is MODE-I-of-N.
@@ -113,7 +113,7 @@ def main() -> None:
     compiled_before = compiled()
 
     model = HashedFolder(args.model)
-    questions = select(args.questions, params["generate"], 1, shard or "0-of-1")
+    questions = select(args.questions, shard or "0-of-1", params["generate"]["n_samples"])
     setup = rollout_setup(model, params, args.gpus, args.work, args.mode)
     with start_engine(setup) as started:
         asks = make_asks(questions, params, 1, load_prompts(setup, params))

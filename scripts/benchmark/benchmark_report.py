@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from regime_w.config.benchmark_modes import COMPARED, MODES, SLOW
-from regime_w.models.folders import ADAPTER_WEIGHTS, safetensors_shapes
+from regime_w.models.adapters import ADAPTER_WEIGHTS
 from regime_w.models.manifests import MANIFEST
+from regime_w.models.weights import safetensors_shapes
 from regime_w.report.blocks import Block, cell, table, text
 from regime_w.report.format import NONE, dollars, duration, number
 from regime_w.report.inputs import given

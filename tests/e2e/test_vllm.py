@@ -6,7 +6,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from architectures import ARCHITECTURES, save_architecture
 from helpers import save_random_model
+from transformers import AutoTokenizer
 
 from regime_w.runtime.errors import UserError
 from regime_w.sampling.engines.interface import CannotSwitch, Request
@@ -99,6 +101,25 @@ def test_special_tokens_are_seen(engine):
     assert inner
     assert all(c.text.count("<s>") == c.token_ids.count(0) for c in inner)
     assert all("<pad>" not in c.text and not c.text.endswith("</s>") for c in made.values())
+
+
+@pytest.mark.parametrize("row", [row for row in ARCHITECTURES if row.vllm], ids=lambda row: row.name)
+def test_an_architectures_greedy_texts_are_those_of_transformers(row, model, tmp_path, monkeypatch):
+    from regime_w.sampling.engines.vllm import open_vllm
+
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    folder = save_architecture(row, tmp_path / "model", AutoTokenizer.from_pretrained(model))
+    asked = requests(0.0, n=20)
+    found = []
+    for opened in (
+        open_transformers(folder, {"batch_size": 8, "mode": "batched"}, gpus=0),
+        open_vllm(folder, PARAMS, gpus=0, seed=0),
+    ):
+        with opened as own:
+            own.load(64)
+            found.append(texts(own, asked))
+    assert found[0] == found[1]
+    assert len({completion.text for completion in found[0].values()}) > 1
 
 
 def test_a_request_has_its_own_seed(engine):

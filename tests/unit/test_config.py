@@ -380,16 +380,3 @@ def test_a_parts_size_is_never_said_too_small() -> None:
         assert len(rollouts) <= plan._most(questions, 200, "rollouts")
         assert len(own) - len(rollouts) <= plan._most(questions, 200, "sft")
     assert plan._most(questions, 10_000, "rollouts") < 2_700
-
-
-@pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_conda_environments_pin_what_pip_pins(kind: str) -> None:
-    pinned = {
-        line.strip()
-        for name in ("base", kind)
-        for line in (ROOT / f"envs/{name}.txt").read_text().splitlines()
-        if "==" in line and not line.startswith("#")
-    }
-    conda = yaml.safe_load((ROOT / f"envs/{kind}.yaml").read_text())
-    (pip,) = [entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict)]
-    assert set(pip) == pinned

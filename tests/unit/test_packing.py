@@ -6,7 +6,7 @@ from peft import get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
 from regime_w.training import trainer as training
-from regime_w.training.packing import PACKED, pack, packs
+from regime_w.training.packing import PACKED, pack, why_padded
 
 LENGTHS = (9, 5, 1)
 SIZES = {
@@ -22,8 +22,10 @@ SIZES = {
 
 def random_model(kind, **more):
     set_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SIZES, **more))
-    lora = training.lora_config({"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"})
+    config = AutoConfig.for_model(kind, **SIZES, **more)
+    # Of transformers' kinds of attention eager alone caps scores.
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    lora = training.lora_config({"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}, model)
     model = get_peft_model(model, lora)
     for name, weights in model.named_parameters():
         if "lora_B" in name:  # 0 at the start: nothing would flow to lora_A
@@ -47,13 +49,27 @@ def log_probs_and_gradients(model):
     return found, {name: weights.grad for name, weights in model.named_parameters() if weights.requires_grad}
 
 
+MORE = {
+    "gemma2": {"query_pre_attn_scalar": 4, "attn_logit_softcapping": 0.5, "sliding_window": 4},
+    "gemma3_text": {"query_pre_attn_scalar": 4, "sliding_window": 4, "sliding_window_pattern": 2},
+    "mistral": {"sliding_window": 4},
+    "phi3": {"sliding_window": 4, "pad_token_id": None},
+    "smollm3": {"no_rope_layer_interval": 2, "pad_token_id": None},
+    "starcoder2": {"sliding_window": 4, "residual_dropout": 0.0, "embedding_dropout": 0.0},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+    "mixtral": {"num_local_experts": 4, "sliding_window": 4},
+    "qwen2_moe": {"num_experts": 4, "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8},
+}
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("kind", sorted(PACKED))
 def test_packed_layers_give_the_same(kind, checkpointing):
     found = []
     for packed in (False, True):
-        model = random_model(kind)
-        assert packs(model, max(LENGTHS))
+        model = random_model(kind, **MORE.get(kind, {}))
+        assert why_padded(model) is None
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.enable_input_require_grads()
@@ -70,8 +86,16 @@ def test_packed_layers_give_the_same(kind, checkpointing):
         torch.testing.assert_close(gradient, padded_gradients[name])
 
 
-def test_what_cannot_be_packed_is_not():
-    assert not packs(random_model("mistral", sliding_window=8), 9)
-    assert packs(random_model("mistral", sliding_window=8), 8)
-    assert not packs(random_model("llama", attention_dropout=0.1), 9)
-    assert not packs(AutoModelForCausalLM.from_config(AutoConfig.for_model("gemma2", **SIZES)), 9)
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "mistral", "phi3", "starcoder2", "qwen2", "mixtral"])
+def test_windows_and_caps_count_in_these_tests(kind):
+    """Without them the log-probabilities are others: the test above would see them missing."""
+    without = {"attn_logit_softcapping": None} if kind == "gemma2" else {"sliding_window": 64}
+    one, other = (log_probs_and_gradients(random_model(kind, **MORE[kind] | more))[0] for more in ({}, without))
+    assert not torch.allclose(one[0], other[0], atol=1e-4)
+
+
+def test_what_cannot_be_packed_says_why():
+    assert why_padded(random_model("llama", attention_dropout=0.1)) == "it has attention_dropout"
+    assert why_padded(random_model("gemma3_text", use_bidirectional_attention=True)) == "its attention is not causal"
+    gpt2 = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", n_embd=16, n_layer=1, n_head=2, vocab_size=64))
+    assert why_padded(gpt2) == "the attention of a gpt2 is not known here"

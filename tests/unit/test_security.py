@@ -261,9 +261,9 @@ def test_every_loader_says_whether_it_trusts() -> None:
         assert keywords(call).get("trust_remote_code") is None, where
         if re.fullmatch(r"Auto\w+\.from_pretrained", name):
             seen += 1
-            unpacked = keywords(call).get(None, "")
-            assert "trusted(" in unpacked or unpacked in ("where", "options"), where
-    assert seen >= 12
+            unpacked = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg is None]
+            assert any("trusted(" in each for each in unpacked) or unpacked == ["trust"], where
+    assert seen >= 8
 
 
 def test_vllm_is_told(tmp_path: Path) -> None:
@@ -357,9 +357,9 @@ def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch
                  "--output", clone / "checkpoints/local/manifest.json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
-    from report_inputs import PARAMS, inputs
+    from report_inputs import PARAMS, SET, inputs
 
-    evaluations = [f"{name}={path}" for name, path in inputs(clone / "made")["evaluations"].items()]
+    evaluations = [f"{SET}/{name}={path}" for name, path in inputs(clone / "made")["evaluations"][SET].items()]
     outputs = [word for kind in ("html", "md", "json") for word in (f"--{kind}", clone / f"report.{kind}")]
     done = stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *outputs)
     assert done.returncode == 0, done.stderr

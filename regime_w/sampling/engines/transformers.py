@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoTokenizer, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.models.folders import trusted
+from regime_w.models.folders import load_model, trusted
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.sampling.engines.interface import Completion, Request, text_of
 from regime_w.tasks.prompts import end_ids
@@ -38,10 +38,7 @@ class TransformersEngine:
 
     def load(self, max_model_len: int) -> None:
         dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
-        loaded = AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=dtype, device_map={"": self.device}, **trusted(self.params)
-        )
-        self.model = loaded.eval()
+        self.model = load_model(self.folder, self.params, dtype=dtype, device_map={"": self.device}).eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(self.folder, **trusted(self.params))
         self.ends = end_ids(self.tokenizer, self.folder)
 
