@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from regime_w.questions.calculations import without_annotations
 from regime_w.questions.corrections import corrections_of
 from regime_w.questions.synthetic import generate
-from regime_w.questions.calculations import without_annotations
 from regime_w.questions.variants import Template, read
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run

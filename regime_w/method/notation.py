@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 MOST_DIGITS = 15  # of a number that is read
@@ -27,8 +28,8 @@ SPACE = "[ \u00a0\u2009\u202f]"
 TOKEN = re.compile(
     rf"""
     (?P<skip>    <<[^<>]*>> | \\[,;!:\ ] | \\(?:left|right)(?![a-z]) | [^\S\n]+ )
-  | (?P<number>  [0-9]{{1,3}}(?:{SPACE}[0-9]{{3}})+(?:[.,][0-9]+)?(?![0-9.,:'’]*[0-9]) | [0-9]+(?:(?:[.,:'’]|,\\!|\{{,\}})[0-9]+)* | \.[0-9]+
-               | [{VULGAR}] )
+  | (?P<number>  [0-9]{{1,3}}(?:{SPACE}[0-9]{{3}})+(?:[.,][0-9]+)?(?![0-9.,:'’]*[0-9])
+               | [0-9]+(?:(?:[.,:'’]|,\\!|\{{,\}})[0-9]+)* | \.[0-9]+ | [{VULGAR}] )
   | (?P<sign>    \\(?:times|cdot|ast|div)(?![a-z]) | \*\* | [-+*/^×·⋅∗✕÷∕⁄−–] )
   | (?P<square>  [²³] )
   | (?P<equals>  (?<![=<>!:~≈])=(?![=>~]) )
@@ -242,7 +243,7 @@ def _without_variables(row: list[Token]) -> list[Token]:
     """A number that touches a letter or a sign of no meaning here is none."""
     touching = {
         at
-        for place, (one, other) in enumerate(zip(row, row[1:], strict=False))
+        for place, (one, other) in enumerate(pairwise(row))
         if one.end == other.start
         and ((one.kind in LETTERS and other.kind in FIGURES) or (one.kind in FIGURES and other.kind in LETTERS))
         for at in (place, place + 1)

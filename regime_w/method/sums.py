@@ -232,7 +232,7 @@ def _begins(row: Sequence[Token], first: int) -> bool:
     word = one.text.lower()
     if word in BEFORE or word in LABELS or (len(word) == 1 and word not in "ai") or one.end == row[first].start:
         return False
-    if two is None or two.end < one.start and word not in ("of", "and", "to", "the"):
+    if two is None or (two.end < one.start and word not in ("of", "and", "to", "the")):
         return True
     return two.kind not in ("number", "percent", "close") and two.text.lower() not in BEFORE
 

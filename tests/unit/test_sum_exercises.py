@@ -65,7 +65,10 @@ def test_only_right_sums_are_taken() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["60 / 3/4 = 15", "5 100 + 2 = 5 102", "8 x 1 1/2 = 12", "1,5 + 2,5 = 4", "48/2 = <<48/2=24>>24", "60/80 = 75%", "10/3 = 3.33", "3 + 4 = -7"],
+    [
+        "60 / 3/4 = 15", "5 100 + 2 = 5 102", "8 x 1 1/2 = 12", "1,5 + 2,5 = 4", "48/2 = <<48/2=24>>24", "60/80 = 75%",
+        "10/3 = 3.33", "3 + 4 = -7",
+    ],
 )  # fmt: skip
 def test_sums_that_could_be_read_otherwise_are_not_practised(text: str) -> None:
     assert right_sums(text) == []

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regime_w.method.arithmetic import exact, parse, shown
-from regime_w.method.sums import first_slip, holds, wrong_sums, written_sums
+from regime_w.method.arithmetic import parse, shown
+from regime_w.method.sums import first_slip, holds, written_sums, wrong_sums
 
 
 def test_written_sums_are_checked():
@@ -48,7 +48,6 @@ x + 3 + 4 = 10 | 2x + 3 = 11 | 100/5 = 5A/5 or 20 = A | 192 / 1.2 = 1.2Y / 1.2 |
 60 / 3/4 = 80 | 3/ 1/4 = 12 | 4+6 / 2 = 5 | 1/2 = 50 students | 1.500 + 500 = 2.000 | 14, 400 / 80 = 180 | on page 5 100 + 2 = 102
 10/3 ≈ 3 | 0.33*300 = 100 | $1.67 * 6 = $10 | 49*2 = 100 (rounded) | 5! = 120 | 4 * 3 * 2 * 1 = 4! | sqrt(9) + 1 = 4
 3 + 4 == 7 | 3 + 4 => 8 | 3 + 4 <= 8 | \\frac{1}{2} + 3 = 3.5 | 2 + \\frac12 + 3 = 5.5 | 4 + 5 = 12 in base 7
-3 + 4 = | = 4 | 1e3 * 2 = 2000 | 3 + 4 = 7th | 2 + 3 =\n6 | 4 *\n3 + 4 = 16 | 12 + 12 = 24\n- 4 = 20 | 2 * 1 = 20
 """
 
 
@@ -61,14 +60,18 @@ def test_right_sums_are_read_in_every_notation(text):
     assert [own.wrong for own in written_sums(text)].count(False) == len(list(written_sums(text))) > 0
 
 
-@pytest.mark.parametrize("text", split(OTHERWISE.rpartition("\n3 + 4 = |")[0]))
+@pytest.mark.parametrize("text", split(OTHERWISE))
 def test_what_may_be_right_in_another_way_is_not_called_wrong(text):
     assert holds(text)
     assert first_slip(text) is None
 
 
 @pytest.mark.parametrize(
-    "text", ["3 + 4 =", "= 4", "1e3 * 2 = 2000", "3 + 4 = 7th", "2 + 3 =\n6", "4 *\n3 + 4 = 16", "12 + 12 = 20\n- 4 = 20", "2 $ = $", "=" * 500]
+    "text",
+    [
+        "3 + 4 =", "= 4", "1e3 * 2 = 2000", "3 + 4 = 7th", "2 + 3 =\n6", "4 *\n3 + 4 = 16", "12 + 12 = 20\n- 4 = 20",
+        "2 $ = $", "=" * 500,
+    ],
 )  # fmt: skip
 def test_no_sum_is_read_where_a_side_is_missing_or_goes_on(text):
     assert holds(text)
@@ -162,7 +165,7 @@ def test_operations_bind_as_they_do(numbers, signs, stated):
     pairs = list(zip(numbers[1:], signs, strict=False))
     left = f"{numbers[0]}{''.join(f'{sign}{number}' for number, sign in pairs)}"
     exactly = f"F({numbers[0]}){''.join(f'{sign}F({number})' for number, sign in pairs)}"
-    value = eval(exactly, {"F": Fraction})  # noqa: S307 (our own numbers and signs)
+    value = eval(exactly, {"F": Fraction})
     for own in written_sums(f"so {left} = {stated} pens"):
         assert own.value == value
         assert not (own.wrong and value == stated)
