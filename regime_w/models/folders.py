@@ -287,7 +287,9 @@ def mend_generation(folder: Path) -> None:
     from transformers import GenerationConfig
 
     given = json_of(file)
-    ids: dict[str, Any] = {name: given[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in given}
+    ids: dict[str, Any] = {
+        name: given[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if name in given
+    }
     for settings in (given, given | {"do_sample": True}, ids):
         try:
             with quiet():

@@ -4,10 +4,11 @@ write_manifest(folder, {"source": "hub"})
 folder, manifest = load_manifest("checkpoints/demo/base/manifest.json")
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from regime_w.runtime.errors import UserError
@@ -17,11 +18,11 @@ MANIFEST = "manifest.json"
 REBUILD = "remove the folder's manifest.json and run again to rebuild it"
 
 
-def list_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of each file of a folder but its manifest."""
+def list_files(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file of a folder but its manifest; `known`: SHA-256 by name, of files just written."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(sha256_file, files)
+        hashes = pool.map(lambda file: known.get(file.name) or sha256_file(file), files)
         return {
             str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": h}
             for p, h in zip(files, hashes, strict=True)
