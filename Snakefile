@@ -11,9 +11,7 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-configfile: "config.yaml"
-
-
+# The config: files named with --configfile, or config.yaml (regime_w/config/files.py).
 include: "rules/common.smk"
 # Every rule reruns when its own part of the config changes, see rules/common.smk.
 include: "rules/questions.smk"
@@ -26,6 +24,11 @@ include: "rules/evaluation.smk"
 if CONFIG["benchmark"]:
 
     include: "rules/benchmark.smk"
+
+
+if CONFIG["start"]:
+
+    include: "rules/start.smk"
 
 
 if CONFIG["study"]:

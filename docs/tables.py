@@ -25,13 +25,15 @@ from regime_w.report.inputs import note_sums
 from regime_w.report.marks import markdown_table, put_tables, tables_of
 from regime_w.runtime.records import read_json, write_text
 from regime_w.sampling.engines.interface import Completion
+from regime_w.tasks.verifiers import open_verifier
 from scripts.benchmark.benchmark_report import dpo_flops, joined, mfu, peak_of
-from scripts.evaluate import grade
+from scripts.evaluate import graded as answer
 
 DOCS = Path(__file__).resolve().parent
 PAGES = [DOCS.parent / "README.md", DOCS / "results.md", *sorted((DOCS / "studies").glob("*.md"))]
 RUN = Settings(level=0.95, n_boot=10_000, seed=0)
 STUDY = Settings(level=0.95, n_boot=20_000, seed=0)
+NUMBER = open_verifier({"verifier": "number", "timeout": 10})
 MODELS = {"base": "base", "sft": "SFT", "round1": "round 1", "round2": "round 2"}
 
 Rows = list[list[str]]
@@ -61,7 +63,7 @@ def graded(row: Row) -> Row:
 
     def again(out: Row) -> Row:
         completion = Completion("", out["text"], out["num_tokens"], out["finish_reason"])
-        return grade(completion, out["seed"], row["gold_answer"])
+        return answer(completion, out["seed"], NUMBER.grade(out["text"], row["gold_answer"]))
 
     graded_row = row | {"greedy": again(row["greedy"]), "samples": [again(out) for out in row["samples"]]}
     note_sums(graded_row)

@@ -9,24 +9,11 @@ build_preferences). All other jobs are the pipeline's own.
 """
 
 BENCHMARK = CONFIG["benchmark"]
-TENSOR_PARALLEL = 1 << (min(GPUS, NODE_GPUS).bit_length() - 1) if GPUS else 0
-PARTS = {
-    mode: [f"{mode}-{index}-of-{GPUS}" for index in range(GPUS)]
-    for mode in ("shards", "full_shards")
-}
-LEAST_GPUS = {
-    "one_at_a_time": 0,
-    "pipeline": 0,
-    "shards": 2,
-    "full_shards": 2,
-    "tensor_parallel": 2,
-}
-BENCHMARK_MODES = [
-    part
-    for mode in BENCHMARK["modes"]
-    if GPUS >= LEAST_GPUS.get(mode, 1)
-    for part in PARTS.get(mode, [mode])
-]
+# The largest power of two that one machine has.
+TENSOR_PARALLEL = (
+    1 << (min(GPUS, CONFIG["resources"]["gpus_per_node"]).bit_length() - 1) if GPUS else 0
+)
+BENCHMARK_JOBS = jobs_of(BENCHMARK["modes"], GPUS)
 BENCHMARK_ROUND = f"{RUN}/round1"
 BENCHMARK_USAGE = {
     "merge": f"benchmarks/{RUN}/merge_lora/sft_merged.usage.json",
@@ -40,7 +27,7 @@ BENCHMARK_USAGE = {
     "train_dpo": f"benchmarks/{BENCHMARK_ROUND}/train_dpo.usage.json",
     "merge_dpo": f"benchmarks/{RUN}/merge_lora/round1/merged.usage.json",
     **{
-        f"evaluate-{model}": f"benchmarks/{RUN}/evaluate/{model}.usage.json"
+        f"evaluate-{model}": f"benchmarks/{RUN}/evaluate/{SETS[0]}/{model}.usage.json"
         for model in BENCHMARK["models"]
     },
 }
@@ -49,19 +36,17 @@ BENCHMARK_USAGE = {
 ruleorder: benchmark_model > base_model
 ruleorder: benchmark_adapter > train_sft
 ruleorder: benchmark_questions > fetch_questions
+ruleorder: benchmark_questions > fetch_evaluation
 ruleorder: benchmark_pairs > build_preferences
 
 
 rule benchmark_model:
-    input:
-        code=code("benchmark.benchmark_model"),
     output:
-        manifest="checkpoints/{run}/{random}/manifest.json",
+        model=directory("checkpoints/{run}/{random}"),
+        seal="checkpoints/{run}/{random}.sha256",
         usage="benchmarks/{run}/benchmark_model/{random}.usage.json",
     log:
         "logs/{run}/benchmark_model/{random}.log",
-    benchmark:
-        "benchmarks/{run}/benchmark_model/{random}.tsv"
     wildcard_constraints:
         random="base|small",
     conda:
@@ -70,7 +55,8 @@ rule benchmark_model:
     resources:
         gpu=ONE_GPU,
     params:
-        config=lambda wildcards: json.dumps(
+        code=code("benchmark.benchmark_model"),
+        config=lambda wildcards: argument(
             {
                 "shape": BENCHMARK["shape" if wildcards.random == "base" else "small_shape"],
                 "text": "\n".join([CONFIG["prompt"]["template"], *CONFIG["styles"].values()]),
@@ -78,51 +64,54 @@ rule benchmark_model:
             }
         ),
     shell:
-        "python -m regime_w.runtime.job --stage benchmark_model --gpus {resources.gpu:q}"
-        " --lock {output.manifest:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark.benchmark_model --params {params.config:q}"
-        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_model",
+            "--params {params.config:q}",
+            "--output {output.model:q}",
+            "--gpus {resources.gpu:q}",
+        )
 
 
 rule benchmark_adapter:
     input:
-        code=code("benchmark.benchmark_model"),
-        base="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(base=BASE)),
     output:
-        manifest="checkpoints/{run}/sft_lora/manifest.json",
+        adapter=directory("checkpoints/{run}/sft_lora"),
+        seal="checkpoints/{run}/sft_lora.sha256",
         usage="benchmarks/{run}/benchmark_adapter.usage.json",
     log:
         "logs/{run}/benchmark_adapter.log",
-    benchmark:
-        "benchmarks/{run}/benchmark_adapter.tsv"
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
         gpu=ONE_GPU,
     params:
+        code=code("benchmark.benchmark_adapter"),
         config=part(lora=CONFIG["sft"]["lora"], seed=CONFIG["seed"]),
     shell:
-        "python -m regime_w.runtime.job --stage benchmark_adapter --gpus {resources.gpu:q}"
-        " --lock {output.manifest:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark.benchmark_model --params {params.config:q} --base {input.base:q}"
-        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_adapter",
+            "--params {params.config:q}",
+            "--base {input.base:q}",
+            "--output {output.adapter:q}",
+            "--gpus {resources.gpu:q}",
+        )
 
 
 rule benchmark_questions:
     input:
-        code=code("benchmark.benchmark_data"),
-        model="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(model=BASE)),
     output:
-        train="data/{run}/train.jsonl",
-        eval="data/{run}/eval.jsonl",
+        train="data/{run}/questions/train.jsonl",
+        eval=f"data/{{run}}/questions/eval/{SETS[0]}.jsonl",
+        usage="benchmarks/{run}/benchmark_questions.usage.json",
     log:
         "logs/{run}/benchmark_questions.log",
-    benchmark:
-        "benchmarks/{run}/benchmark_questions.tsv"
     conda:
         ENV
     params:
+        code=code("benchmark.benchmark_questions"),
         config=part(
             train=max(
                 CONFIG["generate"]["n_samples"],
@@ -134,14 +123,18 @@ rule benchmark_questions:
             seed=CONFIG["seed"],
         ),
     shell:
-        "python -m scripts.benchmark.benchmark_data --params {params.config:q} --model {input.model:q}"
-        " --train {output.train:q} --eval {output.eval:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_questions",
+            "--params {params.config:q}",
+            "--model {input.model:q}",
+            "--train {output.train:q}",
+            "--eval {output.eval:q}",
+        )
 
 
 rule benchmark_pairs:
     input:
-        code=code("benchmark.benchmark_data"),
-        model="checkpoints/{run}/base/manifest.json",
+        unpack(sealed(model=BASE)),
         rollouts="data/{run}/round{round}/rollouts.jsonl",
         check="results/{run}/round{round}/rollouts_check.json",
     output:
@@ -150,11 +143,10 @@ rule benchmark_pairs:
         usage="benchmarks/{run}/round{round}/benchmark_pairs.usage.json",
     log:
         "logs/{run}/round{round}/benchmark_pairs.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/benchmark_pairs.tsv"
     conda:
         ENV
     params:
+        code=code("benchmark.benchmark_pairs"),
         config=part(
             pairs=CONFIG["pairs"],
             **prompt_of(CONFIG),
@@ -164,28 +156,29 @@ rule benchmark_pairs:
             most=CONFIG["generate"]["max_new_tokens"],
         ),
     shell:
-        "python -m regime_w.runtime.job --stage benchmark_pairs --lock {output.preferences:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark.benchmark_data --params {params.config:q} --model {input.model:q}"
-        " --rollouts {input.rollouts:q} --preferences {output.preferences:q}"
-        " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_pairs",
+            "--params {params.config:q}",
+            "--model {input.model:q}",
+            "--rollouts {input.rollouts:q}",
+            "--output {output.preferences:q}",
+            "--summary {output.summary:q}",
+        )
 
 
 rule benchmark_generate:
     input:
-        code=code("benchmark.benchmark_generate"),
-        model=lambda wildcards: (
-            "checkpoints/{run}/small/manifest.json"
-            if wildcards.mode.startswith("small")
-            else "checkpoints/{run}/base/manifest.json"
+        unpack(
+            sealed(
+                model=lambda wildcards: f"checkpoints/{wildcards.run}/{way_of(wildcards).model}"
+            )
         ),
-        questions="data/{run}/train.jsonl",
+        questions="data/{run}/questions/train.jsonl",
     output:
         record="data/{run}/benchmark/{mode}.json",
         usage="benchmarks/{run}/benchmark_generate/{mode}.usage.json",
     log:
         "logs/{run}/benchmark_generate/{mode}.log",
-    benchmark:
-        "benchmarks/{run}/benchmark_generate/{mode}.tsv"
     wildcard_constraints:
         mode=r"[a-z_]+(-\d+-of-\d+)?",
     # Before the pipeline's own jobs: what they find compiled is then the same in every run.
@@ -194,8 +187,9 @@ rule benchmark_generate:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
-        gpu=lambda wildcards: TENSOR_PARALLEL if wildcards.mode == "tensor_parallel" else ONE_GPU,
+        gpu=lambda wildcards: TENSOR_PARALLEL if way_of(wildcards).all_gpus else ONE_GPU,
     params:
+        code=code("benchmark.benchmark_generate"),
         config=part(
             generate={key: value for key, value in CONFIG["generate"].items() if key != "shards"},
             engine=CONFIG["engine"],
@@ -212,28 +206,31 @@ rule benchmark_generate:
                 )
             },
         ),
-        work="data/{run}/benchmark/{mode}.work",
+        work=subpath(output.record, strip_suffix=".json"),
     shell:
-        "python -m regime_w.runtime.job --stage benchmark_generate --gpus {resources.gpu:q}"
-        " --lock {output.record:q} --usage {output.usage:q} --"
-        " python -m scripts.benchmark.benchmark_generate --params {params.config:q} --mode {wildcards.mode:q}"
-        " --model {input.model:q} --questions {input.questions:q} --work {params.work:q}"
-        " --output {output.record:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_generate",
+            "--params {params.config:q}",
+            "--mode {wildcards.mode:q}",
+            "--model {input.model:q}",
+            "--questions {input.questions:q}",
+            "--work {params.work:q}.work",
+            "--output {output.record:q}",
+            "--gpus {resources.gpu:q}",
+            SHARING,
+        )
 
 
 rule benchmark_report:
     input:
-        code=code("benchmark.benchmark_report"),
-        templates=rules.eval_report.input.templates,
-        base=f"checkpoints/{RUN}/base/manifest.json",
-        adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora/manifest.json",
+        unpack(sealed(base=BASE, adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora")),
         pairs=f"data/{BENCHMARK_ROUND}/preferences.json",
-        modes=[f"data/{RUN}/benchmark/{mode}.json" for mode in BENCHMARK_MODES],
+        modes=[f"data/{RUN}/benchmark/{mode}.json" for mode in BENCHMARK_JOBS],
         modes_usage=[
-            f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_MODES
+            f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_JOBS
         ],
         usage=list(BENCHMARK_USAGE.values()),
-        evaluations=[f"data/{RUN}/eval/{model}.jsonl" for model in BENCHMARK["models"]],
+        evaluations=[f"data/{RUN}/answers/{SETS[0]}/{model}.jsonl" for model in BENCHMARK["models"]],
     output:
         html=report(
             f"results/{RUN}/benchmark_report.html",
@@ -245,12 +242,11 @@ rule benchmark_report:
         json=f"results/{RUN}/benchmark_report.json",
     log:
         f"logs/{RUN}/benchmark_report.log",
-    benchmark:
-        f"benchmarks/{RUN}/benchmark_report.tsv"
     localrule: True
     conda:
         ENV
     params:
+        code=code("benchmark.benchmark_report", files=TEMPLATES),
         config=part(
             run=RUN,
             questions=CONFIG["generate"]["n_samples"],
@@ -261,12 +257,25 @@ rule benchmark_report:
             gpu_hour_usd=CONFIG["report"]["gpu_hour_usd"],
             peak_tflops=BENCHMARK["peak_tflops"],
         ),
-        usage=lambda wildcards, input: named(BENCHMARK_USAGE, input.usage),
-        modes_usage=lambda wildcards, input: named(BENCHMARK_MODES, input.modes_usage),
-        evaluations=lambda wildcards, input: named(BENCHMARK["models"], input.evaluations),
+        inputs=lambda wildcards, input: argument(
+            {
+                "base": str(input.base),
+                "adapter": str(input.adapter),
+                "pairs": input.pairs,
+                "modes": list(input.modes),
+                "modes_usage": by_name(BENCHMARK_JOBS, input.modes_usage),
+                "usage": by_name(BENCHMARK_USAGE, input.usage),
+                "evaluations": by_name(BENCHMARK["models"], input.evaluations),
+            },
+            sort=False,
+        ),
     shell:
-        "python -m scripts.benchmark.benchmark_report --params {params.config:q} --base {input.base:q}"
-        " --adapter {input.adapter:q} --pairs {input.pairs:q} --modes {input.modes:q}"
-        " --modes-usage {params.modes_usage:q} --usage {params.usage:q}"
-        " --evaluations {params.evaluations:q} --html {output.html:q} --md {output.md:q}"
-        " --json {output.json:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "benchmark.benchmark_report",
+            "--params {params.config:q}",
+            "--inputs {params.inputs:q}",
+            "--html {output.html:q}",
+            "--md {output.md:q}",
+            "--json {output.json:q}",
+            usage=False,
+        )

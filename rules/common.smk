@@ -1,4 +1,4 @@
-"""What all rules share: the checked config, the GPUs at hand, the code a rule depends on. No rules here."""
+"""What all rules share: the checked config, the GPUs at hand, the frame of every job. No rules here."""
 
 import json
 import math
@@ -6,44 +6,86 @@ import re
 import sys
 from pathlib import Path
 
-from snakemake.utils import update_config
+# Of this checkout, also where another workflow has it as a module.
+ROOT = Path(workflow.current_basedir).parent
+sys.path.insert(0, str(ROOT))
 
-sys.path.insert(0, str(Path(workflow.basedir)))
-
-from regime_w.config.code_inputs import modules_of
-from regime_w.config.schema import load
+from regime_w.config.benchmark_modes import MODES, jobs_of
+from regime_w.config import plan
+from regime_w.config.claims import check_claim, claim, owner_of
+from regime_w.config.code_inputs import hash_of
+from regime_w.config.files import configured, layers_of
+from regime_w.config.recipes import number_of, prompt_of, read_by, recipes_of
+from regime_w.config.schema import HELD_OUT, OF_SET, of_set
+from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.gpu import jobs_per_gpu, visible_gpus
-from regime_w.config.plan import auto_shards, check_gpus, check_paths, planned_gpus
-from regime_w.config.recipes import READS, number_of, prompt_of, recipes_of
+from regime_w.runtime.gpu import visible_gpus
+from regime_w.runtime.records import as_argument, remember_link
+
+# As a module of another workflow this one has the config that it is given; else the command line's files and values.
+MAIN = workflow.modifier.is_main_snakefile()
+
+
+def read_layers():
+    if not MAIN:
+        return layers_of([], config, "the module's config", default=not config)
+    given = workflow.config_settings
+    alone = given.replace_workflow_config and given.config
+    return layers_of(workflow.overwrite_configfiles, given.config, default=not alone)
+
+
+def base_modules():
+    """Names of the base model's modules; None as long as they are not known."""
+    source = CONFIG["base_model"]
+    if source["source"] == "tiny":
+        return LLAMA
+    try:
+        return modules_of(
+            Path(
+                source["path"]
+                if source["source"] == "local"
+                else f"checkpoints/{CONFIG['run']}/base"
+            )
+        )
+    except UserError:
+        return None
+
 
 try:
-    CONFIG = load(config)
+    LAYERS, CONFIG = configured(read_layers(), gpus=1)
+    JOBS_PER_GPU = CONFIG["resources"]["jobs_per_gpu"]
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.
     if "gpu" not in workflow.global_resources:
-        workflow.register_resource("gpu", len(visible_gpus()) * jobs_per_gpu())
-    PLACES = planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
-    GPUS = math.ceil(PLACES / jobs_per_gpu())
-    if CONFIG["benchmark"] and not GPUS:
-        update_config(config, CONFIG["benchmark"]["without_gpu"])
-        CONFIG = load(config)
+        workflow.register_resource("gpu", len(visible_gpus()) * JOBS_PER_GPU)
+    cap = plan.planned_gpus(workflow.global_resources["gpu"].value, workflow.is_main_process)
+    GPUS = math.ceil(cap / JOBS_PER_GPU)
+    LAYERS, CONFIG = configured(LAYERS, GPUS)
     OWN, RECIPES = recipes_of(CONFIG)
-    for each in (OWN, *RECIPES.values()):
-        check_paths(each.config)
-        check_gpus(each.config, GPUS, jobs_per_gpu())
+    if workflow.is_main_process:
+        recipes = {name: recipe.config for name, recipe in RECIPES.items()}
+        if problems := plan.problems_of_all(CONFIG, recipes, GPUS, base_modules()):
+            raise UserError(*problems)
+        if MAIN:
+            check_claim(CONFIG, owner_of(LAYERS))
 except UserError as error:
-    sys.exit(f"error: {error}")
+    sys.exit("\n".join(f"error: {line}" for line in error.lines))
+
+config = CONFIG  # what Snakemake itself reads of it: captions of its report
+if MAIN:
+    known = [str(path) for path in workflow.configfiles]
+    workflow.configfiles += [
+        str(layer.path) for layer in LAYERS if layer.path and str(layer.path) not in known
+    ]
 
 RUN = CONFIG["run"]
-NODE_GPUS = 8
 # Without GPUs jobs ask for none themselves: Snakemake would lower what they ask for, but not on a cluster's node.
 ONE_GPU = min(1, GPUS)
 ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
-SOURCES = {CONFIG["questions"][name]["source"] for name in ("train", "eval")}
+EVAL = CONFIG["questions"]["eval"]
+SETS = list(EVAL)
+VERIFIER = plan.verifier_file(CONFIG["task"]["verifier"])
 NUMBERS = OWN.numbers
-ROUNDS = OWN.models[1:]
-MODELS = ["base", *OWN.models]
-SHARDS = auto_shards(CONFIG, GPUS)
+SHARDS = plan.auto_shards(CONFIG, GPUS)
 # On one GPU all of the run's models are evaluated by one job, whose engine starts once; on more they are side by side.
 # The benchmark needs one of them, and so does a study in which the run as it is has no part.
 ONE_EVALUATION = (
@@ -52,10 +94,18 @@ ONE_EVALUATION = (
     and not CONFIG["benchmark"]
     and any(each.model(each.rounds) == OWN.model(OWN.rounds) for each in RECIPES.values() or [OWN])
 )
+# What the reports' modules read besides other modules.
+TEMPLATES = ["regime_w/report/*.j2"]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
-BASE = f"checkpoints/{RUN}/base/manifest.json"
-MANIFESTS = [BASE, *(OWN.model(number) for number in (0, *NUMBERS))]  # of MODELS
-EVALUATIONS = [f"data/{RUN}/eval/{model}.jsonl" for model in MODELS]
+BASE = f"checkpoints/{RUN}/base"
+# The run's models in their order, each with its folder.
+MODELS = {"base": BASE} | {OWN.called(number): OWN.model(number) for number in (0, *NUMBERS)}
+# The answers of every model to every evaluation set.
+ANSWERS = [f"data/{RUN}/answers/{name}/{model}.jsonl" for name in SETS for model in MODELS]
+# The rounds that train an adapter, 0 for SFT.
+TRAINED = [*([0] if OWN.sft else []), *NUMBERS]
+# Whether training questions are asked for, by SFT or by a round, or to rank recipes.
+LEARNS = bool(CONFIG["study"]) or any(name == "split_questions" for name, _ in OWN.stages())
 # The recipe that a stage in a study's folder belongs to: any of those that share it.
 PLACES = {
     (stage, number, place): recipe
@@ -70,26 +120,72 @@ wildcard_constraints:
     run=rf"{re.escape(RUN)}(/study/[0-9a-f]+)?",
     round=r"[1-9][0-9]*",
     shard=r"[0-9]+-of-[0-9]+",
+    set="|".join([*SETS, HELD_OUT]),
     policy=r"sft_merged|round[1-9][0-9]*/merged",
     model=r"base|sft|round[1-9][0-9]*",
 
 
-def code(module, skip=()):
-    """The module's file and those of all modules of ours that it imports, less those that this config never runs:
-    a real edit reruns what it touches."""
-    return modules_of(
-        f"scripts.{module}", Path(workflow.basedir), tuple(skip)
-    )
+class Code(str):
+    """Among the params of a rule, a hash of the code that it runs: an edit reruns it, a mere touch does not.
+
+    `root` is where the code lies, `jobs_per_gpu` is the config's. They are no part of the text, so that a checkout can be
+    moved, and GPUs shared, and nothing reruns.
+    """
+
+    root = str(ROOT)
+    jobs_per_gpu = JOBS_PER_GPU
+
+
+def code(module, files=(), skip=()):
+    """The hash of a stage's module, of all modules of ours that it imports, and of `files` (patterns) that it reads.
+
+    `skip` names modules that this config never runs.
+    """
+    found = Code(hash_of(f"scripts.{module}", ROOT, tuple(files), tuple(skip)))
+    return lambda wildcards: found
+
+
+SHARING = "--jobs-per-gpu {params.code.jobs_per_gpu:q}"
+
+
+def stage(module, *flags, usage=True):
+    """A rule's shell command: the stage's own flags inside the frame that all jobs share.
+
+    Own GPUs and one copy of the job at a time (its log's name is its lock), its use recorded in `output.usage`, all it
+    says in its log too. Our modules are found from any working directory, and nobody else's in their place.
+    """
+    frame = [
+        "PYTHONSAFEPATH=1 PYTHONPATH={params.code.root:q} python -m regime_w.runtime.job",
+        f"--stage {module.split('.')[-1]} --lock {{log:q}}",
+        *(f"{flag} {SHARING}" for flag in flags if flag.startswith("--gpus ")),
+        *(["--usage {output.usage:q}"] if usage else []),
+        f"-- python -m scripts.{module}",
+    ]
+    return " ".join([*frame, *flags, "2>&1 | tee -i {log:q}"])
+
+
+def argument(value, sort=True):
+    """A value as one JSON parameter; a long one as a file's name, where Snakemake keeps its own records."""
+    return as_argument(json.dumps(value, sort_keys=sort), Path(".snakemake/arguments"))
 
 
 def part(**sections):
     """A rule's own part of the config as one JSON parameter; in a lambda, since prompts hold braces."""
-    return lambda wildcards: json.dumps(sections, sort_keys=True)
+    return lambda wildcards: argument(sections)
+
+
+def named(path):
+    """The file that the config names, or of a folder the files in it; they are where they are, also where all others have
+    another prefix or storage."""
+    if not path:
+        return []
+    inside = [str(file) for file in sorted(Path(path).glob("*")) if file.is_file()]
+    return [local(file) for file in (inside if Path(path).is_dir() else [path])]
 
 
 def recipe_of(stage, wildcards):
     """The recipe whose stage a rule's wildcards name, and its round (0 is SFT)."""
-    model = wildcards.get("policy") or wildcards.get("model")
+    model = wildcards.get("policy") or wildcards.get("model") or wildcards.get("part")
     number = number_of(model) if model else int(wildcards.get("round", 0))
     if wildcards.run == RUN:
         return OWN, number
@@ -101,21 +197,21 @@ def recipe_of(stage, wildcards):
 
 
 def reads(stage):
-    """What a stage reads of its recipe's config (READS in regime_w/config/recipes.py) as one JSON parameter."""
-    return lambda wildcards: json.dumps(
-        READS[stage](recipe_of(stage, wildcards)[0].config), sort_keys=True
-    )
+    """What a stage reads of its recipe's config (regime_w/config/recipes.py) as one JSON parameter."""
+
+    def parameter(wildcards):
+        recipe, number = recipe_of(stage, wildcards)
+        own = of_set(recipe.config, wildcards.set) if wildcards.get("set") else recipe.config
+        return argument(read_by(stage, number, own))
+
+    return parameter
 
 
 def training_gpus(stage, section):
-    """GPUs of a training job: what its recipe says; for auto all of them, within one machine, or one where jobs share them."""
-
-    def gpus(wildcards):
-        wanted = recipe_of(stage, wildcards)[0].config[section]["gpus"]
-        most = NODE_GPUS if jobs_per_gpu() == 1 else 1
-        return min(most if wanted == "auto" else wanted, GPUS)
-
-    return gpus
+    """GPUs of a training job (regime_w/config/plan.py)."""
+    return lambda wildcards: plan.training_gpus(
+        recipe_of(stage, wildcards)[0].config, section, GPUS
+    )
 
 
 def threads_for(gpu, cpu):
@@ -124,18 +220,44 @@ def threads_for(gpu, cpu):
     The tiny model's matrices are too small to share: with two threads it is slower than with one.
     """
     if GPUS:
-        return max(1, gpu // jobs_per_gpu())
+        return max(1, gpu // JOBS_PER_GPU)
     return 1 if CONFIG["base_model"]["source"] == "tiny" else cpu
+
+
+def sealed(**wanted):
+    """A rule's models and adapters, by name, and their seals (regime_w/models/manifests.py): folders to be unpacked.
+
+    Snakemake knows a folder by its time alone, which is passed over here: what counts is whether its seal changed.
+    """
+
+    def inputs(wildcards):
+        found = {}
+        for name, folders in wanted.items():
+            folders = folders(wildcards) if callable(folders) else folders
+            found[name] = folders if isinstance(folders, list) else [folders]
+        seals = [f"{folder}.sha256" for folders in found.values() for folder in folders]
+        ancients = {name: list(map(ancient, folders)) for name, folders in found.items()}
+        return {**ancients, "seals": seals}
+
+    return inputs
 
 
 def policy_of(stage):
     """The policy that a round samples from and trains: the SFT model, later that of the round before."""
 
-    def manifest(wildcards):
+    def folder(wildcards):
         recipe, number = recipe_of(stage, wildcards)
         return recipe.model(number - 1)
 
-    return manifest
+    return folder
+
+
+# The chat format's prompts are made by the policy's own template; the other one's need no model.
+CHATS_POLICY = ["--policy {input.policy:q}"] if CONFIG["prompt"]["format"] == "chat" else []
+
+
+def chats_policy(stage):
+    return sealed(policy=policy_of(stage)) if CHATS_POLICY else sealed()
 
 
 def made_in_round(stage, what):
@@ -148,18 +270,17 @@ def made_in_round(stage, what):
     return file
 
 
-def shards_of(recipe, short):
-    """The shards of a recipe; `short` as one word (`expand` in regime_w/runtime/records.py).
+def completions(wildcards):
+    recipe, number = recipe_of("score_rollouts", wildcards)
+    return recipe.completions(number, plan.auto_shards(recipe.config, GPUS))
+
+
+def short(files):
+    """Files that differ in the number of their shard as one word (`expand` in regime_w/runtime/records.py).
 
     A command holds 128 KB, in which the names of thousands of files do not fit.
     """
-    shards = auto_shards(recipe.config, GPUS)
-    return [f"{{0..{len(shards) - 1}}}-of-{len(shards)}"] if short else shards
-
-
-def completions(wildcards, short=False):
-    recipe, number = recipe_of("score_rollouts", wildcards)
-    return recipe.completions(number, shards_of(recipe, short))
+    return re.sub(r"0(-of-\d+\.jsonl)$", rf"{{0..{len(files) - 1}}}\1", files[0])
 
 
 def merge_base(wildcards):
@@ -168,47 +289,84 @@ def merge_base(wildcards):
     return recipe.model(number - 1) if number else BASE
 
 
-def evaluated(stage):
-    """The manifest of the model that is evaluated."""
-
-    def manifest(wildcards):
-        if wildcards.model == "base":
-            return BASE
-        recipe, number = recipe_of(stage, wildcards)
-        return recipe.model(number)
-
-    return manifest
+def evaluated(wildcards):
+    """The folder of the model that is evaluated."""
+    if wildcards.model == "base":
+        return BASE
+    recipe, number = recipe_of("evaluate", wildcards)
+    return recipe.model(number)
 
 
-def usages(recipe, part="eval", short=False):
-    """The usage records of every stage that makes a recipe's models and evaluates them on this part."""
-    together = part == "eval" and ONE_EVALUATION
-    once = ["fetch_questions", "base_model"]
-    if part == "eval":
-        once.append("evaluate" if together else "evaluate/base")
-    return [
+def asked(wildcards):
+    """The questions of an evaluation set, or the held-out ones."""
+    name = wildcards.set if wildcards.set == HELD_OUT else f"eval/{wildcards.set}"
+    return f"data/{RUN}/questions/{name}.jsonl"
+
+
+def verifier_of_set(wildcards):
+    """The file of a user's own verifier that grades an evaluation set, or the held-out questions."""
+    task = of_set(CONFIG, wildcards.set)["task"] if wildcards.set in EVAL else CONFIG["task"]
+    return [local(file) for file in plan.verifier_file(task["verifier"])]
+
+
+def usages(recipe, sets):
+    """The usage records of every stage that makes a recipe's models and evaluates them on these sets."""
+    together = ONE_EVALUATION and sets == SETS
+    once = ["base_model", *(["fetch_questions"] if LEARNS else [])]
+    if sets == SETS:
+        once += [f"fetch_evaluation/{name}" for name in SETS]
+        once += [f"evaluate/{name}" if together else f"evaluate/{name}/base" for name in SETS]
+    found = [
         *(f"benchmarks/{RUN}/{stage}.usage.json" for stage in once),
-        *recipe.usage(shards_of(recipe, short), None if together else part),
+        *recipe.usage(plan.auto_shards(recipe.config, GPUS), [] if together else sets),
     ]
+    return list(dict.fromkeys(found))
+
+
+def way_of(wildcards):
+    """The benchmark's way of generating that a job's mode names: MODE or MODE-I-of-N."""
+    return MODES[wildcards.mode.partition("-")[0]]
 
 
 def rounds_by(method):
-    """The run's own rounds that train in this way."""
-    return [number for number in NUMBERS if OWN.method(number) == method]
-
-
-def training_records(names, adapters):
-    """NAME=FILE arguments of what the adapters' trainings recorded."""
-    return named(names, [str(Path(file).with_name("training.json")) for file in adapters])
+    """The run's own rounds that train in this way, with their names."""
+    return {f"round{number}": number for number in NUMBERS if OWN.method(number) == method}
 
 
 def read_on_eval():
-    """The study's recipes that are read on the evaluation questions: the baselines and, once it is known, the chosen one."""
+    """The answers, by SET/RECIPE, of the study's recipes that are read on the evaluation sets: the baselines and, once it
+    is known, the chosen one."""
     choice = json.loads(Path(checkpoints.choose_recipe.get().output.choice).read_text())
     names = dict.fromkeys([*CONFIG["study"]["baselines"], choice["chosen"]])
-    return {name: RECIPES[name].evaluation(RECIPES[name].rounds) for name in names}
+    return {
+        f"{own}/{name}": RECIPES[name].answers(RECIPES[name].rounds, own)
+        for own in SETS
+        for name in names
+    }
 
 
-def named(names, files):
-    """NAME=FILE arguments for the report's command line."""
-    return [f"{name}={file}" for name, file in zip(names, files, strict=True)]
+def by_name(names, files):
+    """{name: file} of a report's inputs."""
+    return dict(zip(names, files, strict=True))
+
+
+def by_set(names, files):
+    """{set: {name: file}} of a report's inputs that are named SET/NAME."""
+    found = {}
+    for name, file in zip(names, files, strict=True):
+        where, _, what = name.partition("/")
+        found.setdefault(where, {})[what] = file
+    return found
+
+
+def answers_by_set(files):
+    """{set: {model: file}} of ANSWERS."""
+    return by_set([f"{name}/{model}" for name in SETS for model in MODELS], files)
+
+
+onstart:
+    # Snakemake asks for this where jobs run, not in a dry run.
+    if MAIN:
+        claim(CONFIG, owner_of(LAYERS))
+    for link in Path(f"checkpoints/{RUN}").rglob("*"):
+        remember_link(link)

@@ -1,38 +1,42 @@
-"""Evaluation: base, SFT and each round on the evaluation questions, and the report.
+"""Evaluation: base, SFT and each round on every evaluation set, the report, and a page to read trajectories in.
 
-INPUTS   the models' manifests, data/{run}/eval.jsonl, and what every stage recorded of itself
-OUTPUTS  data/{run}/eval/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml
-NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report: CPU
+INPUTS   the models, data/{run}/questions/eval/{set}.jsonl, and what every stage recorded of itself
+OUTPUTS  data/{run}/answers/{set}/{model}.jsonl; results/{run}/eval_report.html, .md, .json, config.yaml; results/{run}/trajectories.html
+NEEDS    evaluate, evaluate_all: a GPU where there is one; eval_report, view_trajectories: CPU
 
-On one GPU evaluate_all takes the place of `evaluate` for the run's own models: one job, whose engine starts once.
+A study's held-out questions are asked as one more set, `heldout`. On one GPU evaluate_all takes the place of `evaluate`
+for the run's own models on an evaluation set: one job, whose engine starts once.
 """
 
 
 rule evaluate:
     input:
-        code=code("evaluate"),
-        models=evaluated("evaluate"),
-        questions=f"data/{RUN}/eval.jsonl",
+        unpack(sealed(models=evaluated)),
+        questions=asked,
+        verifier=verifier_of_set,
     output:
-        records="data/{run}/eval/{model}.jsonl",
-        usage="benchmarks/{run}/evaluate/{model}.usage.json",
+        records="data/{run}/answers/{set}/{model}.jsonl",
+        usage="benchmarks/{run}/evaluate/{set}/{model}.usage.json",
     log:
-        "logs/{run}/evaluate/{model}.log",
-    benchmark:
-        "benchmarks/{run}/evaluate/{model}.tsv"
+        "logs/{run}/evaluate/{set}/{model}.log",
     conda:
         ENV
     threads: threads_for(gpu=8, cpu=1)
     resources:
         gpu=ENGINE_GPUS,
     params:
+        code=code("evaluate"),
         config=reads("evaluate"),
     shell:
-        "python -m regime_w.runtime.job --stage evaluate --gpus {resources.gpu:q} --lock {output.usage:q}"
-        " --usage {output.usage:q} --"
-        " python -m scripts.evaluate --params {params.config:q} --models {input.models:q}"
-        " --questions {input.questions:q} --outputs {output.records:q}"
-        " --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "evaluate",
+            "--params {params.config:q}",
+            "--models {input.models:q}",
+            "--questions {input.questions:q}",
+            "--outputs {output.records:q}",
+            "--gpus {resources.gpu:q}",
+            SHARING,
+        )
 
 
 if ONE_EVALUATION:
@@ -41,36 +45,79 @@ if ONE_EVALUATION:
 
     use rule evaluate as evaluate_all with:
         input:
-            code=code("evaluate"),
-            models=MANIFESTS,
-            questions=f"data/{RUN}/eval.jsonl",
+            unpack(sealed(models=list(MODELS.values()))),
+            questions=asked,
+            verifier=verifier_of_set,
         output:
-            records=EVALUATIONS,
-            usage=f"benchmarks/{RUN}/evaluate.usage.json",
+            records=[f"data/{RUN}/answers/{{set}}/{model}.jsonl" for model in MODELS],
+            usage=f"benchmarks/{RUN}/evaluate/{{set}}.usage.json",
         log:
-            f"logs/{RUN}/evaluate_all.log",
-        benchmark:
-            f"benchmarks/{RUN}/evaluate_all.tsv"
+            f"logs/{RUN}/evaluate/{{set}}.log",
+        wildcard_constraints:
+            set="|".join(SETS),
         params:
-            config=part(**READS["evaluate"](CONFIG)),
+            code=code("evaluate"),
+            config=lambda wildcards: argument(read_by("evaluate", 0, of_set(CONFIG, wildcards.set))),
+
+
+rule view_trajectories:
+    input:
+        rollouts=[OWN.rollouts(number) for number in OWN.sampled],
+        answers=ANSWERS,
+    output:
+        html=report(
+            f"results/{RUN}/trajectories.html",
+            caption="captions/trajectories.rst",
+            category="Evaluation",
+            labels={"run": RUN, "form": "trajectories"},
+        ),
+    log:
+        f"logs/{RUN}/view_trajectories.log",
+    localrule: True
+    conda:
+        ENV
+    params:
+        code=code("view_trajectories", files=TEMPLATES),
+        config=part(
+            run=RUN,
+            pairs=CONFIG["pairs"] if rounds_by("dpo") else None,
+            reward=CONFIG["reward"],
+            seed=CONFIG["seed"],
+        ),
+        inputs=lambda wildcards, input: argument(
+            {
+                "rollouts": by_name([f"round{number}" for number in OWN.sampled], input.rollouts),
+                "answers": answers_by_set(input.answers),
+            },
+            sort=False,
+        ),
+    shell:
+        stage(
+            "view_trajectories",
+            "--params {params.config:q}",
+            "--inputs {params.inputs:q}",
+            "--output {output.html:q}",
+            usage=False,
+        )
 
 
 rule eval_report:
     input:
-        code=code("eval_report"),
-        templates=[
-            str(path.relative_to(workflow.basedir))
-            for path in sorted(Path(workflow.basedir, "regime_w/report").glob("*.j2"))
-        ],
-        questions=f"data/{RUN}/questions.json",
-        evaluations=EVALUATIONS,
-        rollouts=[f"data/{RUN}/{name}/rollouts.jsonl" for name in ROUNDS],
-        checks=[f"results/{RUN}/{name}/rollouts_check.json" for name in ROUNDS],
-        preferences=[OWN.summary(number) for number in rounds_by("dpo")],
-        samples=[OWN.summary(number) for number in rounds_by("rejection_sampling")],
-        adapters=[OWN.adapter(number) for number in (0, *NUMBERS)],
-        models=MANIFESTS,
-        usage=usages(OWN),
+        unpack(
+            sealed(
+                adapters=[OWN.adapter(number) for number in TRAINED],
+                models=list(MODELS.values()),
+            )
+        ),
+        questions=f"data/{RUN}/questions/summary.json",
+        evaluations=ANSWERS,
+        rollouts=[OWN.rollouts(number) for number in OWN.sampled],
+        checks=[OWN.check(number) for number in OWN.sampled],
+        preferences=[OWN.summary(number) for number in rounds_by("dpo").values()],
+        samples=[OWN.summary(number) for number in rounds_by("rejection_sampling").values()],
+        usage=usages(OWN, SETS),
+        # Of no use to the report: who asks for it gets both.
+        viewer=f"results/{RUN}/trajectories.html",
     output:
         html=report(
             f"results/{RUN}/eval_report.html",
@@ -83,37 +130,45 @@ rule eval_report:
         config=f"results/{RUN}/config.yaml",
     log:
         f"logs/{RUN}/eval_report.log",
-    benchmark:
-        f"benchmarks/{RUN}/eval_report.tsv"
     localrule: True
     conda:
         ENV
     params:
+        code=code("eval_report", files=TEMPLATES),
         config=part(
             **CONFIG["report"],
             run=RUN,
             rounds=CONFIG["rounds"],
             seed=CONFIG["seed"],
-            k=CONFIG["evaluate"]["k"],
             temperature=CONFIG["evaluate"]["temperature"],
         ),
-        # Of no use to the run itself: another recipe in a study makes no new report.
-        merged_config=lambda wildcards: json.dumps(CONFIG | {"study": None}),
-        evaluations=lambda wildcards, input: named(MODELS, input.evaluations),
-        rollouts=lambda wildcards, input: named(ROUNDS, input.rollouts),
-        preferences=lambda wildcards, input: named(
-            [f"round{number}" for number in rounds_by("dpo")], input.preferences
+        # Without what makes nothing in this run: another recipe in a study, or sharing a GPU, makes no new report.
+        merged_config=lambda wildcards: argument(
+            {key: value for key, value in CONFIG.items() if key != "resources"} | {"study": None},
+            sort=False,
         ),
-        samples=lambda wildcards, input: named(
-            [f"round{number}" for number in rounds_by("rejection_sampling")], input.samples
+        inputs=lambda wildcards, input: argument(
+            {
+                "questions": input.questions,
+                "evaluations": answers_by_set(input.evaluations),
+                "rollouts": by_name([f"round{number}" for number in OWN.sampled], input.rollouts),
+                "preferences": by_name(rounds_by("dpo"), input.preferences),
+                "samples": by_name(rounds_by("rejection_sampling"), input.samples),
+                "adapters": by_name([OWN.called(number) for number in TRAINED], input.adapters),
+                "models": by_name(MODELS, input.models),
+                "usage": list(input.usage),
+            },
+            sort=False,
         ),
-        training=lambda wildcards, input: training_records(OWN.models, input.adapters),
-        manifests=lambda wildcards, input: named(MODELS, input.models),
-        usage=lambda wildcards: usages(OWN, short=True),
     shell:
-        "python -m scripts.eval_report --params {params.config:q} --config {params.merged_config:q}"
-        " --questions {input.questions:q} --evaluations {params.evaluations:q}"
-        " --rollouts {params.rollouts:q} --preferences {params.preferences:q}"
-        " --samples {params.samples:q} --training {params.training:q} --manifests {params.manifests:q} --usage {params.usage:q}"
-        " --html {output.html:q} --md {output.md:q} --json {output.json:q}"
-        " --config-output {output.config:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "eval_report",
+            "--params {params.config:q}",
+            "--config {params.merged_config:q}",
+            "--inputs {params.inputs:q}",
+            "--html {output.html:q}",
+            "--md {output.md:q}",
+            "--json {output.json:q}",
+            "--config-output {output.config:q}",
+            usage=False,
+        )

@@ -9,8 +9,7 @@ NEEDS    build_preferences, build_samples: CPU; train_dpo, train_rft: GPUs where
 
 rule build_preferences:
     input:
-        code=code("build_preferences"),
-        policy=policy_of("build_preferences"),
+        unpack(chats_policy("build_preferences")),
         rollouts=made_in_round("build_preferences", "rollouts"),
         check=made_in_round("build_preferences", "check"),
     output:
@@ -19,33 +18,33 @@ rule build_preferences:
         usage="benchmarks/{run}/round{round}/build_preferences.usage.json",
     log:
         "logs/{run}/round{round}/build_preferences.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/build_preferences.tsv"
     conda:
         ENV
     threads: 2
     params:
+        code=code("build_preferences"),
         config=reads("build_preferences"),
     shell:
-        "python -m regime_w.runtime.job --stage build_preferences --lock {output.preferences:q}"
-        " --usage {output.usage:q} --"
-        " python -m scripts.build_preferences --params {params.config:q}"
-        " --rollouts {input.rollouts:q} --policy {input.policy:q} --output {output.preferences:q}"
-        " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "build_preferences",
+            "--params {params.config:q}",
+            "--rollouts {input.rollouts:q}",
+            *CHATS_POLICY,
+            "--output {output.preferences:q}",
+            "--summary {output.summary:q}",
+        )
 
 
 rule train_dpo:
     input:
-        code=code("train_dpo"),
-        policy=policy_of("train_dpo"),
+        unpack(sealed(policy=policy_of("train_dpo"))),
         preferences=made_in_round("train_dpo", "examples"),
     output:
-        manifest="checkpoints/{run}/round{round}/dpo_lora/manifest.json",
+        adapter=directory("checkpoints/{run}/round{round}/dpo_lora"),
+        seal="checkpoints/{run}/round{round}/dpo_lora.sha256",
         usage="benchmarks/{run}/round{round}/train_dpo.usage.json",
     log:
         "logs/{run}/round{round}/train_dpo.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/train_dpo.tsv"
     # A job for all GPUs would wait for long behind jobs for one.
     priority: 10
     conda:
@@ -54,20 +53,23 @@ rule train_dpo:
     resources:
         gpu=training_gpus("train_dpo", "dpo"),
     params:
+        code=code("train_dpo"),
         config=reads("train_dpo"),
-        work=subpath(output.manifest, parent=True),
     shell:
-        "python -m regime_w.runtime.job --stage train_dpo --gpus {resources.gpu:q} --lock {output.manifest:q}"
-        " --usage {output.usage:q} --"
-        " python -m scripts.train_dpo --params {params.config:q} --policy {input.policy:q}"
-        " --preferences {input.preferences:q} --work {params.work:q}.work"
-        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "train_dpo",
+            "--params {params.config:q}",
+            "--policy {input.policy:q}",
+            "--preferences {input.preferences:q}",
+            "--work {output.adapter:q}.work",
+            "--output {output.adapter:q}",
+            "--gpus {resources.gpu:q}",
+        )
 
 
 rule build_samples:
     input:
-        code=code("build_samples"),
-        policy=policy_of("build_samples"),
+        unpack(chats_policy("build_samples")),
         rollouts=made_in_round("build_samples", "rollouts"),
         check=made_in_round("build_samples", "check"),
     output:
@@ -76,31 +78,32 @@ rule build_samples:
         usage="benchmarks/{run}/round{round}/build_samples.usage.json",
     log:
         "logs/{run}/round{round}/build_samples.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/build_samples.tsv"
     conda:
         ENV
     params:
+        code=code("build_samples"),
         config=reads("build_samples"),
     shell:
-        "python -m regime_w.runtime.job --stage build_samples --usage {output.usage:q} --"
-        " python -m scripts.build_samples --params {params.config:q}"
-        " --rollouts {input.rollouts:q} --policy {input.policy:q} --output {output.samples:q}"
-        " --summary {output.summary:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "build_samples",
+            "--params {params.config:q}",
+            "--rollouts {input.rollouts:q}",
+            *CHATS_POLICY,
+            "--output {output.samples:q}",
+            "--summary {output.summary:q}",
+        )
 
 
 rule train_rft:
     input:
-        code=code("train_rft"),
-        policy=policy_of("train_rft"),
+        unpack(sealed(policy=policy_of("train_rft"))),
         samples=made_in_round("train_rft", "examples"),
     output:
-        manifest="checkpoints/{run}/round{round}/rft_lora/manifest.json",
+        adapter=directory("checkpoints/{run}/round{round}/rft_lora"),
+        seal="checkpoints/{run}/round{round}/rft_lora.sha256",
         usage="benchmarks/{run}/round{round}/train_rft.usage.json",
     log:
         "logs/{run}/round{round}/train_rft.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/train_rft.tsv"
     priority: 10
     conda:
         ENV
@@ -108,11 +111,15 @@ rule train_rft:
     resources:
         gpu=training_gpus("train_rft", "rejection_sampling"),
     params:
+        code=code("train_rft"),
         config=reads("train_rft"),
-        work=subpath(output.manifest, parent=True),
     shell:
-        "python -m regime_w.runtime.job --stage train_rft --gpus {resources.gpu:q} --lock {output.manifest:q}"
-        " --usage {output.usage:q} --"
-        " python -m scripts.train_rft --params {params.config:q} --policy {input.policy:q}"
-        " --samples {input.samples:q} --work {params.work:q}.work"
-        " --output {output.manifest:q} --gpus {resources.gpu:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "train_rft",
+            "--params {params.config:q}",
+            "--policy {input.policy:q}",
+            "--samples {input.samples:q}",
+            "--work {output.adapter:q}.work",
+            "--output {output.adapter:q}",
+            "--gpus {resources.gpu:q}",
+        )

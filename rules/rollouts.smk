@@ -1,6 +1,6 @@
 """Rollouts: one trajectory an arm for each question, then correctness, coherence and reward.
 
-INPUTS   the round's policy (a merged model), data/{run}/train.jsonl
+INPUTS   the round's policy (a merged model), data/{run}/questions/round{round}.jsonl
 OUTPUTS  data/{run}/round{round}/completions/{shard}.jsonl, rollouts.jsonl; results/{run}/round{round}/rollouts_check.json
 NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there are any; the others: CPU
 """
@@ -8,16 +8,13 @@ NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there ar
 
 rule generate:
     input:
-        code=code("generate"),
-        model=policy_of("generate"),
-        questions=f"data/{RUN}/train.jsonl",
+        unpack(sealed(model=policy_of("generate"))),
+        questions=made_in_round("generate", "questions"),
     output:
         completions="data/{run}/round{round}/completions/{shard}.jsonl",
         usage="benchmarks/{run}/round{round}/generate/{shard}.usage.json",
     log:
         "logs/{run}/round{round}/generate/{shard}.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/generate/{shard}.tsv"
     # Evaluations can wait; the round cannot go on without this.
     priority: 5
     conda:
@@ -26,58 +23,68 @@ rule generate:
     resources:
         gpu=ENGINE_GPUS,
     params:
+        code=code("generate"),
         config=reads("generate"),
-        journal="data/{run}/round{round}/journal",
+        round=subpath(output.completions, ancestor=2),
     shell:
-        "python -m regime_w.runtime.job --stage generate --gpus {resources.gpu:q} --lock {output.completions:q}"
-        " --usage {output.usage:q} --"
-        " python -m scripts.generate --params {params.config:q} --model {input.model:q}"
-        " --questions {input.questions:q} --round {wildcards.round:q} --shard {wildcards.shard:q}"
-        " --journal {params.journal:q} --output {output.completions:q} --gpus {resources.gpu:q}"
-        " 2>&1 | tee -i {log:q}"
+        stage(
+            "generate",
+            "--params {params.config:q}",
+            "--model {input.model:q}",
+            "--questions {input.questions:q}",
+            "--round {wildcards.round:q}",
+            "--shard {wildcards.shard:q}",
+            "--journal {params.round:q}/journal",
+            "--output {output.completions:q}",
+            "--gpus {resources.gpu:q}",
+            SHARING,
+        )
 
 
 rule score_rollouts:
     input:
-        code=code("score_rollouts"),
+        verifier=[local(file) for file in VERIFIER],
         completions=completions,
-        questions=f"data/{RUN}/train.jsonl",
+        questions=made_in_round("score_rollouts", "questions"),
     output:
         rollouts="data/{run}/round{round}/rollouts.jsonl",
         usage="benchmarks/{run}/round{round}/score_rollouts.usage.json",
     log:
         "logs/{run}/round{round}/score_rollouts.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/score_rollouts.tsv"
     conda:
         ENV
     params:
+        code=code("score_rollouts"),
         config=reads("score_rollouts"),
-        completions=lambda wildcards: completions(wildcards, short=True),
+        completions=lambda wildcards, input: short(input.completions),
     shell:
-        "python -m regime_w.runtime.job --stage score_rollouts --lock {output.rollouts:q} --usage {output.usage:q} --"
-        " python -m scripts.score_rollouts --params {params.config:q}"
-        " --completions {params.completions:q} --questions {input.questions:q}"
-        " --output {output.rollouts:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "score_rollouts",
+            "--params {params.config:q}",
+            "--completions {params.completions:q}",
+            "--questions {input.questions:q}",
+            "--output {output.rollouts:q}",
+        )
 
 
 rule check_rollouts:
     input:
-        code=code("check_rollouts"),
         rollouts=made_in_round("check_rollouts", "rollouts"),
     output:
         check="results/{run}/round{round}/rollouts_check.json",
         usage="benchmarks/{run}/round{round}/check_rollouts.usage.json",
     log:
         "logs/{run}/round{round}/check_rollouts.log",
-    benchmark:
-        "benchmarks/{run}/round{round}/check_rollouts.tsv"
     conda:
         ENV
     threads: 2
     params:
+        code=code("check_rollouts"),
         config=reads("check_rollouts"),
     shell:
-        "python -m regime_w.runtime.job --stage check_rollouts --lock {output.check:q} --usage {output.usage:q} --"
-        " python -m scripts.check_rollouts --params {params.config:q}"
-        " --rollouts {input.rollouts:q} --output {output.check:q} 2>&1 | tee -i {log:q}"
+        stage(
+            "check_rollouts",
+            "--params {params.config:q}",
+            "--rollouts {input.rollouts:q}",
+            "--output {output.check:q}",
+        )

@@ -1,14 +1,13 @@
 """Put the base model in place as a Hugging Face folder with safetensors weights, tokenizer and manifest.
 
     python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --prompts '{"prompt": {...}, ...}' \
-        --output checkpoints/demo/base/manifest.json
+        --output checkpoints/demo/base
 
 Sources: `tiny` (trained here from scratch), `hub` (a snapshot), `local` (a folder) and `gguf` (one file).
 .bin weights become safetensors, one shard in memory at a time, read with weights_only.
 """
 
 import argparse
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -22,11 +21,11 @@ from regime_w.models import tiny as tiny_model
 from regime_w.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from regime_w.models.folders import INDEX, check_whole, json_of, mend_generation, trusted
 from regime_w.models.gguf import from_gguf
-from regime_w.models.manifests import write_manifest
+from regime_w.models.manifests import new_artefact, write_manifest
 from regime_w.models.weights import convert_bin
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_folder, sha256_file, write_json
+from regime_w.runtime.records import from_argument, sha256_file, write_json
 from regime_w.tasks.prompt_check import check_prompts
 
 OTHERS = ("*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja", "README.md", "LICENSE*", "*.py")
@@ -35,23 +34,23 @@ ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "adapter_model.bin")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section base_model, and seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section base_model, and seed")
     parser.add_argument(
-        "--prompts", type=json.loads, required=True, help="prompt and styles, which the model is to serve"
+        "--prompts", type=from_argument, required=True, help="prompt and styles, which the model is to serve"
     )
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the model folder")
+    parser.add_argument("--output", type=Path, required=True, help="the model folder")
     args = parser.parse_args()
     params = args.params
     made_from: dict[str, Any] = {key: params[key] for key in ("source", "hub_id", "revision", "path", "licence")}
     made_from["trust_remote_code"] = params["trust_remote_code"]
 
-    with new_folder(args.output.parent) as folder:
+    with new_artefact(args.output) as folder:
         if params["source"] == "tiny":
             torch.set_num_threads(threads())
             made_from |= {
                 "tiny": params["tiny"],
                 "training": tiny_model.build(
-                    folder, params["tiny"], params["seed"], threads(), args.output.parent.with_suffix(".work")
+                    folder, params["tiny"], params["seed"], threads(), args.output.with_suffix(".work")
                 ),
             }
         elif params["source"] == "gguf":
@@ -64,7 +63,7 @@ def main() -> None:
         check_whole(folder, params)
         check_prompts(folder, args.prompts, trusted(params))
         write_manifest(folder, made_from)
-    print(f"Base model in {args.output.parent}")
+    print(f"Base model in {args.output}")
 
 
 def download(params: dict[str, Any]) -> Path:

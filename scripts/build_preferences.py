@@ -1,7 +1,7 @@
 """Build preference pairs from rollouts, in TRL's format, and count what was kept and dropped.
 
     python -m scripts.build_preferences --params '{"pairs": {...}, "prompt": {...}, "styles": {...}, "seed": 42}' \
-        --rollouts data/demo/round1/rollouts.jsonl --policy checkpoints/demo/sft_merged/manifest.json \
+        --rollouts data/demo/round1/rollouts.jsonl --policy checkpoints/demo/sft_merged \
         --output data/demo/round1/preferences.jsonl --summary data/demo/round1/preferences.json
 
 Record: {"prompt", "chosen", "rejected", "id", "pair_type", "chosen_reward", "rejected_reward", "chosen_arm",
@@ -12,19 +12,18 @@ instruction (`canonical`).
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import write_json
+from regime_w.runtime.records import from_argument, write_json
 from regime_w.tasks.prompts import text_forms
 from regime_w.training.preferences import build
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="pairs, prompt, styles, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="pairs, prompt, styles, seed")
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--policy", type=Path, help="its chat template makes the prompts of the chat format")
     parser.add_argument("--output", type=Path, required=True)
@@ -33,7 +32,7 @@ def main() -> None:
 
     if args.params["prompt"]["format"] == "chat" and not args.policy:
         parser.error("prompt.format chat needs --policy")
-    forms = text_forms(args.params, args.policy and args.policy.parent, trusted(args.params))
+    forms = text_forms(args.params, args.policy, trusted(args.params))
     report = build(args.rollouts, args.params, forms, args.output)
     write_json(args.summary, report)
     print(f"Saved {report['kept']} of {report['candidates']} candidate pairs to: {args.output}")

@@ -1,7 +1,7 @@
 """Take the policy's own correct trajectories out of the rollouts, to fine-tune on, in TRL's prompt-completion format.
 
     python -m scripts.build_samples --params '{"rejection_sampling": {...}, "prompt": {...}, "styles": {...}, "seed": 42}' \
-        --rollouts data/demo/round1/rollouts.jsonl --policy checkpoints/demo/sft_merged/manifest.json \
+        --rollouts data/demo/round1/rollouts.jsonl --policy checkpoints/demo/sft_merged \
         --output data/demo/round1/samples.jsonl --summary data/demo/round1/samples.json
 
 Record: {"prompt", "completion", "completion_ids", "id", "arm", "style", "tokens", "question", "prompt_style"}. The ids are
@@ -10,24 +10,22 @@ what was sampled. The prompt is that of the trajectory's style
 """
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from regime_w.method.pairs import unanimous_not_gold
 from regime_w.method.samples import REASONS, build_samples
+from regime_w.method.votes import unanimous_not_gold
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, new_file, to_line, write_json
-from regime_w.tasks.answers import equal
+from regime_w.runtime.records import from_argument, iter_jsonl, new_file, to_line, write_json
 from regime_w.tasks.prompts import Form, text_forms
 from regime_w.training.preferences import ROW, with_prompt
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="rejection_sampling, prompt, styles, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="rejection_sampling, prompt, styles, seed")
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--policy", type=Path, help="its chat template makes the prompts of the chat format")
     parser.add_argument("--output", type=Path, required=True)
@@ -36,7 +34,7 @@ def main() -> None:
 
     if args.params["prompt"]["format"] == "chat" and not args.policy:
         parser.error("prompt.format chat needs --policy")
-    forms = text_forms(args.params, args.policy and args.policy.parent, trusted(args.params))
+    forms = text_forms(args.params, args.policy, trusted(args.params))
     report = build(args.rollouts, args.params, forms, args.output)
     write_json(args.summary, report)
     print(f"Saved {report['kept']} of {report['correct']} correct trajectories to: {args.output}")
@@ -59,7 +57,7 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
                 counts["tokens"] += sample["tokens"]
             counts.update(questions=1, kept=len(samples), with_samples=bool(samples))
             dropped += left_out
-            if unanimous_not_gold(row, equal):
+            if unanimous_not_gold(row):
                 unanimous.append(row["id"])
         if not counts["kept"]:
             raise UserError(

@@ -4,11 +4,13 @@
         --rollouts data/demo/round1/rollouts.jsonl --output results/demo/round1/rollouts_check.json
 
 Each program of ROW_CHECKS is true for a good line; to run one by hand:  jq -c 'PROGRAM' rollouts.jsonl | sort | uniq -c
-Output: {"checks": [{"name", "program", "passed", "found"}], "passed", "questions", "trajectories"}.
+Output: {"checks": [{"name", "program", "passed", "found"}], "passed", "questions", "trajectories", "faults"}, the last how
+often the verifier failed, by kind.
 """
 
 import argparse
 import json
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ import jq
 
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import over_rollouts
-from regime_w.runtime.records import lines_of, write_json
+from regime_w.runtime.records import from_argument, lines_of, write_json
 
 ROW_CHECKS = {
     "id is text": '.id | type == "string" and length > 0',
@@ -40,12 +42,15 @@ ROW_CHECKS = {
     "temperature is a number": "[.trajectories[].temperature] | all(NUMBER and . >= 0)",
     "seed is an integer": "[.trajectories[].seed] | all(NUMBER and . == floor)",
     "finish_reason is stop or length": '[.trajectories[].finish_reason] | all(IN("stop", "length"))',
-    "extraction is a method": '[.trajectories[].extraction] | all(IN("hash", "answer", "boxed", "fallback", "none"))',
+    "extraction is a method": '[.trajectories[].extraction] | all(IN("hash", "answer", "boxed", "function", "fallback", "none"))',
     "scores in [0, 1]": "[.trajectories[] | .s_end, .s_path, .s_cf, .s_wm] | all(NUMBER and . >= 0 and . <= 1)",
+    "score in [0, 1]": "[.trajectories[] | .score // 0] | all(NUMBER and . >= 0 and . <= 1)",
+    "fault is text": '[.trajectories[] | .fault // ""] | all(type == "string")',
     "correct ones ended and are marked": '[.trajectories[] | select(.correct)] | all(.finish_reason == "stop" and '
-    '(.extraction | IN("hash", "answer", "boxed")))',
+    '(.extraction | IN("hash", "answer", "boxed", "function")))',
 }
 NUMBER = '(type == "number" and (isnan or isinfinite | not))'
+FAULTS = '[try (.trajectories[].fault // empty | split(":")[0]) catch empty]'
 # Over the list of all ids.
 FILE_CHECKS = {"number of questions": "length QUESTIONS", "ids differ": "length == (unique | length)"}
 SHORTENED = '.trajectories |= .[:1] | walk(if type == "string" and length > 60 then .[:60] + "..." else . end)'
@@ -53,7 +58,7 @@ SHORTENED = '.trajectories |= .[:1] | walk(if type == "string" and length > 60 t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="trajectories, n_questions (or null)")
+    parser.add_argument("--params", type=from_argument, required=True, help="trajectories, n_questions (or null)")
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
@@ -64,6 +69,9 @@ def main() -> None:
     with open(args.rollouts, "rb") as file:
         first = next(line for line in file if not line.isspace()).decode()
     print(f"Total rollouts: {result['questions']}\nTrajectories per rollout: {args.params['trajectories']}")
+    if result["faults"]:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in result["faults"].items())
+        print(f"The verifier failed on {sum(result['faults'].values())} trajectories: {kinds}")
     print(f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts cut:")
     print(json.dumps(jq.compile(SHORTENED).input_text(first).first(), indent=2, ensure_ascii=False))
     write_json(args.output, result)
@@ -77,9 +85,10 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
     }
     # A program that stumbles (a text where a list should be) has not passed; one pass over a line runs them all.
     verdicts = ", ".join(f"(try ({program}) catch false)" for program in programs.values())
-    program = f"{{id: .id?, verdicts: [{verdicts}]}}"
+    program = f"{{id: .id?, verdicts: [{verdicts}], faults: {FAULTS}}}"
     bad: list[list[tuple[int, Any]]] = [[] for _ in programs]
     ids: list[Any] = []
+    faults: Counter[str] = Counter()
     before = 0  # lines of the parts that are checked already
     for part in over_rollouts(check_part, path, "Checked", program):
         if part.unreadable:
@@ -88,6 +97,7 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
         for number, identity, check_number in part.bad:
             bad[check_number].append((before + number, identity))
         ids += part.ids
+        faults += part.faults
         before += part.lines
 
     checks, failures = [], []
@@ -109,6 +119,7 @@ def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[
         "passed": not failures,
         "questions": len(ids),
         "trajectories": trajectories * len(ids),
+        "faults": dict(faults.most_common()),
     }, failures
 
 
@@ -117,6 +128,7 @@ class Part(NamedTuple):
 
     lines: int
     ids: list[Any]
+    faults: Counter[str]
     bad: list[tuple[int, Any, int]]  # line, id, index of the check
     unreadable: tuple[int, str] | None  # line, jq's words
 
@@ -128,6 +140,7 @@ def check_part(shared: tuple[Path, str], part: tuple[int, int]) -> Part:
     path, program = shared
     compiled = _compiled(program)
     ids: list[Any] = []
+    faults: Counter[str] = Counter()
     bad: list[tuple[int, Any, int]] = []
     number = 0
     for number, (_, line) in enumerate(lines_of(path, part), 1):
@@ -136,10 +149,11 @@ def check_part(shared: tuple[Path, str], part: tuple[int, int]) -> Part:
         try:
             row = compiled.input_text(line.decode("utf-8", "replace")).first()
         except (ValueError, StopIteration) as error:
-            return Part(number, ids, bad, (number, str(error)))
+            return Part(number, ids, faults, bad, (number, str(error)))
         ids.append(row["id"])
+        faults.update(row["faults"])
         bad += [(number, row["id"], index) for index, passed in enumerate(row["verdicts"]) if not passed]
-    return Part(number, ids, bad, None)
+    return Part(number, ids, faults, bad, None)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,17 @@ instead. Output: {"chosen", "by", "ranking": [{"recipe", "mean", "greedy", "roun
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import read_json, write_json
+from regime_w.runtime.records import from_argument, read_json, write_json
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="chosen: a recipe's name, or null for the best"
+        "--params", type=from_argument, required=True, help="chosen: a recipe's name, or null for the best"
     )
     parser.add_argument("--recipes", nargs="+", type=Path, required=True, help="what study_recipe wrote")
     parser.add_argument("--output", type=Path, required=True)

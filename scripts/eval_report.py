@@ -1,13 +1,17 @@
 """The evaluation report: one self-contained HTML page (no network, no scripts), the same in Markdown and JSON.
 
     python -m scripts.eval_report --params '{"run": "demo", "level": 0.95, "n_boot": 10000, ...}' \\
-        --config '{...}' --questions data/demo/questions.json \\
-        --evaluations base=data/demo/eval/base.jsonl sft=data/demo/eval/sft.jsonl round1=data/demo/eval/round1.jsonl \\
-        --rollouts round1=data/demo/round1/rollouts.jsonl --preferences round1=data/demo/round1/preferences.json \\
-        --training sft=checkpoints/demo/sft_lora/training.json --manifests base=checkpoints/demo/base/manifest.json \\
-        --usage benchmarks/demo/*.usage.json --html eval_report.html --md eval_report.md --json eval_report.json
+        --config '{...}' --inputs '{"evaluations": {"demo": {"base": "data/demo/answers/demo/base.jsonl"}}, ...}' \\
+        --html eval_report.html --md eval_report.md --json eval_report.json
 
-Only --evaluations is needed, in the order of the models: the first is the base. What is not given is left out.
+--inputs: files and folders by what they are. Only `evaluations` is needed, by set and model in their order: the first model
+is the base, the first set the one that the headline is about. What is not given is left out.
+    questions                         questions/summary.json
+    evaluations                       answers of each model to each set, {SET: {MODEL: FILE}}
+    models                            folder of each model
+    rollouts, preferences, samples    rollouts.jsonl, preferences.json, samples.json of each round that has them
+    adapters                          folder of SFT's adapter and of each round's
+    usage                             usage records of the stages
 """
 
 import argparse
@@ -17,56 +21,43 @@ from typing import Any
 
 import yaml
 
-from regime_w.report.inputs import named_files
+from regime_w.models.manifests import MANIFEST
+from regime_w.report.inputs import given
 from regime_w.report.render import render, terminal
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import expand, write_json, write_text
+from regime_w.runtime.records import from_argument, write_json, write_text
+
+INPUTS = ("questions", "evaluations", "rollouts", "preferences", "samples", "adapters", "models", "usage")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--params",
-        type=json.loads,
+        type=from_argument,
         required=True,
         help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title",
     )
-    parser.add_argument("--config", help="the run's whole configuration: JSON, or a YAML or JSON file")
-    parser.add_argument("--questions", type=Path, help="questions.json")
-    named = {
-        "evaluations": "evaluation records of each model, in order, the base first",
-        "rollouts": "rollouts.jsonl of each round",
-        "preferences": "preferences.json of each round of DPO",
-        "samples": "samples.json of each round of rejection sampling",
-        "training": "training.json of SFT and each round",
-        "manifests": "manifest.json of each model",
-    }
-    for option, text in named.items():
-        parser.add_argument(
-            f"--{option}", nargs="*", action="extend", default=[], metavar="NAME=FILE", help=text,
-            required=option == "evaluations",
-        )  # fmt: skip
-    parser.add_argument(
-        "--usage", type=Path, nargs="+", action="extend", default=[], help="usage records of the stages"
-    )
+    parser.add_argument("--config", help="the run's whole configuration: JSON, or @FILE or FILE, YAML or JSON")
+    parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
     parser.add_argument("--config-output", type=Path, help="write the configuration here as YAML")
     args = parser.parse_args()
 
-    files = {option: named_files(getattr(args, option), f"--{option}") for option in named}
+    found = given(args.inputs, INPUTS, ["evaluations"])
     config = read_config(args.config) if args.config else None
     summary = summarise(
         args.params,
-        evaluations=files["evaluations"],
-        questions=args.questions,
-        rollouts_=files["rollouts"],
-        preferences=files["preferences"],
-        samples=files["samples"],
-        trainings=files["training"],
-        manifests=files["manifests"],
-        usage=expand(args.usage),
+        evaluations=found["evaluations"],
+        questions=found.get("questions"),
+        rollouts_=found.get("rollouts"),
+        preferences=found.get("preferences"),
+        samples=found.get("samples"),
+        trainings={name: folder / "training.json" for name, folder in found.get("adapters", {}).items()},
+        manifests={name: folder / MANIFEST for name, folder in found.get("models", {}).items()},
+        usage=found.get("usage"),
         config=config,
     )
     html, md = render(summary)
@@ -79,7 +70,8 @@ def main() -> None:
 
 
 def read_config(text: str) -> dict[str, Any]:
-    """The configuration from JSON text, or from a YAML or JSON file."""
+    """The configuration from JSON text, or from a YAML or JSON file, named with or without @."""
+    text = text.removeprefix("@")
     try:
         # JSON as JSON: YAML 1.1 reads 1e-05 as a text.
         config = (

@@ -1,7 +1,7 @@
 """Sample one trajectory an arm for every question of one shard.
 
-    python -m scripts.generate --params '{...}' --model checkpoints/demo/sft_merged/manifest.json \
-        --questions data/demo/train.jsonl --round 1 --shard 0-of-2 --journal data/demo/round1/journal \
+    python -m scripts.generate --params '{...}' --model checkpoints/demo/sft_merged \
+        --questions data/demo/questions/round1.jsonl --round 1 --shard 0-of-2 --journal data/demo/round1/journal \
         --output data/demo/round1/completions/0-of-2.jsonl --gpus 1
 
 Record: {"key": "...", "id": "train-00017", "arm": "wolfram_t02", "style": "wolfram", "temperature": 0.2,
@@ -12,12 +12,11 @@ model's text the first `answer_start` characters are its thought.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import write_jsonl
+from regime_w.runtime.records import from_argument, write_jsonl
 from regime_w.sampling.collect import collect, load_prompts, start_engine
 from regime_w.sampling.rollouts import answered, make_asks, rollout_setup, select
 
@@ -26,7 +25,9 @@ RULE = "=" * 80
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="generate, engine, arms, prompt, styles, seed")
+    parser.add_argument(
+        "--params", type=from_argument, required=True, help="generate, engine, arms, prompt, styles, seed"
+    )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--round", type=int, required=True)
@@ -36,14 +37,18 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share the GPU, each with its part of the memory"
+    )
     args = parser.parse_args()
     params, arms = args.params, args.params["arms"]
+    params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
 
     model = HashedFolder(args.model)
-    questions = select(args.questions, params["generate"], args.round, args.shard)
+    questions = select(args.questions, args.shard)
     print(f"{RULE}\nRegime W rollouts, round {args.round}, shard {args.shard}\n{RULE}\n\nConfiguration:")
     print(f"  Merged model: {model.folder}\n  Data path: {args.questions}\n  Output path: {args.output}")
-    print(f"  N samples: {params['generate']['n_samples']}, {len(questions)} in this shard\n  GPUs: {args.gpus}")
+    print(f"  Questions: {len(questions)} in this shard\n  GPUs: {args.gpus}")
     print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
 
     setup = rollout_setup(model, params, args.gpus, args.journal, args.shard)

@@ -1,13 +1,12 @@
 """Merge a LoRA adapter into its base, save the merged model, and prove that it is the same model.
 
-    python -m scripts.merge_lora --params '{"device": "auto"}' --base checkpoints/demo/base/manifest.json \
-        --adapter checkpoints/demo/sft_lora/manifest.json --output checkpoints/demo/sft_merged/manifest.json --gpus 0
+    python -m scripts.merge_lora --params '{"device": "auto"}' --base checkpoints/demo/base \
+        --adapter checkpoints/demo/sft_lora --output checkpoints/demo/sft_merged --gpus 0
 
 Proof: the folder is loaded again and its logits on a few prompts are held against base + adapter.
 """
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,11 +23,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from regime_w.models.adapters import ADAPTER_WEIGHTS, check_adapter, fit_embeddings, has_tokenizer, untie
 from regime_w.models.folders import INDEX, check_model, load_model, model_shapes, trusted
-from regime_w.models.manifests import MANIFEST, HashedFolder, list_files, write_manifest
+from regime_w.models.manifests import MANIFEST, HashedFolder, list_files, new_artefact, write_manifest
 from regime_w.models.merging import low_rank, write_merged
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import new_folder
+from regime_w.runtime.records import from_argument
 
 RULE = "=" * 80
 PROBES = ("Question:\nTom has 3 apples and buys 4 more. How many apples has he?\nAnswer:\n", "12 * 12 = ", "The ")
@@ -39,10 +38,10 @@ HEADROOM = 1.3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="config section merge")
+    parser.add_argument("--params", type=from_argument, required=True, help="config section merge")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the merged folder")
+    parser.add_argument("--output", type=Path, required=True, help="the merged folder")
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(threads())
@@ -54,9 +53,9 @@ def main() -> None:
     print(
         f"{RULE}\nLoRA merge\n{RULE}\n\nConfiguration:\n  Base model: {base.folder}\n  LoRA adapter: {adapter.folder}"
     )
-    print(f"  Output path: {args.output.parent}\n  Device: {device}\n")
+    print(f"  Output path: {args.output}\n  Device: {device}\n")
 
-    with new_folder(args.output.parent) as folder, ThreadPoolExecutor(1) as beside:
+    with new_artefact(args.output) as folder, ThreadPoolExecutor(1) as beside:
         try:
             with base.suspected(), adapter.suspected():
                 expected, hashes = merge(base.folder, adapter.folder, folder, device, args.params)
@@ -72,7 +71,7 @@ def main() -> None:
         with phase("Writing the manifest"):
             write_manifest(folder, made_from, files.result())
     print(f"  largest logit difference to base + adapter: {worst:.4f} of the logits' standard deviation")
-    print(f"\n{RULE}\nLoRA merge complete!\nMerged model saved to: {args.output.parent}\n{RULE}")
+    print(f"\n{RULE}\nLoRA merge complete!\nMerged model saved to: {args.output}\n{RULE}")
 
 
 @contextmanager

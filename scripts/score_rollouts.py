@@ -1,7 +1,7 @@
 """Score completions: answer, correctness, coherence and reward of each trajectory, one line a question.
 
-    python -m scripts.score_rollouts --params '{"arms": [...], "coherence": {...}, "reward": {...}}' \
-        --completions data/demo/round1/completions/*.jsonl --questions data/demo/train.jsonl \
+    python -m scripts.score_rollouts --params '{"task": {...}, "arms": [...], "coherence": {...}, "reward": {...}}' \
+        --completions data/demo/round1/completions/*.jsonl --questions data/demo/questions/round1.jsonl \
         --output data/demo/round1/rollouts.jsonl
 
 Record: {"id", "question", "gold_answer", "coherence": {"s_end", "s_path", "s_cf", "s_wm"}, "trajectories": [
@@ -10,7 +10,8 @@ Record: {"id", "question", "gold_answer", "coherence": {"s_end", "s_path", "s_cf
      order of the arms]}
 `reasoning` is a reasoning model's thought, else the text before the answer. What it thinks is no answer: only what follows
 is graded.
-A trajectory has `"disagreement": true` where math-verify reads its answer otherwise than we do.
+A trajectory has `"disagreement": true` where math-verify reads its answer otherwise than we do, `"score"` where the verifier
+gives one (0 for a text that did not end by itself), and `"fault"` where the verifier could not tell, with the reason.
 """
 
 import argparse
@@ -25,13 +26,17 @@ from typing import Any, BinaryIO
 
 from regime_w.method.coherence import Coherence, coherence, mean
 from regime_w.method.rewards import reward
+from regime_w.method.votes import UNMARKED, fault_kind
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import in_order
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import expand, new_file, scan_jsonl, to_line
-from regime_w.tasks.answers import Extraction, answer_and_reasoning, cut, equal, math_verify_agrees, normalise
+from regime_w.runtime.records import expand, from_argument, new_file, scan_jsonl, to_line
+from regime_w.tasks.answers import equal, math_verify_agrees
+from regime_w.tasks.marks import cut
 from regime_w.tasks.thinking import said, thought
+from regime_w.tasks.verifier import Grade
+from regime_w.tasks.verifiers import open_verifier, refuse_if_all_failed
 
 CARRIED = ("token_ids", "thinking_tokens", "answer_start")  # where a completion has them
 COMPLETION = ("id", "arm", "style", "temperature", "seed", "text", "num_tokens", "finish_reason")
@@ -82,13 +87,14 @@ def _opened(path: Path) -> BinaryIO:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="arms, coherence, reward")
+    parser.add_argument("--params", type=from_argument, required=True, help="task, arms, coherence, reward")
     parser.add_argument("--completions", type=Path, nargs="+", required=True, help="one file a shard, in any order")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     params = args.params
-    if params["reward"].get("math_verify"):
+    open_verifier(params["task"]).check()
+    if asks_math_verify(params):
         if not find_spec("math_verify"):
             raise UserError(
                 "reward.math_verify needs the package math-verify; install it or set reward.math_verify to false"
@@ -99,22 +105,27 @@ def main() -> None:
     progress = Progress(len(asked), "Scored", unit="questions")
     tasks = (asked[start : start + CHUNK] for start in range(0, len(asked), CHUNK))
     counts: Counter[str] = Counter()
+    fault = ""
     with new_file(args.output) as file:
-        for lines, found in in_order(score_rows, tasks, threads(), (places, params)):
+        for lines, found, first in in_order(score_rows, tasks, threads(), (places, params)):
             file.write(lines)
             counts.update(found)
+            fault = fault or first
             progress.update(found["questions"])
+        refuse_if_all_failed(counts["fault"], counts["trajectories"], fault)
     seconds = progress.close()
     print(f"Scored in {seconds:.1f} s, saved to: {args.output}")
     print(summary(counts))
-    if params["reward"].get("math_verify"):
+    if counts["fault"]:
+        print(faults_told(counts, fault))
+    if asks_math_verify(params):
         print(f"math-verify disagrees on: {counts['disagreement']}")
 
 
 def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[Places, array[int]]":
-    """The places of all records, and the rows of the questions that have trajectories.
+    """The places of all records, and the rows of the questions.
 
-    UserError for a trajectory that is given twice, that nobody asked for, or that is missing beside others.
+    UserError for a trajectory that is given twice, that nobody asked for, or that is missing.
     """
     places, rows = Places(arms), dict[str, int]()
     places.paths.append(questions)
@@ -143,11 +154,7 @@ def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[
         )
     if twice.count:
         raise UserError(f"{twice.count} trajectories twice, first: {twice.first}; give each shard's file once")
-    asked = array(
-        "i", (row for row in range(len(places)) if any(places.has(row, column) for column in columns.values()))
-    )
-    if not asked:
-        raise UserError(f"no completion in {len(completions)} files, first: {completions[0]}; run generate again")
+    asked = array("i", range(len(places)))
     require_complete(places, asked)
     return places, asked
 
@@ -164,7 +171,7 @@ class _Told:
 
 
 def require_complete(places: Places, asked: "array[int]") -> None:
-    """UserError where a question that has a trajectory lacks one of another arm."""
+    """UserError where a question lacks a trajectory."""
     columns = range(1, places.width)
     missing = [(row, column) for row in asked for column in columns if not places.has(row, column)]
     if missing:
@@ -175,10 +182,10 @@ def require_complete(places: Places, asked: "array[int]") -> None:
         )
 
 
-def score_rows(shared: tuple[Places, dict[str, Any]], rows: "array[int]") -> tuple[bytes, Counter[str]]:
-    """Lines of the rollouts of some questions, and their counts for the summary."""
+def score_rows(shared: tuple[Places, dict[str, Any]], rows: "array[int]") -> tuple[bytes, Counter[str], str]:
+    """Lines of the rollouts of some questions, their counts for the summary, and the verifier's first fault."""
     places, params = shared
-    lines, counts = [], Counter[str]()
+    lines, counts, first = [], Counter[str](), ""
     for row in rows:
         question, *completions = (places.read(row, column) for column in range(places.width))
         scored = score(question, completions, params)
@@ -190,27 +197,36 @@ def score_rows(shared: tuple[Places, dict[str, Any]], rows: "array[int]") -> tup
             counts["truncated"] += trajectory["finish_reason"] == "length"
             counts["disagreement"] += "disagreement" in trajectory
             counts[f"by {trajectory['extraction']}"] += 1
-    return b"".join(lines), counts
+            if fault := trajectory.get("fault"):
+                counts["fault"] += 1
+                counts[f"fault: {fault_kind(fault)}"] += 1
+                first = first or f"question {scored['id']}, arm {trajectory['arm']}: {fault}"
+    return b"".join(lines), counts, first
 
 
 def score(question: dict[str, Any], completions: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
     """The rollouts row of one question; `completions` in the order of the arms."""
-    gold = normalise(str(question["gold_answer"]))
+    verifier = open_verifier(params["task"])
+    gold = verifier.gold(question["gold_answer"], question)
     if gold is None:
         raise UserError(
-            f"question {question['id']}: gold answer {question['gold_answer']!r} is not a number; mend or remove it"
+            f"question {question['id']}: the verifier {verifier.name} cannot read the gold answer "
+            f"{question['gold_answer']!r:.200}; mend or remove it"
         )
     ends = [completion.get("answer_start", 0) for completion in completions]
     answers = [said(completion["text"], end) for completion, end in zip(completions, ends, strict=True)]
     texts = [cut(answer) for answer in answers]
-    found = [answer_and_reasoning(text) for text in texts]
-    extractions = [extraction for extraction, _ in found]
+    grades = verifier.grade_all(texts, gold, question)
     reasonings = [
-        thought(completion["text"], end) if end else before
-        for completion, end, (_, before) in zip(completions, ends, found, strict=True)
+        thought(completion["text"], end) if end else grade.reasoning
+        for completion, end, grade in zip(completions, ends, grades, strict=True)
     ]
+    every = params["coherence"]["answers"] == "all"
     each = coherence(
-        [extraction.answer for extraction in extractions],
+        [
+            grade.answer if every or (is_marked(grade) and completion["finish_reason"] == "stop") else None
+            for grade, completion in zip(grades, completions, strict=True)
+        ],
         reasonings,
         [completion["style"] for completion in completions],
         params["coherence"],
@@ -218,25 +234,30 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
     )
     whole = mean(each)
     trajectories = []
-    for completion, answer, text, extraction, reasoning, own in zip(
-        completions, answers, texts, extractions, reasonings, each, strict=True
+    for completion, answer, text, grade, reasoning, own in zip(
+        completions, answers, texts, grades, reasonings, each, strict=True
     ):
         ended = completion["finish_reason"] == "stop" and len(text) == len(answer)
-        correct = ended and is_correct(extraction, gold)
+        correct, its_score = ended and grade.correct, grade.score if ended else 0.0
+        quality = its_score if params["reward"]["correct"] == "score" else float(correct)
         s_wm = whole.s_wm if params["reward"]["coherence_level"] == "question" else own.s_wm
         trajectory = {
             "full_text": completion["text"],
-            "answer": extraction.answer,
+            "answer": grade.answer,
             "reasoning": reasoning,
             "num_tokens": completion["num_tokens"],
-            "reward": round(reward_of(correct, s_wm, completion["num_tokens"], params["reward"]), DIGITS),
+            "reward": round(reward_of(quality, s_wm, completion["num_tokens"], params["reward"]), DIGITS),
             "correct": correct,
             **{name: completion[name] for name in ("arm", "style", "temperature", "seed", "finish_reason")},
             **{name: completion[name] for name in CARRIED if name in completion},
-            "extraction": extraction.method,
+            "extraction": grade.method,
             **rounded(own),
         }
-        if params["reward"].get("math_verify") and disagrees(extraction, gold):
+        if verifier.scores:
+            trajectory["score"] = round(its_score, DIGITS)
+        if grade.fault:
+            trajectory["fault"] = grade.fault
+        if asks_math_verify(params) and disagrees(grade, gold):
             trajectory["disagreement"] = True
         trajectories.append(trajectory)
     return {
@@ -248,22 +269,26 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
     }
 
 
-def is_correct(extraction: Extraction, gold: str) -> bool:
-    """Whether the answer is right and marked. To learn from, its text must also have ended and not run on."""
-    return extraction.method not in ("fallback", "none") and equal(extraction.answer, gold)
+def is_marked(grade: Grade) -> bool:
+    return grade.method not in UNMARKED
 
 
-def reward_of(correct: bool, s_wm: float, num_tokens: int, settings: dict[str, Any]) -> float:
+def asks_math_verify(params: dict[str, Any]) -> bool:
+    """Whether numbers get a second opinion; other verifiers are math-verify itself, or read what it cannot."""
+    return bool(params["reward"]["math_verify"]) and params["task"]["verifier"] == "number"
+
+
+def reward_of(correct: float, s_wm: float, num_tokens: int, settings: dict[str, Any]) -> float:
     weights = {name: settings[name] for name in ("alpha", "beta", "lambda_length", "length_limit")}
     return reward(correct, s_wm, num_tokens, **weights)
 
 
-def disagrees(extraction: Extraction, gold: str) -> bool:
+def disagrees(grade: Grade, gold: str) -> bool:
     """Whether math-verify grades the span otherwise. Not asked where the span is the answer itself: plain digits."""
-    if not extraction.span or extraction.span == extraction.answer:
+    if not grade.span or grade.span == grade.answer:
         return False
-    opinion = second_opinion(extraction.span, gold)
-    return opinion is not None and opinion != equal(extraction.answer, gold)
+    opinion = second_opinion(grade.span, gold)
+    return opinion is not None and opinion != equal(grade.answer, gold)
 
 
 @lru_cache(maxsize=100_000)
@@ -273,6 +298,11 @@ def second_opinion(span: str, gold: str) -> bool | None:
 
 def rounded(values: Coherence) -> dict[str, float]:
     return {name: round(value, DIGITS) for name, value in values._asdict().items()}
+
+
+def faults_told(counts: Counter[str], first: str) -> str:
+    kinds = ", ".join(f"{name[7:]} {count}" for name, count in counts.most_common() if name.startswith("fault: "))
+    return f"The verifier failed on: {counts['fault']} ({kinds}), which are not correct; first: {first}"
 
 
 def summary(counts: Counter[str]) -> str:

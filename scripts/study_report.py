@@ -1,56 +1,55 @@
 """The study's report: recipes ranked on held-out questions, the chosen one and the baselines on the evaluation questions.
 
     python -m scripts.study_report --params '{"run": "demo", "baselines": ["sft"], "reference": "dpo", ...}' \
-        --config '{...}' --questions data/demo/questions.json --recipes results/demo/study/*.json \
-        --choice results/demo/study_choice.json \
-        --evaluations sft=data/demo/eval/sft.jsonl dpo=data/demo/eval/round1.jsonl \
-        --rollouts round1=data/demo/round1/rollouts.jsonl \
+        --config '{...}' --inputs '{"recipes": [...], "evaluations": {"demo": {"sft": "data/demo/answers/demo/sft.jsonl"}}, ...}' \
         --html study_report.html --md study_report.md --json study_report.json
 
---evaluations: the last model of the baselines and of the chosen recipe. --rollouts: the reference recipe's, for what
-coherence tells of correctness and for labels that look wrong.
+--inputs: files by what they are.
+    questions      questions/summary.json
+    recipes        what study_recipe wrote
+    choice         what choose_recipe wrote
+    evaluations    answers of the last model of the baselines and of the chosen recipe, {SET: {RECIPE: FILE}}
+    rollouts       the reference recipe's by round, for what coherence tells of correctness and for labels that look wrong
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from regime_w.report import evaluation, rollouts, study
-from regime_w.report.inputs import named_files, read_evaluations, read_object
+from regime_w.report.inputs import given, read_evaluations, read_object
 from regime_w.report.page_study import page
 from regime_w.report.provenance import provenance
 from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, read_json, write_json, write_text
+from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json, write_text
+
+INPUTS = ("questions", "recipes", "choice", "evaluations", "rollouts")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--params",
-        type=json.loads,
+        type=from_argument,
         required=True,
         help="run, baselines, reference, level, n_boot, seed, gpu_hour_usd, temperature",
     )
-    parser.add_argument("--config", type=json.loads, required=True, help="the run's whole configuration")
-    parser.add_argument("--questions", type=Path, required=True, help="questions.json")
-    parser.add_argument("--recipes", type=Path, nargs="+", required=True, help="what study_recipe wrote")
-    parser.add_argument("--choice", type=Path, required=True, help="what choose_recipe wrote")
-    parser.add_argument("--evaluations", nargs="+", required=True, metavar="RECIPE=FILE")
-    parser.add_argument("--rollouts", nargs="*", default=[], metavar="ROUND=FILE")
+    parser.add_argument("--config", type=from_argument, required=True, help="the run's whole configuration")
+    parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
     args = parser.parse_args()
 
+    found = given(args.inputs, INPUTS, INPUTS[:-1])
     summary = summarise(
         args.params,
-        recipes=args.recipes,
-        choice=args.choice,
-        questions=args.questions,
-        evaluations=named_files(args.evaluations, "--evaluations"),
-        rollouts_=named_files(args.rollouts, "--rollouts"),
+        recipes=found["recipes"],
+        choice=found["choice"],
+        questions=found["questions"],
+        evaluations=found["evaluations"],
+        rollouts_=found.get("rollouts", {}),
         config=args.config,
     )
     html, md = fill(summary, page(summary))
@@ -68,7 +67,7 @@ def summarise(
     recipes: list[Path],
     choice: Path,
     questions: Path,
-    evaluations: dict[str, Path],
+    evaluations: dict[str, dict[str, Path]],
     rollouts_: dict[str, Path],
     config: dict[str, Any],
 ) -> dict[str, Any]:
@@ -80,11 +79,18 @@ def summarise(
             raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate_heldout again for both")
     opponents = list(dict.fromkeys([*params["baselines"], params["reference"]]))
     heldout = {record["recipe"]: record["models"][-1]["scores"] for record in records}
-    answered = read_evaluations(evaluations)
+    counted = read_object(questions)
+    sets = {
+        name: on_set(files, counted.get("eval", {}).get(name, {}), params["baselines"], settings)
+        for name, files in evaluations.items()
+    }
+    (primary, answered), *others = sets.items()
     first = records[0]["models"][0]["row"]
     inputs = {"questions": questions, "choice": choice}
     inputs |= {f"recipe {path.stem}": path for path in recipes}
-    inputs |= {f"evaluation {name}": path for name, path in evaluations.items()}
+    inputs |= {
+        f"evaluation {name}/{recipe}": path for name, files in evaluations.items() for recipe, path in files.items()
+    }
     inputs |= {f"rollouts {name}": path for name, path in rollouts_.items()}
     summary: dict[str, Any] = {
         "run": params["run"],
@@ -96,7 +102,7 @@ def summarise(
             "alpha": settings.alpha,
             "n_boot": settings.n_boot,
             "seed": settings.seed,
-            "k": len(next(iter(answered.values()))[0]["samples"]),
+            "k": next(iter(answered["rows"].values()))["k"],
             "heldout_k": first["k"],
             "heldout_questions": first["n"],
             "temperature": params["temperature"],
@@ -107,23 +113,34 @@ def summarise(
             "tests": study.families(heldout, opponents, settings),
             "curves": study.curves(records),
         },
-        "evaluation": {
-            "rows": {name: evaluation.model_row(name, rows, settings) for name, rows in answered.items()},
-            "tests": study.families(
-                {name: evaluation.scores(rows) for name, rows in answered.items()}, params["baselines"], settings
-            ),
-        },
+        "set": primary,
+        "evaluation": answered,
+        "other_sets": dict(others),
         "costs": study.costs(records, params["gpu_hour_usd"]),
         "rollouts": {
             name: found
             for name, path in rollouts_.items()
             if (found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings))
         },
-        "questions": read_object(questions),
+        "questions": counted,
         "provenance": provenance(inputs, {}, config),
     }
     summary["verdict"] = study.verdict(summary)
     return plain(summary)
+
+
+def on_set(
+    files: dict[str, Path], told: dict[str, Any], baselines: list[str], settings: evaluation.Settings
+) -> dict[str, Any]:
+    """What recipes' last models answered on one evaluation set, against the baselines."""
+    left_out = told.get("left_out", [])
+    answered = read_evaluations(files, left_out)
+    scores = {name: evaluation.scores(rows) for name, rows in answered.items()}
+    return {
+        "left_out": len(left_out),
+        "rows": {name: evaluation.model_row(name, rows, settings) for name, rows in answered.items()},
+        "tests": study.families(scores, baselines, settings),
+    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Train a DPO LoRA adapter on the merged policy with TRL; the reference is the policy with the adapter off.
 
-    python -m scripts.train_dpo --params '{"dpo": {...}, "prompt": {...}, ...}' --policy checkpoints/demo/sft_merged/manifest.json \
+    python -m scripts.train_dpo --params '{"dpo": {...}, "prompt": {...}, ...}' --policy checkpoints/demo/sft_merged \
         --preferences data/demo/round1/preferences.jsonl --work checkpoints/demo/round1/dpo_lora.work \
-        --output checkpoints/demo/round1/dpo_lora/manifest.json --gpus 0
+        --output checkpoints/demo/round1/dpo_lora --gpus 0
 
 On 8 GPUs it starts itself through accelerate (data parallel). Loss names are TRL's; `["sigmoid", "sft"]` is DPO
 (Rafailov et al. 2023) with the NLL term of Iterative RPO (Pang et al. 2024). A pair is trained on as it was sampled, by its
@@ -10,7 +10,6 @@ token ids; one of another tool, texts or messages in TRL's formats, is tokenised
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from regime_w.method.pairs import CALCULATION
 from regime_w.models.folders import load_model, positions, trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, read_jsonl
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
@@ -38,11 +37,11 @@ class PretokenizedDPOTrainer(DPOTrainer):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="dpo, prompt, styles, seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="dpo, prompt, styles, seed")
     parser.add_argument("--policy", type=Path, required=True)
     parser.add_argument("--preferences", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--profile", type=Path, help="write where one optimiser step's time goes, a table")
     args = parser.parse_args()

@@ -1,36 +1,34 @@
 """Fine-tune a LoRA adapter on the rationales and sums like theirs (TRL SFTTrainer), or take an existing adapter over.
 
-    python -m scripts.train_sft --params '{"sft": {...}, ...}' --base checkpoints/demo/base/manifest.json \
-        --questions data/demo/train.jsonl --work checkpoints/demo/sft_lora.work \
-        --output checkpoints/demo/sft_lora/manifest.json --gpus 0
+    python -m scripts.train_sft --params '{"sft": {...}, ...}' --base checkpoints/demo/base \
+        --questions data/demo/questions/sft.jsonl --work checkpoints/demo/sft_lora.work \
+        --output checkpoints/demo/sft_lora --gpus 0
 
 Loss on the completion alone, its end included; prompts and token ids come from regime_w/tasks/prompts.py.
 On 8 GPUs it starts itself through accelerate (data parallel).
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from regime_w.models.adapters import check_adapter, check_adapters_tokenizer, copy_adapter
 from regime_w.models.folders import trusted
-from regime_w.models.manifests import load_manifest, write_manifest
-from regime_w.questions.parts import in_part
+from regime_w.models.manifests import load_manifest, new_artefact, write_manifest
 from regime_w.questions.sum_exercises import exercises
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, iter_jsonl, new_folder, write_json
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl, write_json
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training.sft import example, train
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True, help="sft, prompt, styles (instructions), seed")
+    parser.add_argument("--params", type=from_argument, required=True, help="sft, prompt, styles (instructions), seed")
     parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--questions", type=Path, nargs="?", help="where it is trained here")
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json inside the adapter folder")
+    parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
     args = parser.parse_args()
     if args.params["sft"]["adapter"]:
@@ -39,10 +37,10 @@ def main() -> None:
         fine_tune(args)
 
 
-def take_over(adapter: Path, base_manifest: Path, output: Path, params: dict[str, Any]) -> None:
+def take_over(adapter: Path, base_folder: Path, output: Path, params: dict[str, Any]) -> None:
     """Copy an existing adapter after checking that it fits the base."""
-    base, manifest = load_manifest(base_manifest)
-    with new_folder(output.parent) as folder:
+    base, manifest = load_manifest(base_folder)
+    with new_artefact(output) as folder:
         copy_adapter(adapter, folder)
         try:
             check_adapter(folder, base, params)
@@ -51,24 +49,13 @@ def take_over(adapter: Path, base_manifest: Path, output: Path, params: dict[str
             raise UserError(str(error).replace(str(folder), str(adapter))) from None
         write_json(folder / "training.json", {"log_history": [], "examples": 0, "steps": 0, "adapter": str(adapter)})
         write_manifest(folder, {"adapter": str(adapter), "base": manifest["fingerprint"]})
-    print(f"SFT adapter {adapter} taken over to {output.parent}")
-
-
-def learnt(questions: Path, sft: dict[str, Any]) -> list[dict[str, Any]]:
-    """The training questions that SFT takes; UserError where there are too few."""
-    rows = [row for row in iter_jsonl(questions, ("id", "question", "answer")) if in_part(row, sft["part"])]
-    wanted = sft["n_examples"] or 1
-    if len(rows) < wanted:
-        raise UserError(
-            f"sft.n_examples asks for {wanted} questions, {questions} has {len(rows)} of part {sft['part']}"
-        )
-    return rows[: sft["n_examples"]]
+    print(f"SFT adapter {adapter} taken over to {output}")
 
 
 def examples(rows: list[dict[str, Any]], params: dict[str, Any], prompts: Prompts) -> list[dict[str, list[int]]]:
     """Token ids and labels, one example a question, the styles in turn.
 
-    A question whose wrong label was corrected is left out: its rationale still leads to the wrong answer.
+    A question whose rationale leads to another answer than gold is left out, such as one whose wrong label was corrected.
     """
     styles = params["sft"]["styles"]
     made = []
@@ -87,7 +74,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     training.launch(args.gpus, "scripts.train_sft")
     params, sft = args.params, args.params["sft"]
     base, manifest = load_manifest(args.base)
-    rows = learnt(args.questions, sft)
+    rows = read_jsonl(args.questions, ("id", "question", "answer"))
     practice = exercises((row["answer"] for row in rows), sft["sum_exercises"], params["seed"])
     rows += [{"question": question, "answer": answer} for question, answer in practice]
     prompts = prompts_of(base, params, trusted(params))

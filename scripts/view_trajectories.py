@@ -1,24 +1,23 @@
 """A page to read a run's trajectories in: every question of each round, and every model's answers to evaluation questions.
 
     python -m scripts.view_trajectories --params '{"run": "demo", "pairs": {...}, "reward": {...}, "seed": 0}' \
-        --rollouts round1=data/demo/round1/rollouts.jsonl \
-        --answers platinum/base=data/demo/answers/platinum/base.jsonl \
+        --inputs '{"rollouts": {"round1": "data/demo/round1/rollouts.jsonl"}, "answers": {"eval": {"base": "..."}}}' \
         --output results/demo/trajectories.html
 
+--inputs: rollouts by round, and answers by evaluation set and model, the models in their order.
 Open the page in a browser; it needs no network. See regime_w/report/viewer.py.
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from regime_w.method.pairs import judge
-from regime_w.report.inputs import named_files
+from regime_w.report.inputs import given
 from regime_w.report.viewer import answers_view, rollouts_view, write_viewer
-from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import iter_jsonl, read_jsonl
+from regime_w.runtime.errors import run
+from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl
 
 ROLLOUTS = ("id", "question", "gold_answer", "trajectories")
 ANSWERS = ("id", "question", "gold_answer", "greedy", "samples")
@@ -27,32 +26,27 @@ ANSWERS = ("id", "question", "gold_answer", "greedy", "samples")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="run, pairs (null where none are made), reward, seed"
+        "--params", type=from_argument, required=True, help="run, pairs (null where none are made), reward, seed"
     )
-    parser.add_argument("--rollouts", nargs="*", default=[], metavar="ROUND=FILE")
-    parser.add_argument("--answers", nargs="*", default=[], metavar="SET/MODEL=FILE", help="models in their order")
+    parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    params = args.params
+    params, found = args.params, given(args.inputs, ("rollouts", "answers"))
 
     def judged(row: Mapping[str, Any]) -> list[tuple[int, int, str, str | None]]:
         if not params["pairs"]:
             return []
-        return [
-            (c.chosen, c.rejected, c.pair_type, reason) for c, reason in judge(row, params["pairs"], params["seed"])
-        ]
+        wanted = params["pairs"] | {"by": params["reward"].get("correct")}
+        return [(c.chosen, c.rejected, c.pair_type, reason) for c, reason in judge(row, wanted, params["seed"])]
 
     views = [
         rollouts_view(name, iter_jsonl(path, ROLLOUTS), judged, params["reward"])
-        for name, path in named_files(args.rollouts, "--rollouts").items()
+        for name, path in found.get("rollouts", {}).items()
     ]
-    sets: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for name, path in named_files(args.answers, "--answers").items():
-        where, sign, model = name.rpartition("/")
-        if not sign:
-            raise UserError(f"--answers: {name!r} is not SET/MODEL")
-        sets.setdefault(where, {})[model] = read_jsonl(path, ANSWERS)
-    views += [answers_view(name, models) for name, models in sets.items()]
+    views += [
+        answers_view(name, {model: read_jsonl(path, ANSWERS) for model, path in files.items()})
+        for name, files in found.get("answers", {}).items()
+    ]
     size = write_viewer(args.output, params["run"], views)
     print(f"{sum(len(view['items']) for view in views):,} questions in {args.output} ({size / 2**20:.1f} MiB)")
 

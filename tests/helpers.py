@@ -1,18 +1,23 @@
 """What several tests use: the root, running a stage or Snakemake as users do, a clone, a small random model."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+STARTS_NO_JOB = {"--dry-run", "--summary", "--touch"}
+SERVER_BUSY = threading.Lock()
 PARTS = (
     "Snakefile",
     "config.yaml",
@@ -24,6 +29,14 @@ PARTS = (
     "envs",
     "profiles",
 )
+
+
+def demo_config(**changes: Any) -> dict[str, Any]:
+    """The demo's whole configuration, a copy of one's own, with these top-level keys changed."""
+    from regime_w.config.files import configured, layers_of
+
+    _, config = configured(layers_of([ROOT / "config.yaml"]), gpus=1)
+    return config | changes
 
 
 def heed_signals() -> None:
@@ -42,16 +55,55 @@ def clone_to(folder: Path) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str, cores: int = 2, timeout: int = 600) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores)]
+    """`python -m snakemake ARGUMENTS` in a folder; what starts no job runs in a fork of a Snakemake that is imported already."""
+    words = [*arguments, "--cores", str(cores)]
+    if STARTS_NO_JOB & set(words):
+        return forked(folder, words)
+    command = [sys.executable, "-m", "snakemake", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
+
+
+def forked(folder: Path, words: list[str]) -> subprocess.CompletedProcess:
+    with tempfile.TemporaryDirectory() as scratch, SERVER_BUSY:
+        server = snakemake_server()
+        out, err = Path(scratch, "out"), Path(scratch, "err")
+        call = {
+            "folder": str(folder),
+            "arguments": words,
+            "environment": dict(os.environ),
+            "out": str(out),
+            "err": str(err),
+        }
+        assert server.stdin
+        assert server.stdout
+        server.stdin.write(json.dumps(call) + "\n")
+        server.stdin.flush()
+        status = int(server.stdout.readline())
+        texts = [path.read_text(errors="replace") for path in (out, err)]
+        return subprocess.CompletedProcess(["snakemake", *words], status, *texts)
+
+
+@cache
+def snakemake_server() -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "tests/snakemake_server.py")]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def stage(
     module: str, *arguments: Any, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     """Run `python -m scripts.MODULE ARGUMENTS` and return the finished process with its output as text."""
-    command = [sys.executable, "-m", f"scripts.{module}", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **(env or {})}
+    return run_module(f"scripts.{module}", *arguments, cwd=cwd, env=env or {})
+
+
+def tool(module: str, *arguments: Any) -> subprocess.CompletedProcess:
+    return run_module(f"tools.{module}", *arguments, cwd=ROOT, env={})
+
+
+def run_module(module: str, *arguments: Any, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **env}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
 
 

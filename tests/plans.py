@@ -20,14 +20,14 @@ def planned(folder: Path, *arguments: str, target: str = "eval_report") -> dict[
 
 
 def edit_config(folder: Path, **changes: object) -> None:
-    """Change values at dotted paths of the clone's config.yaml, with __ for the dot."""
+    """Set values at dotted paths, with __ for the dot, in the clone's config.yaml, which is laid over configs/demo.yaml."""
     path = folder / "config.yaml"
     config = yaml.safe_load(path.read_text())
     for dotted, value in changes.items():
         *parents, key = dotted.split("__")
         section = config
         for parent in parents:
-            section = section[parent]
+            section = section.setdefault(parent, {})
         section[key] = value
     path.write_text(yaml.safe_dump(config, sort_keys=False))
 
@@ -37,8 +37,11 @@ def make_outputs(folder: Path, target: str) -> None:
     listed = snakemake(folder, target, "--summary")
     assert listed.returncode == 0, listed.stdout + listed.stderr
     outputs = [line.split("\t")[0] for line in listed.stdout.splitlines()[1:]]
-    for output in (folder / name for name in [*outputs, f"benchmarks/demo/{target}.tsv"]):
-        if not output.exists():
+    for name in outputs:
+        output = folder / name
+        if f"{name}.sha256" in outputs:  # a model or an adapter: a folder
+            output.mkdir(parents=True, exist_ok=True)
+        elif not output.exists():
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(f"made: {output.name}\n")
     touched = snakemake(folder, target, "--touch")

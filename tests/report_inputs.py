@@ -6,6 +6,7 @@ from typing import Any
 
 PAYLOAD = "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 QUESTIONS = 10
+SET = "demo"
 PARAMS = {"run": "demo", "n_boot": 500, "gallery": 5, "gpu_hour_usd": 2.0, "rounds": 1, "temperature": 0.8}
 
 
@@ -121,7 +122,7 @@ def inputs(folder: Path, text: str = "plain") -> dict[str, Any]:
     }
     started = ("2026-01-31T12:00:00+00:00", "2026-01-31T12:15:00+00:00")
     return {
-        "evaluations": {name: save(folder / f"{name}.jsonl", own) for name, own in evaluations.items()},
+        "evaluations": {SET: {name: save(folder / f"{name}.jsonl", own) for name, own in evaluations.items()}},
         "rollouts_": {"round1": save(folder / "rollouts.jsonl", rollouts)},
         "preferences": {"round1": save(folder / "preferences.json", counts)},
         "trainings": {
@@ -131,9 +132,7 @@ def inputs(folder: Path, text: str = "plain") -> dict[str, Any]:
         "manifests": {
             "base": save(folder / "manifest.json", {"files": {}, "made_from": {text: text}, "fingerprint": text})
         },
-        "questions": save(
-            folder / "questions.json", {"train": {text: text}, "overlap": {"exact": 0, "highest": [{text: text}]}}
-        ),
+        "questions": save(folder / "summary.json", counted(text)),
         "usage": [
             save(
                 folder / f"benchmarks/demo/round1/generate/{index}-of-2.usage.json",
@@ -145,7 +144,24 @@ def inputs(folder: Path, text: str = "plain") -> dict[str, Any]:
             "run": text,
             "base_model": {"trust_remote_code": True},
             "learning_rate": 5e-6,
-            "sft": {"adapter": None, "part": "all", "n_examples": 2},
-            "generate": {"part": "all", "skip": 0, "n_samples": 3, "new_questions": False},
         },
+    }
+
+
+def counted(text: str = "plain", seen_by_sft: int | None = 2, **again: int) -> dict[str, Any]:
+    """What check_questions writes of a run whose rounds ask three questions each; `again` of them a round before, by round."""
+    source = {"source": "file", "path": text, "licence": text, "questions": 3, "bad_rows": {"by_reason": {text: 1}}}
+    near = {"ngram": 8, "drop_threshold": 0.5, "same_text": 1, "sharing_an_ngram": 2, "dropped": [text]}
+    parts = {
+        name: {"questions": 3, "variants": 0, "seen_by_sft": seen_by_sft, "seen_by_rounds": again.get(name, 0)}
+        for name in ("round1", *again)
+    }
+    return {
+        "parts": {"sft": {"questions": 2, "variants": 0}, **parts},
+        "train": {
+            "counts": {"heldout": 1},
+            "sources": [source | {"doubles": {"identical": 1}}],
+            "overlap": {"evaluation": near | {"highest": [{text: text}]}},
+        },
+        "eval": {SET: source | {"left_out": [], "in_other_sets": {text: 1}}},
     }

@@ -1,5 +1,6 @@
-"""Which files a module's code is in: itself and every module of ours that it imports, also inside functions.
+"""A module's code as a job's input: itself and every module of ours that it imports, also inside functions.
 
+hash_of("scripts.generate", root) -> "9f2c..."; it changes with the text of any of these files, not with their times
 modules_of("scripts.generate", root) -> ["regime_w/sampling/collect.py", "scripts/generate.py", ...]
 """
 
@@ -7,7 +8,20 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from regime_w.runtime.records import fingerprint, sha256_file
+
 PACKAGES = ("scripts", "regime_w")
+DIGITS = 16
+
+
+@cache
+def hash_of(module: str, root: Path, files: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> str:
+    """Hash (hex) of the files of `modules_of` and of those that match the patterns `files`, by their place below `root`."""
+    paths = [
+        *modules_of(module, root, skip),
+        *(str(path.relative_to(root)) for each in files for path in root.glob(each)),
+    ]
+    return fingerprint({path: _sha256(root / path) for path in paths})[:DIGITS]
 
 
 @cache
@@ -26,6 +40,9 @@ def modules_of(module: str, root: Path, skip: tuple[str, ...] = ()) -> list[str]
         found.add(str(path))
         waiting += _imports(root / path)
     return sorted(found)
+
+
+_sha256 = cache(sha256_file)
 
 
 def _path(module: str, root: Path) -> Path | None:

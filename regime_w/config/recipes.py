@@ -9,12 +9,10 @@ the other recipes move its files.
     recipes["beta_02"].place("train_dpo", 1)   # "smollm2/study/1f0c2a9b77"
 """
 
-from collections.abc import Callable
-from copy import deepcopy
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from snakemake.utils import update_config
-
+from regime_w.config.files import laid_over
 from regime_w.config.schema import load
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import fingerprint
@@ -57,20 +55,38 @@ def _trust(config: Config) -> Config:
 
 # What each stage reads of a recipe's configuration: the one JSON parameter of its rule.
 READS: dict[str, Callable[[Config], Config]] = {
-    "train_sft": lambda config: {"sft": config["sft"], **_prompts(config), **_trust(config)},
+    "train_sft": lambda config: {
+        "sft": {key: value for key, value in config["sft"].items() if key not in ("method", "part", "n_examples")},
+        **_prompts(config),
+        **_trust(config),
+    },
     "merge_lora": lambda config: {**config["merge"], **_trust(config)},
     "generate": lambda config: {
-        "generate": {key: value for key, value in config["generate"].items() if key != "shards"},
+        "generate": {key: config["generate"][key] for key in ("max_new_tokens", "top_p")},
         "engine": {**config["engine"], **_trust(config)},
         "arms": config["arms"],
         **_prompts(config),
     },
-    "score_rollouts": lambda config: {name: config[name] for name in ("arms", "coherence", "reward")},
+    "import_rollouts": lambda config: {
+        "rollouts": config["start"]["rollouts"],
+        **{name: config[name] for name in ("arms", "task")},
+        **_prompts(config),
+        **_trust(config),
+    },
+    "import_preferences": lambda config: {
+        "preferences": config["start"]["preferences"],
+        "format": config["prompt"]["format"],
+    },
+    "score_rollouts": lambda config: {name: config[name] for name in ("task", "arms", "coherence", "reward")},
     "check_rollouts": lambda config: {
         "trajectories": len(config["arms"]),
         "n_questions": config["generate"]["n_samples"],
     },
-    "build_preferences": lambda config: {"pairs": config["pairs"], **_prompts(config), **_trust(config)},
+    "build_preferences": lambda config: {
+        "pairs": config["pairs"] | {"by": config["reward"]["correct"]},
+        **_prompts(config),
+        **_trust(config),
+    },
     "build_samples": lambda config: {
         "rejection_sampling": {
             key: config["rejection_sampling"][key] for key in ("per_question", "max_similarity", "train_prompt")
@@ -85,16 +101,44 @@ READS: dict[str, Callable[[Config], Config]] = {
         **_trust(config),
     },
     "evaluate": lambda config: {
+        "task": config["task"],
         "evaluate": config["evaluate"],
         "engine": {**config["engine"], **_trust(config)},
         **_prompts(config),
         "stop": config["prompt"]["stop"],
     },
-    "evaluate_heldout": lambda config: (
-        READS["evaluate"](config)
-        | {"evaluate": config["evaluate"] | {key: config["study"]["evaluate"][key] for key in ("k", "n_questions")}}
-    ),
 }
+
+
+def read_by(stage: str, number: int, config: Config) -> Config:
+    """What a stage reads of a configuration in round `number`; 0 is SFT."""
+    if stage == "split_questions":
+        return taken(config, number)
+    if stage == "check_rollouts" and begun(config, number):
+        return READS[stage](config) | {"n_questions": None}  # as many as the file has
+    return READS[stage](config)
+
+
+def taken(config: Config, number: int) -> Config:
+    """Which training questions SFT (0) or a round takes: of a part, the first n after those passed over."""
+    sft, generate = config["sft"], config["generate"]
+    if not number:
+        return {"use": "sft", "part": sft["part"], "skip": 0, "n": sft["n_examples"]}
+    earlier = number - 1 - bool(config["start"])  # rounds that took questions
+    passed_over = earlier * generate["n_samples"] if generate["new_questions"] else 0
+    return {
+        "use": "rollouts",
+        "part": generate["part"],
+        "skip": generate["skip"] + passed_over,
+        "n": generate["n_samples"],
+    }
+
+
+def begun(config: Config, number: int) -> str | None:
+    """The stage that a round begins with instead of its own rollouts."""
+    if number != 1 or not config["start"]:
+        return None
+    return "import_rollouts" if config["start"]["rollouts"] else "import_preferences"
 
 
 class Recipe:
@@ -105,29 +149,50 @@ class Recipe:
         self.run: str = config["run"]
         self.rounds = 0 if config["method"] == "none" else int(config["rounds"])
         self.numbers = range(1, self.rounds + 1)
-        self.models = [model_name(number) for number in (0, *self.numbers)]
+        self.sft = config["sft"]["method"] != "none"
+        self.models = [self.called(number) for number in (0, *self.numbers)]
         # Stage, round and what differs there: the way from the base model to here.
         differing: list[tuple[str, int, Config]] = []
+        if not self.sft and own["sft"]["method"] != "none":
+            differing = [("train_sft", 0, {"method": "none"})]
         self.places: dict[tuple[str, int], str] = {}
         for stage, number in self.stages():
-            changed = differences(READS[stage](config), READS[stage](own))
+            changed = differences(read_by(stage, number, config), read_by(stage, number, own))
             if stage in (rules[0] for rules in TRAINING.values()) and self.method(number) != method_of(own, number):
                 changed["method"] = self.method(number)
-            here = [*differing, (stage, number, changed)] if changed else differing
+            difference = [(stage, number, changed)] if changed else []
+            here = differing + difference
             if not stage.startswith(("evaluate", "check")):  # nothing is made from these
                 differing = here
+            if stage == "split_questions" or (stage == "evaluate" and self.called(number) == "base"):
+                here = difference  # no model of ours comes before them
             key = fingerprint(here)[:KEY_DIGITS]
             self.places[stage, number] = f"{self.run}/study/{key}" if here else self.run
 
     def stages(self) -> list[tuple[str, int]]:
-        """(stage, round) in the order of the data; round 0 is SFT."""
-        evaluations = ["evaluate", *(["evaluate_heldout"] if self.config["study"] else [])]
-        found = [(stage, 0) for stage in ("train_sft", "merge_lora", *evaluations)]
+        """(stage, round) in the order of the data; round 0 is SFT, or the base model where there is none."""
+        found = []
+        if self.sft:
+            found += [] if self.config["sft"]["adapter"] else [("split_questions", 0)]
+            found += [("train_sft", 0), ("merge_lora", 0)]
+        found.append(("evaluate", 0))
         for number in self.numbers:
             examples, training, _ = TRAINING[self.method(number)]
-            stages = ("generate", "score_rollouts", "check_rollouts", examples, training, "merge_lora", *evaluations)
-            found += [(stage, number) for stage in stages]
+            first = begun(self.config, number)
+            stages = [first] if first else ["split_questions", "generate"]
+            if first != "import_preferences":
+                stages += ["score_rollouts", "check_rollouts", examples]
+            found += [(stage, number) for stage in (*stages, training, "merge_lora", "evaluate")]
         return found
+
+    def called(self, number: int) -> str:
+        """The name, in evaluations and reports, of the model after round `number`; 0 is what round 1 samples from."""
+        return f"round{number}" if number else "sft" if self.sft else "base"
+
+    @property
+    def sampled(self) -> list[int]:
+        """The rounds that have rollouts."""
+        return [number for number in self.numbers if begun(self.config, number) != "import_preferences"]
 
     def method(self, number: int) -> str:
         return method_of(self.config, number)
@@ -140,15 +205,27 @@ class Recipe:
         return self.run if self.config is self.own else self.places[stage, number]
 
     def model(self, number: int) -> str:
-        """Manifest of the model after round `number`; 0 is the SFT model."""
-        return f"checkpoints/{self.place('merge_lora', number)}/{merged(number)}/manifest.json"
+        """Folder of the model after round `number`; 0 is what round 1 samples from, the SFT model or the base."""
+        if self.called(number) == "base":
+            return f"checkpoints/{self.run}/base"
+        return f"checkpoints/{self.place('merge_lora', number)}/{merged(number)}"
 
     def adapter(self, number: int) -> str:
-        """Manifest of the adapter that was trained in round `number`; 0 is SFT."""
+        """Folder of the adapter that was trained in round `number`; 0 is SFT."""
         if not number:
-            return f"checkpoints/{self.place('train_sft', 0)}/sft_lora/manifest.json"
+            return f"checkpoints/{self.place('train_sft', 0)}/sft_lora"
         _, training, folder = TRAINING[self.method(number)]
-        return f"checkpoints/{self.place(training, number)}/round{number}/{folder}/manifest.json"
+        return f"checkpoints/{self.place(training, number)}/round{number}/{folder}"
+
+    def questions(self, number: int) -> str:
+        """The questions that SFT (0) or a round was given."""
+        stage = begun(self.config, number) or "split_questions"
+        return f"data/{self.place(stage, number)}/questions/{f'round{number}' if number else 'sft'}.jsonl"
+
+    def parts(self) -> list[str]:
+        """`questions` of SFT, where it is trained here, and of each round."""
+        stages = ("split_questions", "import_rollouts", "import_preferences")
+        return [self.questions(number) for stage, number in self.stages() if stage in stages]
 
     def rollouts(self, number: int) -> str:
         return f"data/{self.place('score_rollouts', number)}/round{number}/rollouts.jsonl"
@@ -157,37 +234,40 @@ class Recipe:
         return f"results/{self.place('check_rollouts', number)}/round{number}/rollouts_check.json"
 
     def completions(self, number: int, shards: list[str]) -> list[str]:
-        folder = f"data/{self.place('generate', number)}/round{number}/completions"
-        return [f"{folder}/{shard}.jsonl" for shard in shards]
+        given = begun(self.config, number)
+        folder = f"data/{self.place(given or 'generate', number)}/round{number}/completions"
+        return [f"{folder}/{shard}.jsonl" for shard in (["given"] if given else shards)]
 
     def examples(self, number: int) -> str:
         """What a round trains on: preference pairs, or its own correct trajectories."""
         rule = TRAINING[self.method(number)][0]
         name = "preferences" if rule == "build_preferences" else "samples"
+        if begun(self.config, number) == "import_preferences":
+            rule = "import_preferences"
         return f"data/{self.place(rule, number)}/round{number}/{name}.jsonl"
 
     def summary(self, number: int) -> str:
         """What a round's examples are counted in."""
         return self.examples(number).removesuffix("l")
 
-    def evaluation(self, number: int, part: str = "eval") -> str:
-        """Evaluation records of the model after round `number` on `eval` or `heldout` questions."""
-        stage = "evaluate" if part == "eval" else "evaluate_heldout"
-        return f"data/{self.place(stage, number)}/{part}/{model_name(number)}.jsonl"
+    def answers(self, number: int, name: str) -> str:
+        """What the model after round `number` answers on an evaluation set, or on the held-out questions."""
+        return f"data/{self.place('evaluate', number)}/answers/{name}/{self.called(number)}.jsonl"
 
-    def usage(self, shards: list[str], part: str | None = "eval") -> list[str]:
-        """Usage records of every stage, evaluations of `part` alone; None leaves them out."""
-        skipped = {"eval": ["evaluate_heldout"], "heldout": ["evaluate"], None: ["evaluate", "evaluate_heldout"]}[part]
+    def usage(self, shards: list[str], sets: Iterable[str]) -> list[str]:
+        """Usage records of every stage, evaluations on these sets alone."""
         found = []
         for stage, number in self.stages():
-            name = f"round{number}/{stage}" if number else stage
+            names = [f"round{number}/{stage}" if number else stage]
             if stage == "merge_lora":
-                name = f"merge_lora/{merged(number)}"
-            elif stage in ("evaluate", "evaluate_heldout"):
-                name = f"{stage}/{model_name(number)}"
-            names = [f"round{number}/generate/{shard}" for shard in shards] if stage == "generate" else [name]
-            if stage not in skipped:
-                found += [f"benchmarks/{self.place(stage, number)}/{name}.usage.json" for name in names]
+                names = [f"merge_lora/{merged(number)}"]
+            elif stage == "split_questions":
+                names = []  # seconds, which are not recorded
+            elif stage == "evaluate":
+                names = [f"evaluate/{name}/{self.called(number)}" for name in sets]
+            elif stage == "generate":
+                names = [f"round{number}/generate/{shard}" for shard in shards]
+            found += [f"benchmarks/{self.place(stage, number)}/{name}.usage.json" for name in names]
         return found
 
 
@@ -213,12 +293,10 @@ def overlaid(config: Config, name: str) -> Config:
     where = f"study.recipes.{name}"
     if unknown := sorted(set(overlay) - set(SECTIONS)):
         raise UserError(f"{where}: a recipe cannot change {unknown[0]!r}; it can change {', '.join(SECTIONS)}")
-    raw = deepcopy(config)
-    update_config(raw, deepcopy(overlay))
     try:
-        return load(raw)
+        return load(laid_over(config, overlay))
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(*(f"{where}: {line}" for line in error.lines)) from None
 
 
 def differences(ours: Config, theirs: Config) -> Config:
@@ -246,12 +324,7 @@ def merged(number: int) -> str:
     return f"round{number}/merged" if number else "sft_merged"
 
 
-def model_name(number: int) -> str:
-    """`sft`, `round1`, ...: the model's name in evaluations and reports."""
-    return f"round{number}" if number else "sft"
-
-
 def number_of(model: str) -> int:
-    """The round of a model's name, or of its folder; 0 is SFT."""
+    """The round of a model's name, or of its folder; 0 is SFT or the base."""
     digits = "".join(filter(str.isdigit, model.partition("/")[0]))
     return int(digits) if model.startswith("round") else 0

@@ -6,7 +6,9 @@
              other style"); 0 where there is one style only
     s_wm     their weighted mean
 
-The mean of s_end over the trajectories is the pairwise consistency rate. No answer agrees with nothing.
+The mean of s_end over the trajectories is the pairwise consistency rate. No answer agrees with nothing, and by default
+(`coherence.answers: marked`) an answer without a mark, or of a text that did not end by itself, counts as none: it is a guess
+of ours, which shares of agreement would otherwise be made of.
 """
 
 import re
@@ -45,7 +47,7 @@ def coherence(
 ) -> list[Coherence]:
     """Coherence of each trajectory of one question, in their order.
 
-    `answers` are canonical (answers.normalise), so that equal numbers are equal strings. `weights` has s_end, s_path and
+    Equal `answers` are equal strings (tasks/verifiers.py). `weights` has s_end, s_path and
     s_cf, which sum to 1; `path_mix` in [0, 1] weighs the sequence of calculations against the wording in s_path.
     """
     count = len(answers)

@@ -1,6 +1,8 @@
 """Preference pairs of one question: correct over wrong, more over less coherent among the correct, and a sum put right
 over the wrong sum that a trajectory wrote.
 
+Where the reward takes the verifier's score (`reward.correct: score`), a correctness pair is a higher over a lower score.
+
 A candidate is any pair of the first two kinds (of one style, where `same_style` holds). It is dropped for the first
 reason that applies:
 
@@ -26,7 +28,7 @@ that the question has already.
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -136,19 +138,19 @@ def over_coherence_share(ranked: Sequence[tuple[int, float, int]], others: int, 
     return {index for *_, index in sorted(ranked)[allowed:]}
 
 
-def unanimous_not_gold(record: Record, equal: Callable[[str | None, str | None], bool]) -> bool:
-    """Whether all trajectories give the same answer and it is not the gold one: the gold answer may be wrong.
-
-    Such a question makes no pair, since nothing in it is correct.
-    """
-    answers = {trajectory["answer"] for trajectory in record["trajectories"]}
-    return len(answers) == 1 and None not in answers and not equal(answers.pop(), record["gold_answer"])
-
-
-def no_pair_reason(record: Record) -> str:
+def no_pair_reason(record: Record, params: Record) -> str:
     """Why a question has no pair: `all_correct`, `all_wrong`, or `filtered` (its candidates were dropped)."""
-    correct = {trajectory["correct"] for trajectory in record["trajectories"]}
-    return "filtered" if len(correct) > 1 else "all_correct" if True in correct else "all_wrong"
+    trajectories = record["trajectories"]
+    if len({quality(trajectory, params) for trajectory in trajectories}) > 1:
+        return "filtered"
+    return "all_correct" if trajectories[0]["correct"] else "all_wrong"
+
+
+def quality(trajectory: Record, params: Record) -> float:
+    """What a correctness pair is made by: right or wrong, or the verifier's score (`reward.correct`)."""
+    if params.get("by") == "score" and "score" in trajectory:
+        return float(trajectory["score"])
+    return float(trajectory["correct"])
 
 
 def _candidates(trajectories: Sequence[Record], params: Record) -> Iterator[tuple[int, int, str]]:
@@ -157,8 +159,8 @@ def _candidates(trajectories: Sequence[Record], params: Record) -> Iterator[tupl
         a, b = trajectories[i], trajectories[j]
         if params["same_style"] and a["style"] != b["style"]:
             continue
-        if a["correct"] != b["correct"]:
-            yield (i, j, "correctness") if a["correct"] else (j, i, "correctness")
+        if (one := quality(a, params)) != (other := quality(b, params)):
+            yield (i, j, "correctness") if one > other else (j, i, "correctness")
         elif a["correct"] and params["coherence_share"] > 0:
             yield (i, j, "coherence") if a["reward"] >= b["reward"] else (j, i, "coherence")
 

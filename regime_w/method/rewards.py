@@ -7,7 +7,7 @@ import math
 
 
 def reward(
-    correct: bool,
+    correct: float,
     s_wm: float,
     num_tokens: int,
     *,
@@ -16,14 +16,15 @@ def reward(
     lambda_length: float,
     length_limit: int,
 ) -> float:
-    """`lambda_length` is per token beyond `length_limit` tokens; s_wm is in [0, 1]."""
+    """`correct` is 1 or 0, or the verifier's score; `lambda_length` is per token over `length_limit`; s_wm is in [0, 1]."""
     return alpha * correct + beta * s_wm - lambda_length * max(0, num_tokens - length_limit)
 
 
 def check_weights(*, alpha: float, beta: float, lambda_length: float, length_limit: int, max_tokens: int) -> None:
     """ValueError where a wrong answer could outrank a correct one, or a weight is negative or not finite.
 
-    The worst case: the correct answer is `max_tokens` long and agrees with nobody, the wrong one is short and all agree.
+    Of scores: where 0 could outrank 1; closer ones can, and such pairs are dropped (method/pairs.py). The worst case: the
+    correct answer is `max_tokens` long and agrees with nobody, the wrong one is short and all agree.
     """
     for name, weight in (("alpha", alpha), ("beta", beta), ("lambda_length", lambda_length)):
         if not (math.isfinite(weight) and weight >= 0):

@@ -1,6 +1,5 @@
-"""Statistics of an evaluation: intervals, paired tests, pass@k, majority vote, what difference could be seen at all."""
+"""Statistics of an evaluation: intervals, paired tests, pass@k, what difference could be seen at all."""
 
-from collections import Counter
 from collections.abc import Sequence
 from math import comb, sqrt
 from typing import NamedTuple
@@ -74,12 +73,6 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not (0 <= c <= n and 1 <= k <= n):
         raise ValueError(f"0 <= c <= n and 1 <= k <= n were expected, found n={n}, c={c}, k={k}")
     return 1 - comb(n - c, k) / comb(n, k)
-
-
-def majority(answers: Sequence[str | None]) -> str | None:
-    """The most frequent answer, the first seen among equals; None where nobody answers."""
-    given = Counter(answer for answer in answers if answer is not None)
-    return given.most_common(1)[0][0] if given else None
 
 
 def minimum_detectable_effect(n: int, discordance: float, power: float = 0.8, level: float = 0.95) -> float:

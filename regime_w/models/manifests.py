@@ -1,7 +1,11 @@
 """Folders with a manifest: which files, with size and SHA-256, and what they were made from.
 
-write_manifest(folder, {"source": "hub"})
-folder, manifest = load_manifest("checkpoints/demo/base/manifest.json")
+with new_artefact("checkpoints/demo/base") as folder:
+    write_manifest(folder, {"source": "hub"})
+folder, manifest = load_manifest("checkpoints/demo/base")
+
+Beside such a folder stands its seal, NAME.sha256: the SHA-256 of its manifest, as `sha256sum -c` reads it. By it Snakemake
+tells whether a folder's content changed, since it knows a folder by its time alone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,15 +16,30 @@ from types import MappingProxyType
 from typing import Any
 
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import fingerprint, read_json, sha256_file, write_json
+from regime_w.runtime.records import fingerprint, new_folder, read_json, sha256_file, write_json, write_text
 
 MANIFEST = "manifest.json"
-REBUILD = "remove the folder's manifest.json and run again to rebuild it"
+TIMESTAMP = ".snakemake_timestamp"  # Snakemake's own, in every folder that a rule makes
+REBUILD = "remove the folder and run again to rebuild it"
+
+
+@contextmanager
+def new_artefact(path: str | Path) -> Iterator[Path]:
+    """As `new_folder`; the new folder must get a manifest, and its seal is written when it is in place."""
+    path = Path(path)
+    with new_folder(path) as folder:
+        yield folder
+        digest = sha256_file(folder / MANIFEST)
+    write_text(seal_of(path), f"{digest}  {path.name}/{MANIFEST}\n")
+
+
+def seal_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.sha256")
 
 
 def list_files(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of each file of a folder but its manifest; `known`: SHA-256 by name, of files just written."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, TIMESTAMP))
     with ThreadPoolExecutor() as pool:
         hashes = pool.map(lambda file: known.get(file.name) or sha256_file(file), files)
         return {
@@ -43,16 +62,20 @@ class HashedFolder:
     """A folder with a manifest: file names and sizes are checked at once, SHA-256 in the background until `verify`.
 
     Hashing 14 GB takes as long as importing torch, so it runs beside it. UserError where a listed file is missing or was
-    changed.
+    changed, or where the manifest is not the one that the folder's seal was made for.
     """
 
-    def __init__(self, manifest_path: str | Path) -> None:
-        path = self.path = Path(manifest_path)
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        path = self.path = self.folder / MANIFEST
         self.manifest = read_json(path)
         files = self.manifest.get("files") if isinstance(self.manifest, dict) else None
         if not files:
             raise UserError(f"{path}: lists no files; remove the folder and rerun")
-        self.folder, self.fingerprint = path.parent, self.manifest["fingerprint"]
+        seal = seal_of(self.folder)
+        if seal.is_file() and seal.read_text(errors="replace").split()[:1] != [sha256_file(path)]:
+            raise UserError(f"{path}: is not the manifest that {seal} was written for; {REBUILD}")
+        self.fingerprint = self.manifest["fingerprint"]
         for name, entry in files.items():
             file = self.folder / name
             if not file.is_file():
@@ -79,8 +102,8 @@ class HashedFolder:
             raise
 
 
-def load_manifest(path: str | Path) -> tuple[Path, dict[str, Any]]:
-    """Return the folder of a manifest and its content, all verified; errors as in HashedFolder."""
-    found = HashedFolder(path)
+def load_manifest(folder: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder and the content of its manifest, all verified; errors as in HashedFolder."""
+    found = HashedFolder(folder)
     found.verify()
     return found.folder, found.manifest

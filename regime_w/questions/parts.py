@@ -1,20 +1,54 @@
-"""Which part and shard a question is in."""
+"""Which part, shard and style a question is in: by hash of its id, so that adding questions moves none of the others.
+
+The part `heldout` is for ranking a study's recipes; of the other training questions a share is in `rollouts`, the rest
+in `sft`. What SFT and each round take of them is decided here too (`take`), once: the stages read their own file.
+"""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from regime_w.runtime.errors import UserError
 
-def in_part(row: dict[str, Any], part: str) -> bool:
-    """Whether a training question is in `part`, which may be `all`."""
-    return part in ("all", row.get("part"))
+PARTS = ("sft", "rollouts")
 
 
-def passed_over(generate: dict[str, Any], round_number: int) -> int:
-    """How many questions of its part stand before those that a round (from 1) samples; `generate` is the config section."""
-    earlier = (round_number - 1) * generate["n_samples"] if generate["new_questions"] else 0
-    return int(generate["skip"]) + earlier
+def drawn(key: str) -> int:
+    """A number below 2**32 that depends on the key alone."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)
+
+
+def in_share(what: str, identity: str, fraction: float) -> bool:
+    """Whether a question is in this share of all; another `what` is another draw."""
+    return drawn(f"{what}:{identity}") / 2**32 < fraction
 
 
 def shard_of(identity: str, count: int) -> int:
-    """The shard of a question, by hash of its id: adding questions moves none between shards."""
-    return int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16) % count
+    return drawn(identity) % count
+
+
+def style_of(identity: str, styles: Sequence[str]) -> str:
+    """The style in which a question is evaluated."""
+    return styles[drawn(identity) % len(styles)]
+
+
+def take(rows: Iterable[dict[str, Any]], params: dict[str, Any], path: object) -> list[dict[str, Any]]:
+    """The training questions that SFT (`use: sft`) or a round (`use: rollouts`) takes: of `part`, the first `n` after `skip`.
+
+    SFT takes rows with a rationale, several of one text; a round asks each text once. UserError where there are too few.
+    """
+    own = [row for row in rows if params["part"] in ("all", row.get("part"))]
+    if params["use"] == "sft":
+        key, chosen = "sft.n_examples", [row for row in own if row.get("answer")]
+    else:
+        key, chosen = "generate.n_samples", [row for row in own if "same_text_as" not in row]
+    first, wanted = params["skip"], params["n"]
+    there = len(chosen)
+    if there < first + (wanted or 1):
+        after = f" after the first {first}" if first else ""
+        kind = " with a rationale" if params["use"] == "sft" and there < len(own) else ""
+        raise UserError(
+            f"{key} asks for {wanted or 'some'} questions{after}, {path} has {there}{kind} of part {params['part']}; "
+            "lower it or ask for another part"
+        )
+    return chosen[first : first + wanted if wanted else None]

@@ -13,22 +13,14 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import NamedTuple
 
-from regime_w.method.sums import (
-    NUMBER,
-    evaluate,
-    exact,
-    has_cents,
-    parse_written,
-    shown,
-    stated,
-    value_of,
-    written_sums,
-)
+from regime_w.method.arithmetic import NUMBER, evaluate, exact, has_cents, shown, value_of
+from regime_w.method.sums import is_clear, tree_of, written_sums
 from regime_w.questions.variants import TRIES, alike, draw, step_of
 from regime_w.runtime.errors import UserError
 
 A_ROW = 8
 KEPT = (0, 1, 100)  # `1 - 1/4`, `60/100`
+BETWEEN = re.compile(r"( ?= ?)(\$?)")
 
 
 class Sum(NamedTuple):
@@ -70,16 +62,18 @@ def exercises(texts: Iterable[str], count: int, seed: int) -> list[tuple[str, st
 
 
 def right_sums(text: str) -> list[Sum]:
-    """The right sums of a text."""
-    return [
-        Sum(match[1], value, text[match.end(1) : match.start(2)], match[2].startswith("$"))
-        for match, value in written_sums(text)
-        if exact(value) and value == stated(match)
-    ]
+    """The right sums of a text that can be read in one way only."""
+    found = []
+    for own in written_sums(text):
+        between = BETWEEN.fullmatch(text[own.start + len(own.left) : own.at])
+        if between and own.usual and exact(own.value) and own.value == own.stated and is_clear(own.left):
+            found.append(Sum(own.left, own.value, between[1], bool(between[2])))
+    return found
 
 
 def vary(own: Sum, rng: random.Random) -> tuple[str, str] | None:
-    """A left side with other numbers of like size, and the whole sum; None where the result would be of another kind."""
+    """A left side with other numbers of like size, and the whole sum; None where the result would be of another kind, or the
+    sum not be read as it is meant."""
 
     def other(match: re.Match[str]) -> str:
         old = value_of(match[0])
@@ -89,7 +83,9 @@ def vary(own: Sum, rng: random.Random) -> tuple[str, str] | None:
         return shown(draw(old, step, False, rng), has_cents(match[0]))
 
     left = re.sub(NUMBER, other, own.left)
-    tree = parse_written(left)
+    tree = tree_of(left)
     if tree is None or not alike(own.value, value := evaluate(tree, {})):
         return None
-    return left, f"{left}{own.between}{'$' if own.dollars else ''}{shown(value, cents=own.dollars)}"
+    whole = f"{left}{own.between}{'$' if own.dollars else ''}{shown(value, cents=own.dollars)}"
+    read = [(found.left, found.stated) for found in written_sums(whole)]
+    return (left, whole) if read == [(left, value)] else None

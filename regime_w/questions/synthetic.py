@@ -12,12 +12,12 @@ belongs to one split by its hash, so that no evaluation question's calculation s
 model's text, whatever names, objects or wording. Single sums, as drills have them, are common to all.
 """
 
-import hashlib
 import operator
 import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from regime_w.questions.parts import drawn
 from regime_w.runtime.errors import UserError
 
 SPLITS = {"pretrain": (0, 60), "train": (60, 85), "eval": (85, 100)}  # hash ranges, in percent
@@ -284,7 +284,7 @@ def rationale(steps: list[Step], style: str, unit: str) -> str:
 
 def split_of(template: Template, operands: dict[str, int]) -> str:
     """The split that a calculation belongs to."""
-    percent = int(hashlib.sha256(_key(template, operands).encode()).hexdigest()[:8], 16) % 100
+    percent = drawn(_key(template, operands)) % 100
     return next(name for name, (low, high) in SPLITS.items() if low <= percent < high)
 
 

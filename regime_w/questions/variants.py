@@ -8,93 +8,50 @@ hang together in a graph; those without an annotation, `48/2 = 24`, count too. N
 follow, and both stand in the rationale where the old ones stood. (Numerical variation, as GSM-Plus, 2402.19255, and
 MuggleMath, 2310.05506, make it with a language model.)
 
-Only what is certain is varied. A question is left out where its annotations are not exact, where its rationale holds a
-number that no calculation explains, or where two results part that were the same number. A given number that is a result too,
-`16/4 = 4`, is the given one up to there and the result behind it, if that can be told (`used_once`). A number stays as it is
-where other words depend on it: 1 and 0, years, times, fractions, `3rd`, and one that a word of the question may mean as well
-(`week` and 7, `half` and 2).
+Only what is certain is varied. A question is left out where its annotations are not exact, where its rationale holds a number
+that no calculation explains, where a given number is a result as well, stands in no calculation or tells the time, where its
+words are vague, and where two results part that were the same number. Numbers that something else depends on stay as they are
+(regime_w/questions/stuck.py). New numbers are in the order of the old ones, results and the world's limits among them: what
+was less than a price, part of a whole or 5 of 7 days still is.
 """
 
-import ast
 import random
 import re
+from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
-from regime_w.method.sums import (
-    evaluate,
-    exact,
-    has_cents,
-    holds,
-    parse,
-    parse_written,
-    shown,
-    stated,
-    value_of,
-    written_sums,
+from regime_w.method.arithmetic import evaluate, exact, has_cents, shown, value_of
+from regime_w.method.sums import holds
+from regime_w.questions import world
+from regime_w.questions.calculations import (
+    NUMBER,
+    Equation,
+    calculations,
+    given_numbers,
+    numbers,
+    operands,
+    shares_of,
+    without_annotations,
 )
+from regime_w.questions.stuck import named, stuck, words_of
 
-ANNOTATION = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
-ANY_ANNOTATION = re.compile(r"<<[^<>]*>>")
-# `6x5` is two numbers.
-NUMBER = re.compile(r"(?:(?<![\w.,])|(?<=[0-9]x))(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)")
-# What a number in a question must not touch: a letter, a fraction's or time's other half, a power.
-TOUCHING = re.compile(r"[A-Za-z/:^]|-[A-Za-z]*-old|(?:st|nd|rd|th)\b")
-WORDS = {
-    2: "half halves two second twice double doubles doubled couple pair pairs both",
-    3: "three third thirds thrice triple triples tripled yard yards",
-    4: "four fourth fourths quarter quarters quadruple gallon gallons",
-    5: "five fifth fifths nickel nickels weekday weekdays",
-    6: "six sixth",
-    7: "seven week weeks weekly",
-    8: "eight",
-    9: "nine",
-    10: "ten tenth tens dime dimes decade decades",
-    11: "eleven",
-    12: "twelve dozen dozens month months monthly year years yearly annual annually foot feet inch inches",
-    13: "thirteen",
-    14: "fourteen",
-    15: "fifteen",
-    16: "sixteen ounce ounces",
-    17: "seventeen",
-    18: "eighteen",
-    19: "nineteen",
-    20: "twenty",
-    24: "day days daily hour hours",
-    25: "quarter quarters",
-    30: "thirty month months monthly",
-    40: "forty",
-    50: "fifty",
-    52: "week weeks weekly year years yearly",
-    60: "sixty second seconds minute minutes hour hours",
-    70: "seventy",
-    80: "eighty",
-    90: "ninety",
-    100: "hundred century percent percentage cent cents",
-    365: "day days year years",
-    1000: "thousand kilogram kilograms kilometer kilometers kg km liter liters litre litres gram grams",
-}
-YEARS = range(1700, 2101)
+TIMES = re.compile(r"[0-9] ?(?:[ap]\.?m\b|o'? ?clock)|[0-9]:[0-9]|\b(?:noon|midnight)\b", re.IGNORECASE)
+OTHERS = re.compile(r"\b(?:other|rest|remaining|another) (?:[a-z]+ )?\$?([0-9][0-9,]*)(?![0-9.])", re.IGNORECASE)
+VAGUE = re.compile(r"\b(?:at (?:least|most)|approximately|roughly|(?:about|up to|around) (?=\$?[0-9]))", re.IGNORECASE)
 KNOWN = (Fraction(1), Fraction(100), Fraction(1, 100))  # `.01` for a percent
 MANY_DIGITS = re.compile(r"[0-9]{16}")
 STEPS = [Fraction(step) for step in (1000, 500, 100, 50, 10, 5, 1, "1/2", "1/4", "1/10", "1/20", "1/100")]
 LEAST_CHOICES = 8  # between which a new number is drawn, where its step allows it
-TRIES = 300
+TRIES = 1000
 LARGER = 4  # a result's size against the old one's, at most; smaller ones may be of any size
 ALWAYS_LIKE = 50
 
 
-class Equation(NamedTuple):
-    """A calculation: its left side, the value that had, and where in the answer its result stands."""
-
-    tree: ast.expr
-    value: Fraction
-    position: int
-    given: bool = False  # up to there the value is a given number
-
-
 class Template(NamedTuple):
-    """`free`: the question's numbers that may change, with the step of each; `fixed`: given numbers that stay."""
+    """`free`: the question's numbers that may change, with the step of each; `fixed`: other numbers that stay; `scales`:
+    numbers that keep their order, smallest first."""
 
     question: str
     answer: str  # without annotations
@@ -102,18 +59,30 @@ class Template(NamedTuple):
     percent: frozenset[Fraction]
     fixed: frozenset[Fraction]
     equations: tuple[Equation, ...]
+    scales: tuple[tuple[Fraction, ...], ...]
 
     def vary(self, rng: random.Random) -> tuple[str, str] | None:
         """Question and answer with new numbers, or None where none that fit were found."""
+        kept = {value: value for value in self.fixed}
         for _ in range(TRIES):
             new = {old: draw(old, step, old in self.percent, rng) for old, step in self.free.items()}
-            if any(old == value for old, value in new.items()) or len(set(new.values())) < len(new):
+            if any(old == value for old, value in new.items()):
                 continue
-            given = {value: value for value in self.fixed} | new
-            results = self._worked_out(given)
-            if results is not None and holds(answer := self._rewritten(given, results)):
-                return substitute(self.question, given), answer
+            given = kept | new
+            if not self._in_order(given) or (results := self._worked_out(given)) is None:
+                continue
+            values = results | given
+            if self._in_order(values) and holds(answer := substitute(self.answer, values)):
+                return with_articles(substitute(self.question, given)), with_articles(answer)
         return None
+
+    def _in_order(self, values: dict[Fraction, Fraction]) -> bool:
+        """Whether these numbers are in the order of the old ones, percents less than a whole together if they were."""
+        for scale in self.scales:
+            new = [values[old] for old in scale if old in values]
+            if any(one >= other for one, other in pairwise(new)):
+                return False
+        return (sum(self.percent) < 100) == (sum(values.get(old, old) for old in self.percent) < 100)
 
     def _worked_out(self, given: dict[Fraction, Fraction]) -> dict[Fraction, Fraction] | None:
         """Every result's new value; None where one is of another kind than the old one."""
@@ -128,141 +97,47 @@ class Template(NamedTuple):
             results[equation.value] = value
         return results
 
-    def _rewritten(self, given: dict[Fraction, Fraction], results: dict[Fraction, Fraction]) -> str:
-        values, text, at = results | given, "", 0
-        for equation in self.equations:
-            if equation.given:
-                text += substitute(self.answer[at : equation.position], values)
-                values[equation.value], at = results[equation.value], equation.position
-        return text + substitute(self.answer[at:], values)
-
 
 def read(question: str, answer: str) -> Template | None:
     """The template of a question and its annotated answer, or None where it is not certain."""
     rationale, mark, label = answer.rpartition("####")
-    if not mark or MANY_DIGITS.search(question + answer):
+    both = f"{question} {rationale}"
+    if not mark or MANY_DIGITS.search(question + answer) or TIMES.search(both) or VAGUE.search(question):
         return None
     asked, final, plain = numbers(question), numbers(label), without_annotations(answer)
-    calculated = calculations(rationale)
-    if calculated is None or len(final) != 1 or not holds(plain):
+    equations = calculations(rationale)
+    if not equations or len(final) != 1 or not holds(plain):
         return None
-    stuck = tied(question, rationale)
-    told = given_and_results(calculated, stuck.union(asked), plain, final[0])
-    if told is None:
-        return None
-    literals, equations = told
+    results = {equation.value for equation in equations}
+    literals = given_numbers(equations)
+    said = world.spelled(words_of(question))
+    if final[0] not in results or results & literals.union(asked, said):
+        return None  # a given number or a result?
+    if any(value_of(match[1]) in results for match in OTHERS.finditer(rationale)):
+        return None  # one result or another?
     percent = frozenset(value for value in asked if re.search(rf"(?<![\d.]){shown(value)} ?(?:%|percent)", question))
-    known = {*asked, *stuck, *(1 / value for value in stuck if value), *KNOWN}
+    words, names = words_of(both), named(question)
+    meant = world.meant(words) | {Fraction(100) for sign in "%" if sign in both}
+    known = {*asked, *meant, *(1 / value for value in meant), *KNOWN, *names}
     shares = [share for value in percent for share in shares_of(value) if share.value in literals - known]
     of_percents = {share.value for share in shares}
     if not literals <= known | of_percents or len(shares) > len(of_percents):
         return None  # worked out in the head, or two shares are the same number
-    given = literals.union(asked) - of_percents
-    if not set(numbers(plain)) <= given | {equation.value for equation in (*shares, *equations)}:
+    given, used = literals.union(asked) - of_percents, literals.union(*map(operands, shares)) - of_percents
+    if not set(numbers(plain)) <= given | of_percents | results:
         return None
-    used = literals.union(*map(operands, shares)) - stuck
-    free = {value: step for value in asked if value in used and (step := step_of(value))}
-    if not free:
-        return None
-    return Template(question, plain, free, percent, frozenset(given - free.keys()), (*shares, *equations))
+    if not set(asked) <= used | names | {Fraction(0), Fraction(1), Fraction(100)}:
+        return None  # used in the head, or by nobody
+    steady = meant | stuck(question, plain, equations, percent, words)
+    free = {value: step for value in asked if value in used - steady and (step := step_of(value))}
+    fixed = frozenset((given | world.limits(words) | said) - free.keys() - results)
+    scales = scales_of(free.keys() | fixed | results, percent)
+    return Template(question, plain, free, percent, fixed, (*shares, *equations), scales) if free else None
 
 
-def calculations(rationale: str) -> list[Equation] | None:
-    """The calculations of a rationale in their order, annotated and not; None where an annotation is not exact."""
-    plain = without_annotations(rationale)
-    found = {}
-    for match, value in written_sums(plain):
-        if value == stated(match) and value > 0 and exact(value) and (tree := parse_written(match[1])):
-            position = match.start(2) + match[2].startswith("$")
-            found[position] = Equation(tree, value, position)
-    removed = 0
-    for match in ANY_ANNOTATION.finditer(rationale):
-        position = match.start() - removed
-        removed += len(match[0])
-        if not (annotation := ANNOTATION.fullmatch(match[0])):
-            continue
-        tree, right = parse(annotation[1]), numbers(annotation[2])
-        if tree is None or len(right) != 1:
-            return None
-        value = evaluate(tree, {})
-        if value != right[0] or not (value > 0 and exact(value)):
-            return None
-        if not isinstance(tree, ast.Constant):
-            found[position] = Equation(tree, value, position)
-        elif not any(equation.value == value for equation in found.values() if equation.position <= position):
-            return None  # worked out in the head
-    return [found[position] for position in sorted(found)]
-
-
-def given_and_results(
-    equations: list[Equation], known: set[Fraction], plain: str, final: Fraction
-) -> tuple[set[Fraction], list[Equation]] | None:
-    """The numbers that go into the calculations from outside, and the calculations, each told whether its value is a given
-    number too; None where it is not clear which of the two one is, or none is the answer."""
-    literals: set[Fraction] = set()
-    results: set[Fraction] = set()
-    told: list[Equation] = []
-    for number, equation in enumerate(equations):
-        literals |= operands(equation) - results
-        given = equation.value in literals | known and equation.value not in results
-        if given and not used_once(equation, equations[number + 1 :], plain, final):
-            return None
-        told.append(equation._replace(given=given))
-        results.add(equation.value)
-    return (literals, told) if final in results else None
-
-
-def used_once(equation: Equation, later: list[Equation], plain: str, final: Fraction) -> bool:
-    """Whether a value that is a given number too is that one up to the calculation and its result behind it: as every result it
-    is used, once, or is the answer; and no words name it but on the line where it is used."""
-    value, position, end = equation.value, equation.position, plain.rindex("####")
-    uses = [one.position for one in later for operand in constants(one.tree) if operand == value]
-    if len(uses) != (value != final):
-        return False
-    before = numbers(plain[plain.rfind("\n", 0, position) + 1 : position])
-    result = NUMBER.match(plain, position)
-    start = result.end() if result else position
-    use, line = (uses[0], max(start, plain.rfind("\n", 0, uses[0]) + 1)) if uses else (end, end)
-    behind = numbers(plain[start:line]) + numbers(plain[use:end])
-    return before.count(value) <= constants(equation.tree).count(value) and value not in behind
-
-
-def operands(equation: Equation) -> set[Fraction]:
-    return set(constants(equation.tree))
-
-
-def constants(tree: ast.expr) -> list[Fraction]:
-    return [Fraction(str(node.value)) for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-
-
-def shares_of(percent: Fraction) -> list[Equation]:
-    """What a rationale may write for 20 %: 0.2; for 20 % less or more 0.8 and 1.2, or 80 and 120."""
-    written = shown(percent)
-    lefts = (f"{written}/100", f"1-{written}/100", f"1+{written}/100", f"100-{written}", f"100+{written}")
-    trees = [tree for left in lefts if (tree := parse(left))]
-    return [Equation(tree, evaluate(tree, {}), 0) for tree in trees]
-
-
-def without_annotations(text: str) -> str:
-    return ANY_ANNOTATION.sub("", text)
-
-
-def numbers(text: str) -> list[Fraction]:
-    return [value_of(written) for written in NUMBER.findall(text)]
-
-
-def tied(question: str, rationale: str) -> set[Fraction]:
-    """Numbers of a question that have to stay."""
-    words = set(re.findall(r"[a-z']+", f"{question} {rationale}".lower()))
-    stuck = {Fraction(number) for number, names in WORDS.items() if words & set(names.split())}
-    if "%" in question + rationale:
-        stuck.add(Fraction(100))
-    for match in NUMBER.finditer(question):
-        value = value_of(match.group())
-        before, after = question[: match.start()][-1:], question[match.end() :]
-        if value in (0, 1) or value in YEARS or TOUCHING.match(after) or before in ("/", ":", "#", "-", "^"):
-            stuck.add(value)
-    return stuck
+def scales_of(values: Iterable[Fraction], percent: frozenset[Fraction]) -> tuple[tuple[Fraction, ...], ...]:
+    plain = tuple(sorted(set(values) - percent))
+    return plain, tuple(sorted({Fraction(100), *percent}))
 
 
 def step_of(value: Fraction) -> Fraction | None:
@@ -304,3 +179,13 @@ def substitute(text: str, values: dict[Fraction, Fraction]) -> str:
         return text[1:] if written.startswith(".") and text.startswith("0.") else text
 
     return NUMBER.sub(new, text)
+
+
+def with_articles(text: str) -> str:
+    """`a 8-ounce cup` as `an 8-ounce cup`."""
+
+    def right(match: re.Match[str]) -> str:
+        article = "an" if re.match(r"8|1[18](?![0-9])|1[18],?[0-9]{3}(?![0-9,])", match[2]) else "a"
+        return (article.capitalize() if match[1][0] == "A" else article) + " " + match[2]
+
+    return re.sub(r"\b([Aa]n?) ([0-9][0-9,]*)", right, text)

@@ -1,7 +1,8 @@
 """Numbers of the evaluation: a row a model with intervals, paired comparisons, flipped answers.
 
 Strict: the gold answer in a marked place (`####`, `Answer:`, `\\boxed{}`) of a text that ended by itself. Flexible: the
-gold answer wherever it stands, a truncated text included; a gain in strict alone is a gain in format.
+gold answer wherever it stands, a truncated text included; a gain in strict alone is a gain in format. Majority: what is
+expected of the most frequent strict answer, one of several that tie being drawn.
 """
 
 from collections.abc import Sequence
@@ -11,19 +12,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from regime_w.method.statistics import (
-    majority,
     mcnemar_exact,
     minimum_detectable_effect,
     paired_bootstrap,
     pass_at_k,
     wilson,
 )
-from regime_w.tasks.answers import equal
+from regime_w.method.votes import is_marked, is_right, majority_right
 from regime_w.tasks.thinking import said
 
 Row = dict[str, Any]
 Numbers = NDArray[Any]
-MARKED = ("hash", "answer", "boxed")
 POWER = 0.8
 WELL_FORMED, FALLBACK, NO_ANSWER, TRUNCATED = 1, 2, 4, 8
 
@@ -60,7 +59,7 @@ def model_row(name: str, rows: list[Row], settings: Settings) -> dict[str, Any]:
         "k": samples,
         "greedy": settings.mean(_greedy(rows)),
         "mean": settings.mean(_mean(rows)),
-        "majority": settings.mean([_majority_right(row) for row in rows]),
+        "majority": settings.mean(_majority(rows)),
         "pass": {str(k): settings.mean([pass_at_k(samples, count, k) for count in right]) for k in sizes},
         "flexible": settings.mean(_flexible(rows)),
         "flexible_mean": settings.mean(_flexible_mean(rows)),
@@ -88,7 +87,7 @@ def format_of(out: Row) -> int:
     """How an answer is written, as the sum of the flags above."""
     ended = out["finish_reason"] == "stop"
     return (
-        WELL_FORMED * (out["extraction"] == "hash" and ended)
+        WELL_FORMED * (is_marked(out) and ended)
         + FALLBACK * (out["extraction"] == "fallback")
         + NO_ANSWER * (out["answer"] is None)
         + TRUNCATED * (out["finish_reason"] == "length")
@@ -96,7 +95,8 @@ def format_of(out: Row) -> int:
 
 
 def format_of_all(outs: Sequence[Row]) -> dict[str, Any]:
-    """`answer_format`, the share of answers that write out a wrong sum, and the tokens of a reasoning model's thought."""
+    """`answer_format`, the share of answers that write out a wrong sum, the tokens of a reasoning model's thought, and the
+    number of answers on which the verifier failed."""
     found = answer_format(
         np.array([format_of(out) for out in outs], dtype=np.uint8),
         np.array([out["num_tokens"] for out in outs]),
@@ -106,6 +106,7 @@ def format_of_all(outs: Sequence[Row]) -> dict[str, Any]:
     return found | {
         "wrong_sum": sum(out["wrong_sum"] for out in outs) / len(outs),
         "thinking_mean": float(np.mean(thought)),
+        "faults": sum("fault" in out for out in outs),
     }
 
 
@@ -212,7 +213,7 @@ def scores(rows: list[Row]) -> dict[str, list[float]]:
     return {
         "greedy": [float(right) for right in _greedy(rows)],
         "mean": _mean(rows),
-        "majority": [float(_majority_right(row)) for row in rows],
+        "majority": _majority(rows),
         "pass": [float(any(out["correct"] for out in row["samples"])) for row in rows],
     }
 
@@ -226,22 +227,15 @@ def _mean(rows: list[Row]) -> list[float]:
 
 
 def _flexible(rows: list[Row]) -> list[int]:
-    return [int(equal(row["greedy"]["answer"], row["gold_answer"])) for row in rows]
+    return [int(is_right(row["greedy"], row["gold_answer"])) for row in rows]
 
 
 def _flexible_mean(rows: list[Row]) -> list[float]:
-    return [
-        sum(equal(out["answer"], row["gold_answer"]) for out in row["samples"]) / len(row["samples"]) for row in rows
-    ]
+    return [sum(is_right(out, row["gold_answer"]) for out in row["samples"]) / len(row["samples"]) for row in rows]
 
 
-def _majority_right(row: Row) -> int:
-    """Only answers that could count as correct have a vote."""
-    votes = [
-        out["answer"] if out["extraction"] in MARKED and out["finish_reason"] == "stop" else None
-        for out in row["samples"]
-    ]
-    return int(equal(majority(votes), row["gold_answer"]))
+def _majority(rows: list[Row]) -> list[float]:
+    return [majority_right(row["samples"], row["gold_answer"]) for row in rows]
 
 
 def _by_style(rows: list[Row]) -> dict[str, list[Row]]:

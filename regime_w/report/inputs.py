@@ -1,5 +1,6 @@
-"""What the report reads: NAME=FILE arguments, and evaluation records that must agree on their questions."""
+"""What a report reads: files by name, and evaluation records that must agree on their questions."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,43 @@ ROW = ("id", "question", "gold_answer", "greedy", "samples")
 OUT = ("text", "answer", "correct", "extraction", "num_tokens", "finish_reason")
 
 
-def named_files(arguments: list[str], option: str) -> dict[str, Path]:
-    """{"sft": Path} of NAME=FILE arguments, in their order; UserError for a bad or repeated one or a missing file."""
-    files: dict[str, Path] = {}
-    for argument in arguments:
-        name, sign, path = argument.partition("=")
-        if not (name and sign and path):
-            raise UserError(f"{option}: {argument!r} is not NAME=FILE")
-        if name in files:
-            raise UserError(f"{option}: {name!r} is given twice; give each name once")
-        if not Path(path).is_file():
-            raise UserError(f"{option}: {path} (of {name}) does not exist; run the rule that makes it")
-        files[name] = Path(path)
-    return files
+def given(inputs: Any, known: Collection[str], required: Collection[str] = ()) -> dict[str, Any]:
+    """A report's inputs, {group: file, [files] or {name: file}}, with paths in the place of their names; groups stay in order.
+
+    UserError for an unknown or missing group, or a file or folder that is not there.
+    """
+    if not isinstance(inputs, dict):
+        raise UserError(f"--inputs: a JSON object was expected, found {type(inputs).__name__}")
+    for group in inputs:
+        if group not in known:
+            raise UserError(f"--inputs: {group!r} is unknown; known are {', '.join(sorted(known))}")
+    for group in required:
+        if not inputs.get(group):
+            raise UserError(f"--inputs: {group!r} is missing")
+    return {group: _paths(value, group) for group, value in inputs.items()}
+
+
+def _paths(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _paths(inner, f"{where} {name}") for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_paths(inner, where) for inner in value]
+    if not isinstance(value, str):
+        raise UserError(f"--inputs: {where}: a path was expected, found {type(value).__name__}")
+    if not Path(value).exists():
+        raise UserError(f"--inputs: {value} ({where}) does not exist; run the rule that makes it")
+    return Path(value)
+
+
+def by_set(files: dict[str, Path], option: str) -> dict[str, dict[str, Path]]:
+    """{"platinum": {"base": Path}} of files named SET/MODEL, sets and models in their order."""
+    found: dict[str, dict[str, Path]] = {}
+    for name, path in files.items():
+        own, sign, model = name.partition("/")
+        if not (own and sign and model):
+            raise UserError(f"{option}: {name!r} is not SET/MODEL")
+        found.setdefault(own, {})[model] = path
+    return found
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -33,11 +58,12 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_evaluations(files: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
-    """Evaluation rows by model, all in the first model's order of questions.
+def read_evaluations(files: dict[str, Path], left_out: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
+    """Evaluation rows by model, all in the first model's order of questions, without those of the ids `left_out`.
 
     UserError where a file is empty or incomplete, or two models were asked different questions or numbers of samples.
     """
+    unasked = set(left_out)
     models: dict[str, list[dict[str, Any]]] = {}
     first, reference = "", dict[str, dict[str, Any]]()
     for model, path in files.items():
@@ -45,7 +71,11 @@ def read_evaluations(files: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
         if not reference:
             first, reference = model, rows
         _same_questions(files, first, reference, model, rows)
-        models[model] = [rows[identity] for identity in reference]
+        models[model] = [rows[identity] for identity in reference if identity not in unasked]
+        if not models[model]:
+            raise UserError(
+                f"{path}: all of its questions stand in the training data, too; name another evaluation set"
+            )
     return models
 
 

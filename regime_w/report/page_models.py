@@ -13,9 +13,19 @@ MOST_LINES = 6
 OUTCOMES = {"better": "significantly better", "worse": "significantly worse", "unchanged": "no significant change"}
 
 
-def key_table(summary: dict[str, Any]) -> Block:
-    """A row a model; also what the terminal shows."""
-    k = summary["settings"]["k"]
+def sets_of(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What models answered, by evaluation set, the first one first."""
+    return {summary["set"]: summary, **summary["other_sets"]}
+
+
+def set_title(summary: dict[str, Any], name: str) -> list[Block]:
+    """A set's name above what is said of it, where there are several."""
+    return [title(name)] if summary["other_sets"] else []
+
+
+def key_table(found: dict[str, Any]) -> Block:
+    """A row a model of what they answered on one set; also what the terminal shows."""
+    k = found["k"]
     rows = [
         [
             cell(label(m["name"])),
@@ -29,7 +39,7 @@ def key_table(summary: dict[str, Any]) -> Block:
             cell(percent(m["format"]["greedy"]["truncated"])),
             cell(number(m["format"]["greedy"]["tokens_mean"], 0)),
         ]
-        for m in summary["models"]
+        for m in found["models"]
     ]
     columns = [
         "model",
@@ -47,11 +57,14 @@ def key_table(summary: dict[str, Any]) -> Block:
 def overview(summary: dict[str, Any]) -> Iterable[Block]:
     models, settings = summary["models"], summary["settings"]
     k, level = settings["k"], percent(settings["level"], 0)
-    yield key_table(summary)
+    for name, found in sets_of(summary).items():
+        yield from set_title(summary, name)
+        yield key_table(found)
+        yield text(asked(found))
     yield text(
-        f"Strict accuracy on {models[0]['n']:,} questions with {level} intervals below (Wilson for shares of questions, "
-        f"bootstrap over questions for means). Flexible takes the greedy answer wherever it stands; well formed ends in "
-        f"#### N and stops by itself; format and tokens are those of the greedy answers."
+        f"Strict accuracy with {level} intervals below (Wilson for shares of questions, bootstrap over questions for means). "
+        f"Flexible takes the greedy answer wherever it stands; well formed ends in #### N and stops by itself; format and "
+        f"tokens are those of the greedy answers."
     )
     values = ", ".join(f"{label(m['name'])} {percent(m['greedy']['value'])}" for m in models)
     yield figure(
@@ -71,55 +84,117 @@ def overview(summary: dict[str, Any]) -> Iterable[Block]:
         )
 
 
+def asked(found: dict[str, Any]) -> str:
+    """How many questions of a set the numbers are of."""
+    n, left_out = found["models"][0]["n"], found["left_out"]
+    why = f"; {left_out:,} more stand in the training data, too, and are left out" if left_out else ""
+    return f"{n:,} questions{why}."
+
+
 def tests(summary: dict[str, Any]) -> Iterable[Block]:
     settings = summary["settings"]
-    k, compared = settings["k"], summary["comparisons"]
-    if compared:
-        columns = ["comparison", "reading", "greedy", "gained / lost", "p", f"mean of {k}", "p"]
-        rows = [
-            [
-                cell(f"{label(c['model'])} vs {label(c['against'])}"),
-                cell(OUTCOMES[c["greedy"]["outcome"]], _mean_outcome(c, k), c["greedy"]["outcome"]),
-                difference(c["greedy"]),
-                cell(f"{c['greedy']['gained']} / {c['greedy']['lost']}"),
-                cell(p_value(c["greedy"]["p"])),
-                difference(c["mean"]),
-                cell(p_value(c["mean"]["p"])),
-                difference(c["flexible"]),
-                cell(p_value(c["flexible"]["p"])),
-                cell(NONE if c["minimum_detectable_effect"] is None else f"{100 * c['minimum_detectable_effect']:.1f}"),
-            ]
-            for c in compared
-        ]
-        yield table([*columns, "flexible", "p", "detectable"], rows, left=2)
+    for name, found in sets_of(summary).items():
+        blocks = [*_comparisons(found), *_pass_at_k(found, name)]
+        yield from [*set_title(summary, name), *blocks] if blocks else []
+    if summary["comparisons"]:
         yield text(
             f"Differences in percentage points; the reading is that of the greedy answers. Greedy and flexible: exact "
-            f"McNemar test on the questions that only one of the two solves (gained / lost). Mean of {k}: paired "
+            f"McNemar test on the questions that only one of the two solves (gained / lost). Mean of several samples: paired "
             f"bootstrap over questions, {settings['n_boot']:,} resamples. Detectable: the smallest difference that a test "
             f"of this size sees with {percent(settings['power'], 0)} power at the observed share of questions that "
             f"changed. Significant means p < {settings['alpha']:g}; p values are not corrected for the number of tests."
         )
-    models = _few_models(summary["models"])
-    if k > 1:
-        sizes = list(summary["models"][0]["pass"])
-        rows = [[cell(label(m["name"])), *(estimate(m["pass"][size]) for size in sizes)] for m in summary["models"]]
-        plot = figure(
-            figures.pass_at_k(models, "passk"),
-            "pass@k: chance that one of k samples is right (unbiased); the band is the interval",
-            "pass@k by model: "
-            + "; ".join(
-                f"{label(m['name'])} {', '.join(f'{size}: ' + percent(e['value']) for size, e in m['pass'].items())}"
-                for m in models
-            ),
-        )
-        yield beside(table(["model", *(f"pass@{size}" for size in sizes)], rows), plot)
+
+
+def _comparisons(found: dict[str, Any]) -> Iterable[Block]:
+    k, compared = found["k"], found["comparisons"]
+    if not compared:
+        return
+    rows = [
+        [
+            cell(f"{label(c['model'])} vs {label(c['against'])}"),
+            cell(OUTCOMES[c["greedy"]["outcome"]], _mean_outcome(c, k), c["greedy"]["outcome"]),
+            difference(c["greedy"]),
+            cell(f"{c['greedy']['gained']} / {c['greedy']['lost']}"),
+            cell(p_value(c["greedy"]["p"])),
+            difference(c["mean"]),
+            cell(p_value(c["mean"]["p"])),
+            difference(c["flexible"]),
+            cell(p_value(c["flexible"]["p"])),
+            cell(NONE if c["minimum_detectable_effect"] is None else f"{100 * c['minimum_detectable_effect']:.1f}"),
+        ]
+        for c in compared
+    ]
+    columns = [
+        "comparison",
+        "reading",
+        "greedy",
+        "gained / lost",
+        "p",
+        f"mean of {k}",
+        "p",
+        "flexible",
+        "p",
+        "detectable",
+    ]
+    yield table(columns, rows, left=2)
+
+
+def _pass_at_k(found: dict[str, Any], name: str) -> Iterable[Block]:
+    models = _few_models(found["models"])
+    if found["k"] == 1:
+        return
+    sizes = list(models[0]["pass"])
+    rows = [[cell(label(m["name"])), *(estimate(m["pass"][size]) for size in sizes)] for m in found["models"]]
+    plot = figure(
+        figures.pass_at_k(models, f"passk-{name}"),
+        "pass@k: chance that one of k samples is right (unbiased); the band is the interval",
+        "pass@k by model: "
+        + "; ".join(
+            f"{label(m['name'])} {', '.join(f'{size}: ' + percent(e['value']) for size, e in m['pass'].items())}"
+            for m in models
+        ),
+    )
+    yield beside(table(["model", *(f"pass@{size}" for size in sizes)], rows), plot)
 
 
 def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
-    models, k = summary["models"], summary["settings"]["k"]
-    thinks = any(m["format"][kind]["thinking_mean"] for m in models for kind in ("greedy", "sampled"))
-    rows = []
-    for m in models:
+    for name, found in sets_of(summary).items():
+        yield from set_title(summary, name)
+        yield _formats(found)
+    yield text(
+        "Unmarked: for want of a marked answer, what the last sentence says was taken. A gain in strict accuracy without one in "
+        "flexible accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
+    )
+    faults = {
+        f"{label(m['name'])} ({name})": sum(f["faults"] for f in m["format"].values())
+        for name, found in sets_of(summary).items()
+        for m in found["models"]
+    }
+    if told := ", ".join(f"{name} {number(count)}" for name, count in faults.items() if count):
+        yield text(f"The verifier failed on answers of {told}: these count as wrong. The log says why.")
+    few = _few_models(summary["models"])
+    yield figure(
+        figures.answer_format(few, "format"),
+        "Strict and flexible accuracy beside the share of well-formed answers (greedy)",
+        "; ".join(
+            f"{label(m['name'])}: strict {percent(m['greedy']['value'])}, flexible {percent(m['flexible']['value'])}, "
+            f"well formed {percent(m['format']['greedy']['well_formed'])}"
+            for m in few
+        ),
+    )
+    medians = ", ".join(f"{label(m['name'])} {number(m['format']['greedy']['tokens_median'], 0)}" for m in few)
+    yield figure(
+        figures.lengths(few, "lengths"),
+        "Share of greedy answers up to a length in tokens",
+        f"Distribution of lengths; medians: {medians} tokens.",
+    )
+
+
+def _formats(found: dict[str, Any]) -> Block:
+    k, rows = found["k"], []
+    thinks = any(m["format"][kind]["thinking_mean"] for m in found["models"] for kind in ("greedy", "sampled"))
+    for m in found["models"]:
         for kind, strict, flexible in (("greedy", "greedy", "flexible"), ("sampled", "mean", "flexible_mean")):
             f = m["format"][kind]
             rows.append(
@@ -141,55 +216,37 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
             )
     columns = ["model", "answers", "strict", "flexible", "well formed", "unmarked", "no answer", "truncated"]
     columns += ["wrong sum", "tokens", "95% up to", "if right", "if wrong", *(["of them thought"] if thinks else [])]
-    yield table(columns, rows, left=2)
-    yield text(
-        "Unmarked: the last number was taken for want of a marked answer. A gain in strict accuracy without one in flexible "
-        "accuracy is a gain in format, not in mathematics. Wrong sum: a sum written out, such as 48/2 = 26, does not hold."
-    )
-    few = _few_models(models)
-    yield figure(
-        figures.answer_format(few, "format"),
-        "Strict and flexible accuracy beside the share of well-formed answers (greedy)",
-        "; ".join(
-            f"{label(m['name'])}: strict {percent(m['greedy']['value'])}, flexible {percent(m['flexible']['value'])}, "
-            f"well formed {percent(m['format']['greedy']['well_formed'])}"
-            for m in few
-        ),
-    )
-    medians = ", ".join(f"{label(m['name'])} {number(m['format']['greedy']['tokens_median'], 0)}" for m in few)
-    yield figure(
-        figures.lengths(few, "lengths"),
-        "Share of greedy answers up to a length in tokens",
-        f"Distribution of lengths; medians: {medians} tokens.",
-    )
+    return table(columns, rows, left=2)
 
 
 def styles(summary: dict[str, Any]) -> Iterable[Block]:
-    k = summary["settings"]["k"]
-    rows = [
-        [
-            cell(style),
-            cell(label(m["name"])),
-            cell(number(found["n"])),
-            estimate(found["greedy"]),
-            estimate(found["mean"]),
-            estimate(found["flexible"]),
-            cell(number(found["tokens"], 0)),
+    for name, found in sets_of(summary).items():
+        rows = [
+            [
+                cell(style),
+                cell(label(m["name"])),
+                cell(number(own["n"])),
+                estimate(own["greedy"]),
+                estimate(own["mean"]),
+                estimate(own["flexible"]),
+                cell(number(own["tokens"], 0)),
+            ]
+            for style in found["models"][0]["styles"]
+            for m in found["models"]
+            if (own := m["styles"].get(style))
         ]
-        for style in summary["models"][0]["styles"]
-        for m in summary["models"]
-        if (found := m["styles"].get(style))
-    ]
-    columns = ["style", "model", "questions", "greedy", f"mean of {k}", "flexible", "tokens"]
-    yield table(columns, rows, caption="Evaluation by the style of the prompt", left=2)
+        columns = ["style", "model", "questions", "greedy", f"mean of {found['k']}", "flexible", "tokens"]
+        yield from set_title(summary, name)
+        yield table(columns, rows, caption="Evaluation by the style of the prompt", left=2)
 
 
 def flips(summary: dict[str, Any]) -> Iterable[Block]:
-    shown = sum(len(flip[kind]["shown"]) for flip in summary["flips"] for kind in ("gained", "lost"))
+    every = [(name, flip) for name, found in sets_of(summary).items() for flip in found["flips"]]
+    shown = sum(len(flip[kind]["shown"]) for _, flip in every for kind in ("gained", "lost"))
     limit = min(CASE_LENGTH[1], max(CASE_LENGTH[0], CASE_BUDGET // (2 * shown))) if shown else 0
-    for flip in summary["flips"]:
+    for name, flip in every:
         names = [label(flip[side]) for side in ("against", "model")]
-        yield title(f"From {names[0]} to {names[1]}")
+        yield title(f"From {names[0]} to {names[1]}{f' on {name}' if summary['other_sets'] else ''}")
         for kind, words in (("gained", "wrong to right"), ("lost", "right to wrong")):
             found = flip[kind]
             cases = [_case(case, names, limit) for case in found["shown"]]

@@ -47,6 +47,13 @@ def rollouts(summary: dict[str, Any]) -> Iterable[Block]:
             f"Labels to look at: on {suspects['count']} questions all arms agree on another answer than gold. "
             f"math-verify reads {found['math_verify']['disagreements']} answers otherwise than this pipeline."
         )
+        if kinds := found["faults"]["kinds"]:
+            yield text(
+                f"The verifier failed on {found['faults']['count']:,} trajectories, which count as wrong: "
+                + ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
+                + "."
+            )
+            yield _suspects("The verifier failed", found["faults"]["shown"], "what happened")
         yield from label_suspects(found)
         if found["math_verify"]["shown"]:
             yield _suspects("math-verify disagrees", found["math_verify"]["shown"])
@@ -77,14 +84,12 @@ def _arm_table(groups: dict[str, Any], kind: str) -> Block:
     return table([*columns, "well formed", "no answer", "truncated", "tokens"], rows)
 
 
-def _suspects(caption: str, cases: list[dict[str, Any]]) -> Block:
+def _suspects(caption: str, cases: list[dict[str, Any]], said: str = "answer") -> Block:
     rows = [
         [cell(case["id"]), cell(case["question"]), cell(case["gold_answer"]), cell(case["answer"] or NONE)]
         for case in cases
     ]
-    return table(
-        ["id", "question", "gold", "answer"], rows, caption=f"{caption} (first {len(rows)})", left=2, folded=True
-    )
+    return table(["id", "question", "gold", said], rows, caption=f"{caption} (first {len(rows)})", left=2, folded=True)
 
 
 def coherence(summary: dict[str, Any]) -> Iterable[Block]:

@@ -8,33 +8,72 @@ from regime_w.report.blocks import Block, as_yaml, cell, figure, table, text
 from regime_w.report.format import NONE, dollars, duration, label, number, size
 
 MOST_SHOWN = 20  # entries of a list
+OF_SOURCE = ("rows", "questions", "taken", "without_rationale", "without_gold", "rationale_not_gold", "corrections")
 
 
 def data(summary: dict[str, Any]) -> Iterable[Block]:
-    questions = summary["questions"]
-    rows = [[cell(key), cell(value)] for key, value in _flat(questions) if not isinstance(value, list)]
+    """Where the questions come from, where they went, and what stands in two places (questions/summary.json)."""
+    found = summary["questions"]
+    train, sets = found.get("train", {}), found.get("eval", {})
+    named = [("training", own) for own in train.get("sources", [])] + list(sets.items())
+    if named:
+        counts = [key for key in OF_SOURCE if any(own.get(key) for _, own in named)]
+        rows = [
+            [
+                cell(name),
+                cell(_origin(own), str(own.get("sha256") or own.get("revision") or "")),
+                cell(own.get("licence") or NONE),
+                *(cell(_scalar(own.get(key))) for key in counts),
+                cell(_few_words(own.get("bad_rows", {}).get("by_reason", {}))),
+                cell(_few_words(own.get("doubles", {}))),
+            ]
+            for name, own in named
+        ]
+        columns = ["questions", "source", "licence", *(key.replace("_", " ") for key in counts)]
+        yield table([*columns, "bad rows", "texts again"], rows, left=3)
+    parts = found.get("parts", {})
+    rows = [
+        [
+            cell(name),
+            *(cell(_scalar(own.get(key))) for key in ("questions", "variants", "seen_by_sft", "seen_by_rounds")),
+        ]
+        for name, own in {**parts, **({"held out": _held(train)} if train else {})}.items()
+    ]
     if rows:
-        yield table(["questions", "value"], rows, left=2)
-    for key, value in _flat(questions):
-        if not isinstance(value, list) or not value:
-            continue
-        if all(isinstance(entry, dict) for entry in value):
-            columns = list(dict.fromkeys(name for entry in value for name in entry))
-            cells = [[cell(_scalar(entry.get(name))) for name in columns] for entry in value]
-            yield table(columns, cells, caption=key, left=len(columns))
-        else:
-            more = f" and {len(value) - MOST_SHOWN:,} more" if len(value) > MOST_SHOWN else ""
-            yield text(f"{key}: {', '.join(_scalar(entry) for entry in value[:MOST_SHOWN])}{more}")
+        yield table(["part", "questions", "variants", "SFT saw", "a round before saw"], rows)
+    for what, own in train.get("overlap", {}).items():
+        yield text(
+            f"Overlap of training with {what}: {own.get('same_text', 0):,} have the same text, {own.get('sharing_an_ngram', 0):,} "
+            f"share {own.get('ngram')} words in a row; dropped from {own.get('drop_threshold')} of a question's on: "
+            f"{_listed(own.get('dropped', []))}."
+        )
+        if highest := own.get("highest"):
+            columns = list(dict.fromkeys(name for entry in highest for name in entry))
+            cells = [[cell(_scalar(entry.get(name))) for name in columns] for entry in highest]
+            yield table(columns, cells, caption=f"Nearest to {what}", left=3, folded=True)
+    for name, own in sets.items():
+        if own.get("left_out"):
+            yield text(f"{name}: stands in the training data, too, and is left out: {_listed(own['left_out'])}.")
+        if own.get("in_other_sets"):
+            yield text(f"{name}: questions that another set has, too: {_few_words(own['in_other_sets'])}.")
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Leaves of a nested dict with their path as words: whatever questions.json says."""
-    for key, item in value.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(item, dict):
-            yield from _flat(item, f"{name}: ")
-        else:
-            yield name, item if isinstance(item, list) else _scalar(item)
+def _origin(source: dict[str, Any]) -> str:
+    keys = ("source", "hub_id", "hub_config", "path", "split", "seed")
+    return " ".join(str(source[key]) for key in keys if source.get(key) is not None)
+
+
+def _held(train: dict[str, Any]) -> dict[str, Any]:
+    return {"questions": train.get("counts", {}).get("heldout")}
+
+
+def _few_words(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count) or NONE
+
+
+def _listed(names: list[Any]) -> str:
+    more = f" and {len(names) - MOST_SHOWN:,} more" if len(names) > MOST_SHOWN else ""
+    return (", ".join(map(_scalar, names[:MOST_SHOWN])) or "none") + more
 
 
 def _scalar(value: Any) -> str:
@@ -85,6 +124,9 @@ def _cost_row(name: str, row: dict[str, Any]) -> list[dict[str, str]]:
 
 def _stage_name(row: dict[str, Any]) -> str:
     part = {"sft_merged": "SFT"}.get(row["part"], label(row["part"]))
+    if "/" in part:  # of an evaluation
+        name, _, model = part.partition("/")
+        part = f"{label(model)} on {name}"
     return f"{row['stage']}, {part}" if part else row["stage"]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from regime_w.report import figures
-from regime_w.report.blocks import Block, as_yaml, cell, difference, estimate, figure, table, text
+from regime_w.report.blocks import Block, as_yaml, cell, difference, estimate, figure, table, text, title
 from regime_w.report.format import NONE, dollars, duration, label, number, p_value, percent, points
 from regime_w.report.page_models import OUTCOMES
 from regime_w.report.page_rounds import coherence, label_suspects
@@ -31,11 +31,16 @@ def page(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def evaluation(summary: dict[str, Any]) -> Iterable[Block]:
-    settings, found = summary["settings"], summary["evaluation"]
-    k, chosen = settings["k"], summary["choice"]["chosen"]
-    rows = [[cell(name), *_accuracy(row)] for name, row in found["rows"].items()]
-    yield table(["recipe", *_columns(k)], rows, marked=list(found["rows"]).index(chosen))
-    yield from _tests(found["tests"], k)
+    settings, chosen = summary["settings"], summary["choice"]["chosen"]
+    for name, found in {summary["set"]: summary["evaluation"], **summary["other_sets"]}.items():
+        k = found["rows"][chosen]["k"]
+        rows = [[cell(recipe), *_accuracy(row)] for recipe, row in found["rows"].items()]
+        if summary["other_sets"]:
+            yield title(name)
+        yield table(["recipe", *_columns(k)], rows, marked=list(found["rows"]).index(chosen))
+        yield from _tests(found["tests"], k)
+        if found["left_out"]:
+            yield text(f"{found['left_out']:,} more questions stand in the training data, too, and are left out.")
     yield text(
         f"Read once, for the baselines and the chosen recipe ({chosen}, by {summary['choice']['by']}): these questions chose "
         f"nothing. Strict accuracy with {percent(settings['level'], 0)} intervals. Wrong sum: samples that write out a sum which "

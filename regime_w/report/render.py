@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from regime_w.report.format import clean
 from regime_w.report.page import page
-from regime_w.report.page_models import key_table
+from regime_w.report.page_models import key_table, sets_of
 
 MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 
@@ -50,20 +50,25 @@ def fenced(text: Any) -> str:
 
 
 def terminal(summary: dict[str, Any]) -> str:
-    """The key table in aligned columns, with the verdict above."""
-    block, verdict = key_table(summary), summary["verdict"]
+    """The key table of each evaluation set in aligned columns, with the verdict above."""
+    verdict = summary["verdict"]
+    said = [verdict["headline"], verdict["sentence"], *verdict["reasons"], *verdict["notes"]]
+    for name, found in sets_of(summary).items():
+        said += ["", *([f"{name}:"] if summary["other_sets"] else []), *aligned(key_table(found))]
+    return clean("\n".join(said))
+
+
+def aligned(block: dict[str, Any]) -> list[str]:
+    """A table's lines for the terminal."""
     rows = [block["columns"]] + [
         [f"{c['main']} [{c['sub'].replace(' to ', ', ')}]" if c["sub"] else c["main"] for c in row]
         for row in block["rows"]
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligned = [
-        [
+    return [
+        "  ".join(
             text.rjust(width) if place else text.ljust(width)
             for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        )
         for row in rows
     ]
-    lines = ["  ".join(row) for row in aligned]
-    said = [verdict["headline"], verdict["sentence"], *verdict["reasons"], *verdict["notes"]]
-    return clean("\n".join([*said, "", *lines]))

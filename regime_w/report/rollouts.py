@@ -1,19 +1,16 @@
 """Numbers of one round's rollouts: accuracy by arm and style, what coherence is worth, labels that look wrong."""
 
-import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regime_w.method.pairs import unanimous_not_gold
-from regime_w.method.statistics import auc, auc_of_groups, majority, spearman
-from regime_w.questions.parts import passed_over
+from regime_w.method.statistics import auc, auc_of_groups, spearman
+from regime_w.method.votes import fault_kind, majority_right, unanimous, unanimous_not_gold
 from regime_w.report.evaluation import Settings, answer_format, format_of
-from regime_w.tasks.answers import equal
 
 TERMS = ("s_end", "s_path", "s_cf", "s_wm")
 BINS = 10
@@ -53,19 +50,22 @@ class Trajectories:
 
 def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, Any] | None:
     """All numbers of a round, None without a question. Reads each row once, so that a large file can be streamed."""
-    questions = agreed = solvable = majority_right = suspicious = disagreeing = 0
+    questions = agreed = solvable = suspicious = disagreeing = 0
+    majorities = array("d")
+    faults: Counter[str] = Counter()
     per_question: Counter[int] = Counter()
     found = Trajectories()
     suspects: list[dict[str, Any]] = []
     disagreements: list[dict[str, Any]] = []
+    faulty: list[dict[str, Any]] = []
     for row in rows:
         trajectories = row["trajectories"]
         right = sum(bool(item["correct"]) for item in trajectories)
         per_question[right] += 1
         solvable += right > 0
-        majority_right += equal(majority([item["answer"] for item in trajectories]), row["gold_answer"])
-        agreed += len({item["answer"] for item in trajectories}) == 1 and trajectories[0]["answer"] is not None
-        if unanimous_not_gold(row, equal):
+        majorities.append(majority_right(trajectories, row["gold_answer"]))
+        agreed += unanimous(trajectories) is not None
+        if unanimous_not_gold(row):
             suspicious += 1
             if len(suspects) < SHOWN:
                 suspects.append(_suspect(row, trajectories[0]["answer"]))
@@ -74,6 +74,10 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
                 disagreeing += 1
                 if len(disagreements) < SHOWN:
                     disagreements.append(_suspect(row, item["answer"]) | {"arm": item.get("arm")})
+            if item.get("fault"):
+                faults[fault_kind(item["fault"])] += 1
+                if len(faulty) < SHOWN:
+                    faulty.append(_suspect(row, item["fault"]) | {"arm": item.get("arm")})
             found.add(questions, item)
         questions += 1
     if not found.tokens:
@@ -86,7 +90,7 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
         "questions": questions,
         "trajectories": len(correct),
         "accuracy": settings.mean(_per_question(question, correct)),
-        "majority": settings.mean([1] * majority_right + [0] * (questions - majority_right)),
+        "majority": settings.mean(majorities),
         "any_correct": solvable / questions,
         "unanimous": agreed / questions,
         "correct_per_question": {str(count): per_question[count] for count in range(max(per_question) + 1)},
@@ -100,31 +104,8 @@ def summarise(rows: Iterable[dict[str, Any]], settings: Settings) -> dict[str, A
         "calibration": _calibration(scores["s_wm"], correct),
         "label_suspects": {"count": suspicious, "shown": suspects},
         "math_verify": {"disagreements": disagreeing, "shown": disagreements},
+        "faults": {"count": faults.total(), "kinds": dict(faults.most_common()), "shown": faulty},
     }
-
-
-def seen_by_sft(config: dict[str, Any], round_number: int) -> int | None:
-    """How many of the questions that a round's rollouts are made of SFT was given; None where that is not known: for an
-    adapter that was taken over, and where one of the two takes all questions and the other a part of them.
-
-    With the few that it leaves out for a corrected label; a variant with other numbers is another question.
-    """
-    sft, generate = config["sft"], config["generate"]
-    parts = {sft["part"], generate["part"]}
-    if sft["adapter"] or (len(parts) > 1 and "all" in parts):
-        return None
-    if len(parts) > 1:
-        return 0
-    first = passed_over(generate, round_number)
-    end = first + generate["n_samples"]
-    return max(0, min(end, sft["n_examples"] or end) - first)
-
-
-def counted(rows: Iterable[dict[str, Any]], questions: Counter[str]) -> Iterator[dict[str, Any]]:
-    """The rows, counted by the question that each one asks or varies (`-v3`, scripts/fetch_questions.py)."""
-    for row in rows:
-        questions[re.sub(r"-v[0-9]+$", "", row.get("id", row["question"]))] += 1
-        yield row
 
 
 def _suspect(row: dict[str, Any], answer: str | None) -> dict[str, Any]:

@@ -62,9 +62,14 @@ def usage(
 
 
 def part_of(path: Path, stage: str, run: str) -> str:
-    """The round or model that a job worked for, from its record's path below the run; empty for a job that runs once."""
+    """The round or model that a job worked for, from its record's path below the run; empty for a job that runs once.
+
+    Of an evaluation SET/MODEL, or SET alone where one job asked all models.
+    """
     parts = path.parts
     below = parts[parts.index(run) + 1 :] if run in parts[:-1] else parts
+    if stage == "evaluate" and stage in below[:-1]:
+        return "/".join((*below[below.index(stage) + 1 : -1], path.name.partition(".")[0]))
     for piece in reversed(below):
         if match := re.match(r"round\d+(?![\w-])", piece):
             return match[0]

@@ -1,7 +1,6 @@
 """All numbers of the report as one plain dict: what eval_report.json holds and the page shows."""
 
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,13 @@ from regime_w.runtime.records import iter_jsonl
 ROLLOUT = ("question", "gold_answer", "trajectories")
 
 Files = dict[str, Path]
+Summary = dict[str, Any]
 
 
 def summarise(
     params: dict[str, Any],
     *,
-    evaluations: Files,
+    evaluations: dict[str, Files],
     questions: Path | None = None,
     rollouts_: Files | None = None,
     preferences: Files | None = None,
@@ -29,23 +29,30 @@ def summarise(
     usage: list[Path] | None = None,
     config: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Read everything and compute; parts whose files are not given are empty. UserError for unusable files."""
+    """Read everything and compute; parts whose files are not given are empty. UserError for unusable files.
+
+    `evaluations` is by set and model. What is said of models at the top is of the first set; `other_sets` has the same of
+    each further one.
+    """
     settings = evaluation.Settings(params.get("level", 0.95), params.get("n_boot", 10_000), params.get("seed", 0))
-    rows = read_evaluations(evaluations)
-    models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
-    compared = evaluation.comparisons(rows, settings)
-    rounds, before = {}, set[str]()
-    for number, (name, path) in enumerate((rollouts_ or {}).items(), 1):
-        asked: Counter[str] = Counter()
-        if found := rollouts.summarise(rollouts.counted(iter_jsonl(path, ROLLOUT), asked), settings):
-            rounds[name] = found | {
-                "seen_by_sft": rollouts.seen_by_sft(config, number) if config else None,
-                "seen_by_rounds": sum(asked[question] for question in asked.keys() & before),
-            }
-        before |= asked.keys()
+    counted = read_object(questions) if questions else {}
+    sets = {
+        name: of_set(files, counted.get("eval", {}).get(name, {}), settings, params.get("gallery", 5))
+        for name, files in evaluations.items()
+    }
+    (first, primary), *others = sets.items()
+    models = primary["models"]
+    rounds = {}
+    for name, path in (rollouts_ or {}).items():
+        if found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings):
+            part = counted.get("parts", {}).get(name, {})
+            rounds[name] = found | {key: part.get(key) for key in ("seen_by_sft", "seen_by_rounds")}
     trained = {name: stages.training(read_object(path)) for name, path in (trainings or {}).items()}
-    tokens = {("evaluate", m["name"]): sum(f["tokens_total"] for f in m["format"].values()) for m in models}
-    tokens["evaluate", ""] = sum(tokens.values())  # of one job for all models
+    tokens: dict[tuple[str, str], int] = {}
+    for name, own in sets.items():
+        by_model = {m["name"]: sum(f["tokens_total"] for f in m["format"].values()) for m in own["models"]}
+        tokens |= {("evaluate", f"{name}/{model}"): count for model, count in by_model.items()}
+        tokens["evaluate", name] = sum(by_model.values())  # of one job for all models
     tokens |= {("generate", name): found["format"]["tokens_total"] for name, found in rounds.items()}
     tokens |= {
         (training_stage(name, samples or {}), "" if name == "sft" else name): record["tokens"]
@@ -53,7 +60,7 @@ def summarise(
         if record.get("tokens")
     }
     groups: dict[str, Files] = {
-        "evaluation": evaluations,
+        "evaluation": {f"{name}/{model}": path for name, files in evaluations.items() for model, path in files.items()},
         "rollouts": rollouts_ or {},
         "preferences": preferences or {},
         "samples": samples or {},
@@ -71,24 +78,19 @@ def summarise(
             "alpha": settings.alpha,
             "n_boot": settings.n_boot,
             "seed": settings.seed,
-            "k": models[0]["k"],
+            "k": primary["k"],
             "temperature": params.get("temperature"),
             "power": evaluation.POWER,
         },
-        "verdict": verdict(models, compared, trained, rounds),
-        "models": models,
-        "comparisons": compared,
-        "flips": [
-            {"model": c["model"], "against": c["against"]}
-            | evaluation.flips(rows[c["model"]], rows[c["against"]], params.get("gallery", 5))
-            for c in compared
-            if "before" in c["relation"] or (c["model"] == models[-1]["name"] and "base" in c["relation"])
-        ],
+        "verdict": verdict(models, primary["comparisons"], trained, rounds, dict(others)),
+        "set": first,
+        **primary,
+        "other_sets": dict(others),
         "rollouts": rounds,
         "preferences": {name: read_object(path) for name, path in (preferences or {}).items()},
         "samples": {name: read_object(path) for name, path in (samples or {}).items()},
         "training": trained,
-        "questions": read_object(questions) if questions else {},
+        "questions": counted,
         "usage": stages.usage(
             [(path, read_object(path)) for path in usage or []],
             tokens,
@@ -98,6 +100,25 @@ def summarise(
         "provenance": provenance(inputs, {name: read_object(path) for name, path in (manifests or {}).items()}, config),
     }
     return plain(summary)
+
+
+def of_set(files: Files, told: Summary, settings: evaluation.Settings, gallery: int) -> Summary:
+    """What all models answered on one evaluation set; `told` is what questions/summary.json says of it."""
+    rows = read_evaluations(files, told.get("left_out", ()))
+    models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
+    compared = evaluation.comparisons(rows, settings)
+    return {
+        "k": models[0]["k"],
+        "left_out": len(told.get("left_out", ())),
+        "models": models,
+        "comparisons": compared,
+        "flips": [
+            {"model": c["model"], "against": c["against"]}
+            | evaluation.flips(rows[c["model"]], rows[c["against"]], gallery)
+            for c in compared
+            if "before" in c["relation"] or (c["model"] == models[-1]["name"] and "base" in c["relation"])
+        ],
+    }
 
 
 def training_stage(name: str, samples: Files) -> str:

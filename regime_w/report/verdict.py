@@ -19,8 +19,12 @@ def verdict(
     comparisons: list[dict[str, Any]],
     training: dict[str, dict[str, Any]],
     rollouts: dict[str, dict[str, Any]],
+    other_sets: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """status `regression`, `alarm`, `gain` or `unchanged`; headline and sentence; reasons (red) and notes."""
+    """status `regression`, `alarm`, `gain` or `unchanged`; headline and sentence; reasons (red) and notes.
+
+    All but a note on each other set is said of the first evaluation set.
+    """
     reasons = regressions(comparisons)
     alarms = [f"Training of {label(name)}: {record['alarm']}." for name, record in training.items() if record["alarm"]]
     last = models[-1]
@@ -43,7 +47,11 @@ def verdict(
         "headline": headline,
         "sentence": sentence(models, comparisons),
         "reasons": reasons + alarms,
-        "notes": format_notes(models, comparisons) + recital_notes(models, rollouts),
+        "notes": [
+            *format_notes(models, comparisons),
+            *recital_notes(models, rollouts),
+            *(f"{name}: {sentence(own['models'], own['comparisons'])}" for name, own in other_sets.items()),
+        ],
     }
 
 
@@ -110,7 +118,7 @@ def recital_notes(models: list[dict[str, Any]], rollouts: dict[str, dict[str, An
             advice = (
                 "Give SFT and the rollouts different questions (questions.rollout_fraction, sft.part, generate.part)."
             )
-        elif 2 * found["seen_by_rounds"] > found["questions"]:
+        elif 2 * (found["seen_by_rounds"] or 0) > found["questions"]:
             taught = "a round before asked too, with the same or other numbers"
             advice = "Rounds of other questions may teach it more (more of them, and generate.new_questions)."
         else:

@@ -156,6 +156,7 @@ function card(out, title, rewards) {
     rows.push(["reward", `${number(out.reward)} = ${number(rewards.alpha * (out.correct ? 1 : 0))} + ${rewards.beta} x s_wm - ${rewards.lambda_length} x ${over}`]);
     rows.push(["coherence", `s_wm ${number(out.s_wm)}: end ${number(out.s_end)}, path ${number(out.s_path)}, cf ${number(out.s_cf)}`]);
   }
+  if (out.fault) rows.push(["verifier failed", out.fault]);
   if (out.disagreement) rows.push(["math-verify", "reads the answer otherwise"]);
   node.append(head, facts(rows));
   let said = out.text;

@@ -29,10 +29,11 @@ Row = Mapping[str, Any]
 Judge = Callable[[Row], Iterable[tuple[int, int, str, str | None]]]
 TRAJECTORY = (
     "arm", "answer", "correct", "extraction", "finish_reason", "num_tokens", "reward", "s_end", "s_path", "s_cf", "s_wm",
-    "seed", "temperature", "score", "thinking_tokens", "answer_start", "disagreement",
+    "seed", "temperature", "score", "thinking_tokens", "answer_start", "disagreement", "fault",
 )  # fmt: skip
 ANSWER = (
     "answer", "correct", "extraction", "finish_reason", "num_tokens", "seed", "score", "thinking_tokens", "answer_start",
+    "fault",
 )  # fmt: skip
 
 

@@ -16,14 +16,20 @@ LONGEST = 2_000  # characters of a message
 class UserError(Exception):
     """A mistake in the input or the machine that the user can mend; its text is the whole message.
 
-    One line that a terminal can show as it is, whatever names and values from outside stand in it.
+    One line that a terminal can show as it is, whatever names and values from outside stand in it. Several mistakes, where
+    they are found at once, are a line each in `lines`.
     """
 
-    def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        if len(line) > LONGEST:
-            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
-        super().__init__("".join(letter if letter.isprintable() else "\ufffd" for letter in line))
+    def __init__(self, *messages: str) -> None:
+        self.lines = tuple(map(_line, messages))
+        super().__init__(_line("; ".join(messages)))
+
+
+def _line(message: str) -> str:
+    line = " ".join(message.split())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -50,5 +56,6 @@ def _no_place(error: Exception) -> str | None:
 
 
 def _fail(error: UserError) -> int:
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    for line in error.lines:
+        print(f"error: {line}", file=sys.stderr, flush=True)
     return 2

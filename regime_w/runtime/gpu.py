@@ -11,7 +11,6 @@ workflow's jobs; the lease says which GPUs a job has, and keeps users, clones an
 
 Environment:
     CUDA_VISIBLE_DEVICES   the GPUs to hand out (indices, GPU-... or MIG-... ids; empty or -1: none); unset: all
-    REGIME_W_JOBS_PER_GPU  jobs of one GPU that share it, where models are so small that one leaves it idle; unset: 1
     REGIME_W_LEASE_DIR     folder of the lock files, on a local disk; containers that share GPUs must share it
     REGIME_W_FAKE_GPUS     pretend that the machine has this many GPUs: tests of the hand-out without hardware
 """
@@ -45,19 +44,11 @@ def visible_gpus() -> list[str]:
     return [gpu.id for gpu in _visible()]
 
 
-def jobs_per_gpu() -> int:
-    """Jobs that share a GPU, each with its part of the memory; 1 is none beside another."""
-    value = os.environ.get("REGIME_W_JOBS_PER_GPU", "1")
-    if not value.isdigit() or value == "0":
-        raise UserError(f"REGIME_W_JOBS_PER_GPU={value!r}: a number from 1 was expected; unset it for one job a GPU")
-    return int(value)
-
-
 @contextmanager
-def lease(n: int, timeout: float | None = None) -> Iterator[list[str]]:
+def lease(n: int, timeout: float | None = None, jobs_per_gpu: int = 1) -> Iterator[list[str]]:
     """Hold `n` of the visible GPUs, alone on this machine, and yield their ids; waits at most `timeout` seconds.
 
-    Where jobs share GPUs, `n` is 1 and the GPU is held with others of our kind, at most `jobs_per_gpu()` of them.
+    With `jobs_per_gpu` above 1, `n` is 1 and the GPU is held with others of our kind, at most that many of them.
     All or nothing. Requests queue: one that waits for many GPUs is not overtaken by later ones for few. A fork of the
     holder shares the lease, which ends when both have left it or died.
     UserError where there are fewer than `n`, or time is up.
@@ -76,7 +67,7 @@ def lease(n: int, timeout: float | None = None) -> Iterator[list[str]]:
     with ExitStack() as held:
         folder = _lease_folder(held)
         end = None if timeout is None else time.monotonic() + timeout
-        places = _places(pool, n)
+        places = _places(pool, n, jobs_per_gpu)
         waiting = _Waiting(n, folder, pool, places, end)
         with ExitStack() as queue:
             # Taken in one order by all, so no two requests wait for each other; disjoint sets of GPUs never meet.
@@ -318,13 +309,12 @@ def _lease_folder(held: ExitStack) -> Path:
     return folder
 
 
-def _places(pool: list[_Gpu], n: int) -> list[_Place]:
+def _places(pool: list[_Gpu], n: int, jobs: int) -> list[_Place]:
     """The places that `n` GPUs are taken from, the first of every GPU before the second of one."""
-    jobs = jobs_per_gpu()
     if jobs == 1:
         return [_Place(gpu, f"{gpu.key}.lock") for gpu in pool]
     if n > 1:
-        raise UserError(f"a job of {n} GPUs cannot share them; unset REGIME_W_JOBS_PER_GPU or give it one GPU")
+        raise UserError(f"a job of {n} GPUs cannot share them; set resources.jobs_per_gpu: 1 or give it one GPU")
     return [_Place(gpu, f"{gpu.key}.place{number}", f"{gpu.key}.lock") for number in range(jobs) for gpu in pool]
 
 

@@ -1,6 +1,6 @@
 """Run one stage: its own GPUs, one copy of it at a time, its whole process tree ended with it, its use recorded.
 
-    python -m regime_w.runtime.job --stage generate --gpus 1 --lock OUTPUT --usage USAGE.json -- python -m scripts.generate ...
+    python -m regime_w.runtime.job --stage generate --gpus 1 --lock LOG --usage USAGE.json -- python -m scripts.generate ...
 
 The stage sees its GPUs through CUDA_VISIBLE_DEVICES; with `--gpus 0` it sees none. Its exit status becomes ours, 128 +
 signal where a signal ended it. SIGINT, SIGTERM and SIGHUP go on to the stage, which then has 20 s to end; a second one,
@@ -39,7 +39,7 @@ import psutil
 
 from regime_w.runtime.compute import compile_caches
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.gpu import UsageSampler, jobs_per_gpu, lease
+from regime_w.runtime.gpu import UsageSampler, lease
 from regime_w.runtime.processes import adopt_orphans, die_with_parent
 from regime_w.runtime.records import private_folder, write_json
 
@@ -58,13 +58,16 @@ def main() -> None:
     )
     parser.add_argument("--stage", required=True, help="name in the usage record")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs to lease; 0 hides them all from the stage")
+    parser.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that share a GPU; above 1 with --gpus 1")
     parser.add_argument("--usage", type=Path, help="usage record to write")
-    parser.add_argument("--lock", type=Path, help="output of the stage: refuse to start while another copy makes it")
+    parser.add_argument("--lock", type=Path, help="file of the stage: refuse to start while another copy writes it")
     args = parser.parse_args(own)
     if not command:
         parser.error("no command after --")
+    if args.jobs_per_gpu < 1:
+        parser.error(f"--jobs-per-gpu {args.jobs_per_gpu}: a number from 1 was expected")
     _handle(_leave)
-    with only_copy(args.lock) as beat, lease(args.gpus) as gpus:
+    with only_copy(args.lock) as beat, lease(args.gpus, jobs_per_gpu=args.jobs_per_gpu) as gpus:
         adopt_orphans()
         outer = os.getpid()
         # Python 3.12 warns of threads that libraries started at import; the child uses none of them.
@@ -143,7 +146,7 @@ def _refuse_if_alive(output: Path, path: Path, locked: bool) -> None:
 def _copy_runs(output: Path, record: dict[str, Any]) -> UserError:
     who = f"pid {record.get('pid', '?')}, host {record.get('host', '?')}"
     return UserError(
-        f"another copy of this job ({who}) is running and makes {output}; wait for it to end or end it, then run again"
+        f"another copy of this job ({who}) is running and writes {output}; wait for it to end or end it, then run again"
     )
 
 
@@ -225,7 +228,7 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
                 "cpu_seconds": round(children.ru_utime + children.ru_stime, 2),
                 "peak_memory_mb": round(max(peak, children.ru_maxrss / unit)),
                 "gpus": sampler.summary(),
-                "gpu_seconds": round(seconds * len(gpus) / jobs_per_gpu(), 2),  # the GPU's other jobs pay the rest
+                "gpu_seconds": round(seconds * len(gpus) / args.jobs_per_gpu, 2),  # the GPU's other jobs pay the rest
                 "started": started.isoformat(timespec="seconds"),
                 "host": platform.platform(),
             },

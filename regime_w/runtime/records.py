@@ -3,6 +3,7 @@
 rows = read_jsonl("data/demo/train.jsonl", required=("id", "question"))
 write_jsonl("out.jsonl", rows)
 with new_folder("checkpoints/demo/base") as folder: ...
+parser.add_argument("--params", type=from_argument)  # what as_argument(text, folder) made of it
 """
 
 import fcntl
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from regime_w.runtime.errors import UserError
+
+LONGEST_ARGUMENT = 32_000  # characters, with quotes
 
 
 def fingerprint(obj: Any) -> str:
@@ -95,6 +99,29 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: no such file; rerun the rule that makes it") from None
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); remove it and rerun the rule that makes it") from None
+
+
+def as_argument(text: str, folder: Path) -> str:
+    """A JSON text for a command line; where it is long, `@FILE`, a file in `folder` that is named by its content.
+
+    Linux hands a program at most 128 KiB in one argument, and a shell command is one, with all its quotes.
+    """
+    if len(shlex.quote(text)) <= LONGEST_ARGUMENT:
+        return text
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    if not path.is_file():
+        write_text(path, text)
+    return f"@{path}"
+
+
+def from_argument(text: str) -> Any:
+    """The value that `as_argument` was given as JSON, for argparse's `type`."""
+    if not text.startswith("@"):
+        return json.loads(text)
+    try:
+        return json.loads(Path(text[1:]).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{text[1:]}: {error.strerror}; run snakemake again, which writes it") from None
 
 
 @contextmanager
@@ -187,9 +214,12 @@ def private_folder(path: Path) -> Path:
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Yield `PATH.partial`, empty; on success it replaces PATH by rename, on failure it is removed.
 
-    A kill at any moment leaves PATH whole or absent: the old folder is moved aside before it is removed.
+    A kill at any moment leaves PATH whole or absent: the old folder is moved aside before it is removed. Where PATH is a
+    link to another disk, or was one (`remember_link`), all that happens there, and it is a link in the end.
     """
-    path = Path(path)
+    link, path = Path(path), linked(Path(path))
+    if link != path and not path.parent.is_dir():
+        raise UserError(f"{link}: is kept at {path}, but {path.parent} is not there; make it, or remove {_mark(link)}")
     partial, old = (path.with_name(path.name + ending) for ending in (".partial", ".old"))
     for folder in (partial, old):
         shutil.rmtree(folder, ignore_errors=True)
@@ -203,6 +233,29 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    if link != path and not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+
+
+def linked(path: Path) -> Path:
+    """Where a folder really is to stand: at the end of a link, or of one that was remembered."""
+    if path.is_symlink():
+        return path.resolve()
+    mark = _mark(path)
+    return Path(mark.read_text(encoding="utf-8")) if mark.is_file() and not path.is_dir() else path
+
+
+def remember_link(path: Path) -> None:
+    """Note where a folder that is a link leads: Snakemake removes the link before a job makes the folder anew."""
+    if path.is_symlink() and (path.is_dir() or not path.exists()):
+        write_text(_mark(path), str(path.resolve()))
+    elif path.is_dir():
+        _mark(path).unlink(missing_ok=True)
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(f".{path.name}.link")
 
 
 def _umask() -> int:

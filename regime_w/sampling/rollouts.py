@@ -1,11 +1,11 @@
 """What a round asks: its questions, one request an arm each, and how they are answered."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from regime_w.models.manifests import HashedFolder
-from regime_w.questions.parts import in_part, passed_over, shard_of
-from regime_w.runtime.errors import UserError
+from regime_w.questions.parts import shard_of
 from regime_w.runtime.records import iter_jsonl
 from regime_w.sampling.collect import Ask, Setup, seed_of
 from regime_w.sampling.engines.interface import Completion
@@ -28,21 +28,11 @@ def rollout_setup(model: HashedFolder, params: dict[str, Any], gpus: int, journa
     )
 
 
-def select(path: Path, generate: dict[str, Any], round_number: int, shard: str) -> list[dict[str, Any]]:
-    """The shard's share of the questions that a round asks. UserError where there are too few."""
+def select(path: Path, shard: str, first: int | None = None) -> list[dict[str, Any]]:
+    """The shard's share of the questions of a file, or of the `first` of them."""
     index, count = (int(number) for number in shard.split("-of-"))
-    first, wanted, part = passed_over(generate, round_number), generate["n_samples"], generate["part"]
-    chosen, there = [], 0
-    rows = (row for row in iter_jsonl(path, required=("id", "question")) if in_part(row, part))
-    for there, row in enumerate(rows, 1):
-        if there > first and shard_of(row["id"], count) == index:
-            chosen.append(row)
-        if there == first + wanted:
-            return chosen
-    raise UserError(
-        f"generate.n_samples asks for {wanted} questions after the first {first}, {path} has {there} of part {part}; "
-        "lower it or generate.skip"
-    )
+    rows = islice(iter_jsonl(path, required=("id", "question")), first)
+    return [row for row in rows if shard_of(row["id"], count) == index]
 
 
 def make_asks(

@@ -46,11 +46,11 @@ def check_prompts(folder: Path, params: dict[str, Any], trust: dict[str, bool]) 
     print(f"Think marks: {' '.join(prompts.marks) if prompts.marks else 'none'}", flush=True)
 
 
-def try_template(folder: Path, params: dict[str, Any], trust: dict[str, bool]) -> None:
+def try_template(folder: Path, params: dict[str, Any], trust: dict[str, bool], seconds: int = SECONDS) -> None:
     """Render the chat template in a process with bounds; UserError where it fails, takes too long or too much memory."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=_render, args=(theirs, folder, params, trust))
+    child = context.Process(target=_render, args=(theirs, folder, params, trust, seconds))
     child.start()
     theirs.close()
     try:
@@ -60,18 +60,18 @@ def try_template(folder: Path, params: dict[str, Any], trust: dict[str, bool]) -
     child.join()
     if (child.exitcode or 0) < 0:
         fault = (
-            f"the model's chat template takes more than {SECONDS} s or {BYTES >> 30} GB; set prompt.format: template"
+            f"the model's chat template takes more than {seconds} s or {BYTES >> 30} GB; set prompt.format: template"
         )
     if fault:
         raise UserError(fault)
 
 
-def _render(pipe: Connection, folder: Path, params: dict[str, Any], trust: dict[str, bool]) -> None:
+def _render(pipe: Connection, folder: Path, params: dict[str, Any], trust: dict[str, bool], seconds: int) -> None:
     from transformers import AutoTokenizer
 
     die_with_parent()
     tokenizer = AutoTokenizer.from_pretrained(folder, **trust)
-    _bound()
+    _bound(seconds)
     try:
         Prompts(params, tokenizer, folder)
         pipe.send(None)
@@ -79,11 +79,11 @@ def _render(pipe: Connection, folder: Path, params: dict[str, Any], trust: dict[
         pipe.send(str(error))
 
 
-def _bound() -> None:
-    """From here on this process may use SECONDS of CPU and BYTES more memory; beyond the kernel ends it."""
+def _bound(seconds: int) -> None:
+    """From here on this process may use so many seconds of CPU and BYTES more memory; beyond, the kernel ends it."""
     used = psutil.Process().memory_info().vms
-    seconds = int(time.process_time()) + 1 + SECONDS
-    for kind, most in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, used + BYTES)):
+    until = int(time.process_time()) + 1 + seconds
+    for kind, most in ((resource.RLIMIT_CPU, until), (resource.RLIMIT_AS, used + BYTES)):
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 

@@ -12,12 +12,11 @@ from regime_w.method.pairs import (
     no_pair_reason,
     over_coherence_share,
     rank_coherence,
-    unanimous_not_gold,
 )
+from regime_w.method.votes import unanimous_not_gold
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.parallel import over_rollouts
 from regime_w.runtime.records import new_file, scan_jsonl, to_line
-from regime_w.tasks.answers import equal
 from regime_w.tasks.prompts import Form, form_of, style_trained
 
 ROW = ("id", "question", "gold_answer", "trajectories")
@@ -88,9 +87,9 @@ def build_part(shared: tuple[Path, tuple[dict[str, Any], dict[str, Form]]], part
         for *_, index in ranked:
             built.coherent.append((question, pairs[index]["chosen_tokens"], pairs[index]["rejected_tokens"]))
         if not pairs:
-            counts[f"without: {no_pair_reason(row)}"] += 1
+            counts[f"without: {no_pair_reason(row, params['pairs'])}"] += 1
         elif len(ranked) == len(pairs):
-            built.otherwise[question] = no_pair_reason(row)
+            built.otherwise[question] = no_pair_reason(row, params["pairs"])
         else:
             counts["with pairs"] += 1
         counts["questions"] += 1
@@ -101,7 +100,7 @@ def build_part(shared: tuple[Path, tuple[dict[str, Any], dict[str, Form]]], part
         for side in ("chosen_tokens", "rejected_tokens"):
             counts[side] += sum(pair[side] for pair in whole)
         built.lines.extend(to_line(with_prompt(pair, row["question"], forms, params["pairs"])) for pair in pairs)
-        if unanimous_not_gold(row, equal):
+        if unanimous_not_gold(row):
             built.unanimous.append(row["id"])
     return built
 

@@ -23,12 +23,13 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils.logging import disable_progress_bar
 
+from regime_w.config.plan import micro_batch
 from regime_w.models.adapters import adapted_modules
-from regime_w.models.manifests import write_manifest
+from regime_w.models.manifests import new_artefact, write_manifest
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import fingerprint, new_folder, private_folder, write_json
+from regime_w.runtime.records import fingerprint, private_folder, write_json
 from regime_w.training.packing import pack, why_padded
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
@@ -114,10 +115,11 @@ def arguments(
 ) -> dict[str, Any]:
     """Keyword arguments that SFTConfig and DPOConfig share. `max_length` in tokens."""
     world = int(os.environ.get("WORLD_SIZE", max(gpus, 1)))
-    micro = min(params["per_device_batch_size"], math.ceil(params["batch_size"] / world))
-    if params["batch_size"] % (micro * world):
+    micro = micro_batch(params, world)
+    if micro is None:
         raise UserError(
-            f"batch_size {params['batch_size']} is no multiple of per_device_batch_size {micro} x {world} GPU(s); change one"
+            f"batch_size {params['batch_size']} is no multiple of what a pass takes, per_device_batch_size"
+            f" {params['per_device_batch_size']} on {world} GPU(s); change one"
         )
     steps = max(1, math.ceil(math.ceil(examples / params["batch_size"]) * params["epochs"]))
     return {
@@ -322,7 +324,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
     """Write the adapter folder (weights, config, training.json, manifest.json) at once."""
     if not is_main():
         return
-    with new_folder(output.parent) as folder:
+    with new_artefact(output) as folder:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
         config = json.loads((folder / "adapter_config.json").read_text())
         if isinstance(config["target_modules"], list):
@@ -339,7 +341,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
             {"log_history": history, "steps": trainer.state.global_step, "versions": versions(), **record},
         )
         write_manifest(folder, made_from)
-    print(f"Adapter saved to {output.parent}")
+    print(f"Adapter saved to {output}")
 
 
 def versions() -> dict[str, str]:

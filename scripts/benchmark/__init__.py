@@ -1,1 +1,1 @@
-"""The benchmark's and the simulation's own modules."""
+"""The benchmark's stages."""

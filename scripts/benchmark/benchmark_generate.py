@@ -1,26 +1,16 @@
 """Measure one way of generating: time, tokens and GPU use of a sample or of all requests.
 
     python -m scripts.benchmark.benchmark_generate --params "{...}" --mode pipeline \
-        --model checkpoints/benchmark/base/manifest.json \
-        --questions data/benchmark/train.jsonl --work data/benchmark/generate/pipeline.work \
+        --model checkpoints/benchmark/base \
+        --questions data/benchmark/questions/train.jsonl --work data/benchmark/generate/pipeline.work \
         --output data/benchmark/generate/pipeline.json --gpus 1
 
-Modes, in the order in which such scripts were written:
-    one_at_a_time     transformers, one trajectory a call; on a sample
-    one_question      vLLM in eager mode, the trajectories of one question a call; on a sample
-    pipeline          every request handed over at once, as `generate` does
-    shards-I-of-N     the same, one engine a GPU; full_shards-I-of-N for full
-    tensor_parallel   the same, one engine over all GPUs
-    full              the same, on all training questions
-    small             the same, on a small model, `engines_per_gpu` as set
-    small_one_engine  the same, with one engine
-
+The modes are those of regime_w/config/benchmark_modes.py; of one with a job a GPU it is MODE-I-of-N.
 Lengths are drawn beforehand (`engine.random_lengths`), so that every mode works on the same requests.
-Output: see `record`. What a killed `full` has finished is kept, and only the rest is measured.
+Output: see `record`. What a killed full job has finished is kept, and only the rest is measured.
 """
 
 import argparse
-import json
 import os
 import shutil
 import time
@@ -28,18 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from regime_w.config.benchmark_modes import MODES, SLOW
 from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.compute import compile_caches
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.gpu import UsageSampler, visible_gpus
-from regime_w.runtime.records import fingerprint, read_json, write_json
+from regime_w.runtime.records import fingerprint, from_argument, read_json, write_json
 from regime_w.sampling.collect import Ask, Setup, Started, collect, length_of, load_prompts, start_engine
 from regime_w.sampling.engines.interface import Completion, Request
 from regime_w.sampling.engines.vllm import engines_per_gpu
 from regime_w.sampling.rollouts import make_asks, rollout_setup, select
 
-CALLS = {"one_at_a_time": "one trajectory", "one_question": "one question"}
-KEPT = ("full", "full_shards")
 WARM_UP = 0.25  # share of the requests finished before the rate is called steady
 
 
@@ -104,7 +93,7 @@ class Timeline:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=json.loads, required=True, help="generate, engine, arms, prompt, styles, seed, sizes"
+        "--params", type=from_argument, required=True, help="generate, engine, arms, prompt, styles, seed, sizes"
     )
     parser.add_argument("--mode", required=True)
     parser.add_argument("--model", type=Path, required=True)
@@ -112,19 +101,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="journal")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="jobs that share the GPU, each with its part of the memory"
+    )
     args = parser.parse_args()
     mode, _, shard = args.mode.partition("-")
     params = settings(args.params, mode, args.gpus)
-    if mode not in KEPT:
+    params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
+    if not MODES[mode].kept:
         shutil.rmtree(args.work, ignore_errors=True)
     compiled_before = compiled()
 
     model = HashedFolder(args.model)
-    questions = select(args.questions, params["generate"], 1, shard or "0-of-1")
+    questions = select(args.questions, shard or "0-of-1", params["generate"]["n_samples"])
     setup = rollout_setup(model, params, args.gpus, args.work, args.mode)
     with start_engine(setup) as started:
         asks = make_asks(questions, params, 1, load_prompts(setup, params))
-        measure = measure_calls if mode in CALLS else measure_all
+        measure = measure_calls if mode in SLOW else measure_all
         found = measure(asks, params, setup, started)
     found["compile_cache"] = None if found["engine"] != "vllm" else "warm" if compiled() <= compiled_before else "cold"
     write_json(args.output, record(args.mode, asks, params, args.gpus, found))
@@ -142,23 +135,14 @@ def compiled() -> set[Path]:
 
 def settings(params: dict[str, Any], mode: str, gpus: int) -> dict[str, Any]:
     """The pipeline's own parameters, changed only in what the mode is about."""
-    engine, sizes = params["engine"], params["sizes"]
-    vllm, generate = dict(engine["vllm"]), dict(params["generate"])
-    if mode == "one_at_a_time":
-        engine = engine | {"name": "transformers"}
-        engine["transformers"] = engine["transformers"] | {"mode": "one_at_a_time"}
-    if mode == "one_question":
-        engine = engine | {"name": "vllm"}
-        vllm |= {"enforce_eager": True, "engines_per_gpu": 1, "offline_scheduler": False}
-    if mode == "tensor_parallel":
-        vllm |= {"tensor_parallel_size": gpus, "engines_per_gpu": 1}
-    if mode in ("small", "small_one_engine"):
-        vllm["engines_per_gpu"] = "auto" if mode == "small" else 1
-    if mode in ("full", "full_shards"):
-        generate["n_samples"] = sizes["full_questions"]
-    if mode in ("small", "small_one_engine"):
-        generate["n_samples"] = sizes["small_questions"]
-    return params | {"engine": engine | {"vllm": vllm}, "generate": generate}
+    way, engine, generate = MODES[mode], dict(params["engine"]), params["generate"]
+    for key, change in way.engine.items():
+        engine[key] = engine[key] | change if isinstance(change, dict) else change
+    if way.all_gpus:
+        engine["vllm"] = engine["vllm"] | {"tensor_parallel_size": gpus}
+    if way.questions:
+        generate = generate | {"n_samples": params["sizes"][way.questions]}
+    return params | {"engine": engine, "generate": generate}
 
 
 def measure_all(asks: Sequence[Ask], params: dict[str, Any], setup: Setup, started: Started) -> dict[str, Any]:
@@ -211,7 +195,7 @@ def record(mode: str, asks: Sequence[Ask], params: dict[str, Any], gpus: int, fo
     """What was measured, and of how many requests it is a sample."""
     return found | {
         "mode": mode,
-        "call": CALLS.get(mode, "everything"),
+        "call": MODES[mode.partition("-")[0]].call,
         "gpu_count": gpus,
         "requests": len(asks),
         "questions": params["generate"]["n_samples"],

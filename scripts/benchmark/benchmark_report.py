@@ -1,10 +1,10 @@
 """The benchmark's figures of one run on one machine: the guide's comparison table, and every stage on its own.
 
-    python -m scripts.benchmark.benchmark_report --params '{...}' --base checkpoints/benchmark/base/manifest.json \
-        --modes data/benchmark/benchmark/*.json --modes-usage pipeline=FILE ... --usage merge=FILE ... \
-        --adapter checkpoints/benchmark/round1/dpo_lora/manifest.json --pairs data/benchmark/round1/preferences.json \
-        --evaluations round1=data/benchmark/eval/round1.jsonl \
+    python -m scripts.benchmark.benchmark_report --params '{...}' --inputs '{"base": "checkpoints/benchmark/base", ...}' \
         --html benchmark_report.html --md benchmark_report.md --json benchmark_report.json
+
+--inputs: files and folders by what they are: base and adapter (of DPO), pairs (preferences.json), modes (records), and by name
+modes_usage, usage (of the pipeline's jobs) and evaluations.
 
 Each figure says whether it was measured, or extrapolated from a sample. Ratios are of figures of this run alone.
 """
@@ -14,29 +14,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from regime_w.config.benchmark_modes import COMPARED, MODES, SLOW
 from regime_w.models.adapters import ADAPTER_WEIGHTS
+from regime_w.models.manifests import MANIFEST
 from regime_w.models.weights import safetensors_shapes
 from regime_w.report.blocks import Block, cell, table, text
 from regime_w.report.format import NONE, dollars, duration, number
-from regime_w.report.inputs import named_files
+from regime_w.report.inputs import given
 from regime_w.report.provenance import provenance
 from regime_w.report.render import fill
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import read_json, read_jsonl, write_json, write_text
+from regime_w.runtime.records import from_argument, read_json, read_jsonl, write_json, write_text
 
-LABELS = {
-    "one_at_a_time": "one trajectory at a time",
-    "one_question": "one question a call",
-    "pipeline": "this pipeline",
-    "shards": "this pipeline, one engine a GPU",
-    "tensor_parallel": "this pipeline, tensor parallel",
-    "full": "this pipeline, all questions",
-    "full_shards": "this pipeline, all questions, one engine a GPU",
-    "small": "small model, several engines a GPU",
-    "small_one_engine": "small model, one engine",
-}
-COMPARED = ("one_at_a_time", "one_question", "pipeline", "shards", "tensor_parallel")
-BATCHING = {"one_at_a_time": "none, transformers", "one_question": "8 requests, vLLM eager"}
 # What the guide itself states (8 GPUs at 10 USD an hour); not measured here, and in no ratio.
 GUIDE = {
     "GPU utilisation": ("5-20%", "90%+"),
@@ -58,26 +47,23 @@ PHASES = {
     "evaluate": "evaluation of the trained model",
 }
 
+INPUTS = ("base", "adapter", "pairs", "modes", "modes_usage", "usage", "evaluations")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=json.loads, required=True)
-    parser.add_argument("--base", type=Path, required=True)
-    parser.add_argument("--adapter", type=Path, required=True, help="manifest of the DPO adapter")
-    parser.add_argument("--pairs", type=Path, required=True, help="preferences.json")
-    parser.add_argument("--modes", type=Path, nargs="+", required=True)
-    parser.add_argument("--modes-usage", nargs="+", required=True, metavar="MODE=FILE")
-    parser.add_argument("--usage", nargs="+", required=True, metavar="NAME=FILE")
-    parser.add_argument("--evaluations", nargs="+", required=True, metavar="MODEL=FILE")
+    parser.add_argument("--params", type=from_argument, required=True)
+    parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
     args = parser.parse_args()
-    base, training = read_json(args.base), read_json(args.adapter.with_name("training.json"))
-    measured = {record["mode"]: record for record in map(read_json, args.modes)}
-    for mode, path in named_files(args.modes_usage, "--modes-usage").items():
+    found = given(args.inputs, INPUTS, INPUTS)
+    base, training = read_json(found["base"] / MANIFEST), read_json(found["adapter"] / "training.json")
+    measured = {record["mode"]: record for record in map(read_json, found["modes"])}
+    for mode, path in found["modes_usage"].items():
         job = read_json(path)
         measured[mode] |= {"job_seconds": job["seconds"], "peak_memory_mb": job["peak_memory_mb"]}
-    usage = {name: read_json(path) for name, path in named_files(args.usage, "--usage").items()}
+    usage = {name: read_json(path) for name, path in found["usage"].items()}
     price = args.params["gpu_hour_usd"]
     modes = joined(measured)
     summary: dict[str, Any] = {
@@ -88,11 +74,10 @@ def main() -> None:
         "modes": modes,
         "comparison": comparison(modes, args.params["trajectories"], price),
         "phases": phases(usage, price),
-        "dpo": dpo(args, base, training, usage["train_dpo"]),
-        "pairs": read_json(args.pairs),
+        "dpo": dpo(found, args.params, base, training, usage["train_dpo"]),
+        "pairs": read_json(found["pairs"]),
         "evaluations": {
-            model: evaluation(path, usage[f"evaluate-{model}"])
-            for model, path in named_files(args.evaluations, "--evaluations").items()
+            model: evaluation(path, usage[f"evaluate-{model}"]) for model, path in found["evaluations"].items()
         },
         "provenance": provenance({}, {"base": base}, None),
     }
@@ -143,7 +128,7 @@ def comparison(modes: dict[str, dict[str, Any]], trajectories: int, gpu_hour_usd
     whole = modes.get("pipeline")
     rows: list[dict[str, Any]] = []
     for mode in COMPARED:
-        row: dict[str, Any] = {"mode": mode, "label": LABELS[mode], "kind": "not measured"}
+        row: dict[str, Any] = {"mode": mode, "label": MODES[mode].label, "kind": "not measured"}
         if record := modes.get(mode):
             # The same work for all: the tokens of the mode that did all of it.
             tokens = whole["tokens"] * trajectories / whole["made"] if whole else record["tokens_mean"] * trajectories
@@ -160,7 +145,7 @@ def comparison(modes: dict[str, dict[str, Any]], trajectories: int, gpu_hour_usd
                 "usd": cost(seconds + record["start_seconds"], record["gpu_count"], gpu_hour_usd),
             }
         rows.append(row)
-    for against in ("one_at_a_time", "one_question"):
+    for against in SLOW:
         slow = next(row for row in rows if row["mode"] == against)
         for row in rows:
             if "seconds" in row and "seconds" in slow:
@@ -211,10 +196,16 @@ def peak_of(gpu: str) -> float | None:
     return next((peak for name, peak in PEAKS.items() if name in gpu), None)
 
 
-def dpo(args: Any, base: dict[str, Any], training: dict[str, Any], usage: dict[str, Any]) -> dict[str, Any]:
-    config = read_json(args.base.with_name("config.json"))
+def dpo(
+    found: dict[str, Any],
+    settings: dict[str, Any],
+    base: dict[str, Any],
+    training: dict[str, Any],
+    usage: dict[str, Any],
+) -> dict[str, Any]:
+    config = read_json(found["base"] / "config.json")
     embedding = 0 if config.get("tie_word_embeddings") else config["vocab_size"] * config["hidden_size"]
-    shapes = safetensors_shapes(args.adapter.with_name(ADAPTER_WEIGHTS)).values()
+    shapes = safetensors_shapes(found["adapter"] / ADAPTER_WEIGHTS).values()
     lora = sum(rows * columns for rows, columns in shapes)
     length = training["preflight"]["mean_length"]
     flops = dpo_flops(
@@ -225,10 +216,10 @@ def dpo(args: Any, base: dict[str, Any], training: dict[str, Any], usage: dict[s
         training["tokens"],
         length,
     )
-    params = read_json(args.adapter)["made_from"]["params"]["dpo"]
+    params = read_json(found["adapter"] / MANIFEST)["made_from"]["params"]["dpo"]
     step_flops = flops * params["batch_size"] / (training["examples"] * params["epochs"])
     gpus = usage["gpus"]
-    peak = args.params["peak_tflops"] or (peak_of(gpus[0]["name"]) if gpus else None)
+    peak = settings["peak_tflops"] or (peak_of(gpus[0]["name"]) if gpus else None)
 
     def share(done: float, seconds: float | None, tflops: float | None) -> float | None:
         return mfu(done, seconds, len(gpus), tflops) if gpus and seconds and tflops else None
@@ -283,11 +274,11 @@ def verdict(summary: dict[str, Any]) -> dict[str, Any]:
     else:
         headline = f"{size} trajectories were not measured"
     ratios = [
-        f"{ours[key]:,.0f} times as fast as {LABELS[against]}"
-        for against in ("one_at_a_time", "one_question")
+        f"{ours[key]:,.0f} times as fast as {MODES[against].label}"
+        for against in SLOW
         if (key := f"speed_up_{against}") in ours
     ]
-    missing = [LABELS[mode] for mode in LABELS if mode not in summary["modes"]]
+    missing = [MODES[mode].label for mode in MODES if mode not in summary["modes"]]
     notes = ["Extrapolated times are for the same tokens at the rate of the sample; all ratios are within this run."]
     if missing:
         notes.append(f"Not measured here: {'; '.join(missing)}.")
@@ -337,11 +328,11 @@ def _compared(metric: str, row: dict[str, Any], total: int) -> dict[str, str]:
     if metric == "runtime":
         return cell(duration(row["seconds"]), note)
     if metric == "speed-up":
-        ratios = [(row.get(f"speed_up_{mode}"), LABELS[mode]) for mode in ("one_at_a_time", "one_question")]
+        ratios = [(row.get(f"speed_up_{mode}"), MODES[mode].label) for mode in SLOW]
         said = [f"{ratio:,.1f}x {label}" for ratio, label in ratios if ratio is not None]
         return cell(said[0] if said else NONE, "; ".join(said[1:]))
     if metric == "batching":
-        return cell(BATCHING.get(row["mode"], "all requests at once"))
+        return cell(MODES[row["mode"]].batching)
     if metric == "tokens/s":
         return cell(number(row["tokens_per_second"], 0), "measured")
     if metric == "engine start":
@@ -354,13 +345,13 @@ def _compared(metric: str, row: dict[str, Any], total: int) -> dict[str, str]:
 def _generation(summary: dict[str, Any]) -> list[Block]:
     modes = summary["modes"]
     rows = []
-    for mode, label in LABELS.items():
+    for mode, way in MODES.items():
         if not (record := modes.get(mode)):
             continue
         steady, tail = record["steady"] or {}, record["tail"] or {}
         rows.append(
             [
-                cell(label, f"{record['engine']}, {record['engines']} engine(s), {record['gpu_count']} GPU(s)"),
+                cell(way.label, f"{record['engine']}, {record['engines']} engine(s), {record['gpu_count']} GPU(s)"),
                 cell(number(record["made"]), f"of {record['requests']:,}"),
                 cell(number(record["tokens_mean"], 1), f"prompt {record['prompt_tokens_mean']:.0f}"),
                 cell(duration(record["start_seconds"]), record["compile_cache"] or ""),
@@ -385,15 +376,10 @@ def _generation(summary: dict[str, Any]) -> list[Block]:
         f"prompts are random words. Lengths: {json.dumps(summary['params']['random_lengths'])}, at most "
         f"{summary['params']['max_new_tokens']} tokens.",
     ]
-    for fast, slow in (
-        ("shards", "pipeline"),
-        ("full_shards", "full"),
-        ("tensor_parallel", "pipeline"),
-        ("small", "small_one_engine"),
-    ):
-        if fast in modes and slow in modes:
-            ratio = modes[fast]["tokens_per_second"] / modes[slow]["tokens_per_second"]
-            lines.append(f"{LABELS[fast]} against {LABELS[slow]}: {ratio:.2f}x the tokens/s.")
+    for mode, way in MODES.items():
+        if way.against and mode in modes and way.against in modes:
+            ratio = modes[mode]["tokens_per_second"] / modes[way.against]["tokens_per_second"]
+            lines.append(f"{way.label} against {MODES[way.against].label}: {ratio:.2f}x the tokens/s.")
     return [table(columns, rows), *map(text, lines)]
 
 

@@ -19,9 +19,11 @@ ARMS = [
     for tenths in (2, 3, 4, 5)
 ]
 SCORE = {
+    "task": {"verifier": "number", "timeout": 10},
     "arms": ARMS,
-    "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "path_mix": 0.5},
+    "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "answers": "marked", "path_mix": 0.5},
     "reward": {
+        "correct": "correct",
         "alpha": 1.0, "beta": 0.5, "lambda_length": 0.001, "length_limit": 512,
         "coherence_level": "trajectory", "math_verify": True,
     },
@@ -122,11 +124,20 @@ def test_score(scored: Path) -> None:
     # Truncated (3), fallback (6) and a time of day (7) are not correct.
     assert [item["correct"] for item in first["trajectories"]] == [True, False, True, False, True, False, False, False]
     assert [item["extraction"] for item in first["trajectories"]] == ["hash"] * 6 + ["fallback", "none"]
-    assert first["coherence"]["s_end"] == pytest.approx(10 / 28, abs=1e-6)
+    # Three marked answers of finished texts agree; the truncated and the unmarked 18 count for nothing.
+    assert first["coherence"]["s_end"] == pytest.approx(3 / 28, abs=1e-6)
+    assert [item["s_end"] for item in first["trajectories"][2:4]] == [pytest.approx(2 / 7, abs=1e-6), 0]
     for item in first["trajectories"]:
         assert item["reward"] == pytest.approx(item["correct"] + 0.5 * item["s_wm"], abs=2e-6)
         assert item["full_text"].startswith(item["reasoning"])
     assert "disagreement" not in first["trajectories"][0]
+
+
+def test_coherence_of_all_answers() -> None:
+    question = {"id": "q0", "question": "?", "gold_answer": "18"}
+    params = SCORE | {"coherence": SCORE["coherence"] | {"answers": "all"}}
+    row = score(question, completions()[:8], params)
+    assert row["coherence"]["s_end"] == pytest.approx(10 / 28, abs=1e-6)
 
 
 def test_score_tells_where_math_verify_disagrees() -> None:

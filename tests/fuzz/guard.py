@@ -1,7 +1,6 @@
-"""What every fuzz test uses: settings that repeat, and a limit on the CPU time of one item."""
+"""What every fuzz test uses: settings that repeat, and an end for an item that hangs."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,8 +12,7 @@ from regime_w.runtime.errors import UserError
 
 T = TypeVar("T")
 
-LIMIT = 1.0  # seconds of CPU an item, so that a busy machine makes no difference
-GIVE_UP = 10.0
+GIVE_UP = 60.0  # seconds of CPU for what takes milliseconds
 
 
 def repeatable(examples: int) -> settings:
@@ -56,19 +54,16 @@ def attempt(call: Callable[[], T]) -> tuple[T | None, str]:
 
 
 @contextmanager
-def quick(item: Any) -> Iterator[None]:
-    """Fail with the item where the body takes more than LIMIT; end it by a signal after GIVE_UP."""
+def ends(item: Any) -> Iterator[None]:
+    """Fail with the item where the body hangs, by a signal after GIVE_UP: else nobody would know which item it was."""
 
     def stop(*_: object) -> None:
         raise AssertionError(f"hangs on {item!r:.2000}")
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, GIVE_UP)
-    start = time.thread_time()
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
-    took = time.thread_time() - start
-    assert took < LIMIT, f"{took:.1f} s for {item!r:.2000}"

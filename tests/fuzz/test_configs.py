@@ -8,10 +8,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-import yaml
-from fuzz.guard import attempt, quick, repeatable
+from fuzz.guard import attempt, ends, repeatable
 from fuzz.hostile import numbers, texts, values
-from helpers import ROOT
+from helpers import demo_config
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -24,7 +23,7 @@ from regime_w.config.schema import Config, load, schema
 COUNTS = [pytest.param(200, id="smoke"), pytest.param(5_000, marks=pytest.mark.fuzz, id="full")]
 SCHEMA = schema()
 VALID = Draft202012Validator(SCHEMA)
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT = demo_config()
 RECURSIVE: list[Any] = []
 RECURSIVE.append(RECURSIVE)
 DEEP: list[Any] = []
@@ -127,7 +126,7 @@ def edited(changes: list[tuple[tuple[Any, ...], str, Any, str]]) -> dict[str, An
 
 def holds(raw: dict[str, Any]) -> bool:
     """Load a config, and hold an accepted one to what the rules do with it. Returns whether it was accepted."""
-    with quick(raw):
+    with ends(raw):
         config, message = attempt(lambda: load(raw))
         if config is None:
             assert message.startswith("config: "), message
@@ -197,7 +196,7 @@ def test_overlays_of_studies_and_benchmarks(count: int) -> None:
         study = {"recipes": {"own": {}, "other": overlay}, "baselines": ["own"], "reference": "own"}
         raw = copy.deepcopy(DEFAULT) | {"study": study}
         if holds(raw):
-            with quick(overlay):
+            with ends(overlay):
                 recipes, _ = attempt(lambda: recipes_of(load(raw)))
             return recipes is not None
         return False

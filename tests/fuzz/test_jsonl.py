@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz.guard import attempt, examples, quick, repeatable
+from fuzz.guard import attempt, ends, examples, repeatable
 from fuzz.hostile import KINDS, nested, texts, values
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regime_w.questions.rows import load
 from regime_w.runtime.records import read_jsonl, write_jsonl
 from regime_w.sampling import journal
-from scripts.fetch_questions import load_source
+from regime_w.tasks.verifiers import open_verifier
 
 COUNTS = [pytest.param(2_000, id="smoke"), pytest.param(100_000, marks=pytest.mark.fuzz, id="full")]
 
@@ -103,7 +104,7 @@ def test_read_jsonl(count: int, tmp_path: Path) -> None:
         seen += 1
         path.write_bytes(b'{"x": 1}\n' + line + b"\n")
         wanted = meaning(line)
-        with quick(line):
+        with ends(line):
             rows, message = attempt(lambda: read_jsonl(path))
         if message:
             assert wanted is None, line
@@ -134,7 +135,7 @@ def test_journal(count: int, tmp_path: Path) -> None:
         seen += len(lines)
         path = folder / "0.jsonl"
         path.write_bytes(between + between.join(lines))
-        with quick(lines):
+        with ends(lines):
             found = journal.load(folder, ["good", "k1", "k2", "k3"])
         assert found["good"] == good
         kept += len(found) - 1
@@ -142,7 +143,7 @@ def test_journal(count: int, tmp_path: Path) -> None:
             assert record["key"] == key
             assert all(type(record[name]) is kind for name, kind in kinds.items()), record
             record["text"].encode("utf-8")
-        with quick(lines), journal.Writer(folder, "0") as writer:
+        with ends(lines), journal.Writer(folder, "0") as writer:
             writer.append(good | {"key": "k3", "text": "new"})
         assert journal.load(folder, ["k3"])["k3"]["text"] == "new"
     assert seen >= count
@@ -167,17 +168,21 @@ def test_questions_of_a_file(count: int, tmp_path: Path) -> None:
     )
 
     @repeatable(count // 30)
-    @given(st.lists(question, min_size=1, max_size=3), st.booleans())
-    def check(made: list[dict[str, Any]], ascii_only: bool) -> None:
+    @given(st.lists(question, min_size=1, max_size=3), st.booleans(), st.sampled_from(["error", "drop"]))
+    def check(made: list[dict[str, Any]], ascii_only: bool, on_bad_row: str) -> None:
         nonlocal seen, taken
         seen += len(made)
         lines = [json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") for row in made]
         path.write_bytes(b"\n".join(lines))
-        source = {"source": "file", "path": str(path), "n": None, "corrections": {}}
-        with quick(lines):
-            records, _ = attempt(lambda: load_source("train", source))
-        if records is None:
+        source = {"source": "file", "path": str(path), "n": None, "corrections": {}, "on_bad_row": on_bad_row}
+        verifier = open_verifier({"verifier": "number", "timeout": 10})
+        with ends(lines):
+            loaded, _ = attempt(lambda: load("questions.train", source, verifier))
+        if loaded is None:
             return
+        records = loaded.records
+        assert len(records) + loaded.told["bad_rows"]["count"] == loaded.told["rows"] <= len(made)
+        assert on_bad_row == "drop" or len(records) == len(made)
         taken += len(records)
         assert len({record["id"] for record in records}) == len(records)
         for record in records:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from browser import dom, needs_chromium
-from fuzz.guard import quick
+from fuzz.guard import ends
 from fuzz.hostile import BEACON, PAYLOADS
 from fuzz.test_texts import COUNTS, model_texts
 from helpers import listening
 from markdown_it import MarkdownIt
-from report_inputs import PARAMS, inputs, out, save
+from report_inputs import PARAMS, SET, inputs, out, save
 
 from regime_w.report.format import clean
 from regime_w.report.render import fenced, markdown, render
@@ -61,7 +61,7 @@ def evaluation(texts: list[str], folder: Path) -> dict[str, Any]:
             right = (number + place) % 2 == 0
             greedy = out("0" if right else "1", "0", text=answer)
             models[name].append(shared | {"greedy": greedy, "samples": [greedy]})
-    return {"evaluations": {name: save(folder / f"{name}.jsonl", own) for name, own in models.items()}}
+    return {"evaluations": {SET: {name: save(folder / f"{name}.jsonl", own) for name, own in models.items()}}}
 
 
 def in_order(page: str, text: str) -> None:
@@ -106,7 +106,7 @@ def test_model_texts(count: int, tmp_path: Path, beacon: Beacon) -> None:
     """Every text stands on the page as text."""
     made = [text.encode("utf-8", "replace").decode() for text in model_texts(count)]
     for text in made:
-        with quick(text):
+        with ends(text):
             clean(text), markdown(text), fenced(text)
     size = 3 * 1_200
     for start in range(0, len(made), size):

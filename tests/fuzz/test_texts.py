@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from fuzz.guard import examples, quick
+from fuzz.guard import ends, examples
 from fuzz.hostile import PAYLOADS, PIECES, made_of_pieces, repeated, texts
-from helpers import ROOT
+from helpers import demo_config
 from hypothesis import strategies as st
 
-from regime_w.config.schema import load
 from regime_w.method.pairs import build_pairs
 from regime_w.method.samples import build_samples
 from regime_w.runtime.records import read_jsonl, write_jsonl
 from regime_w.tasks.answers import (
-    cut,
     equal,
     extract,
     gold_from_rationale,
@@ -27,6 +24,12 @@ from regime_w.tasks.answers import (
     normalise,
     reasoning_part,
 )
+from regime_w.tasks.choice import Choice
+from regime_w.tasks.exact import Exact
+from regime_w.tasks.latex import Latex, written
+from regime_w.tasks.marks import cut
+from regime_w.tasks.verifier import Verifier
+from regime_w.tasks.verifiers import new_verifier
 from regime_w.training.preferences import build
 from scripts.check_rollouts import check
 from scripts.score_rollouts import score
@@ -71,7 +74,7 @@ def test_answers(count: int) -> None:
     """Every text has an answer in canonical form or none, and math-verify is never a way to hang."""
     found = asked = 0
     for text in model_texts(count):
-        with quick(text):
+        with ends(text):
             answer, method, span = extract(text)
             reasoning = reasoning_part(text)
             gold = gold_from_rationale(text)
@@ -82,9 +85,9 @@ def test_answers(count: int) -> None:
         assert equal(answer, answer) == (answer is not None)
         assert cut(text).startswith(reasoning)
         assert len(gold) <= len(text) + 21
-        with quick(span):
+        with ends(span):
             opinion = math_verify_agrees(span, "18")
-        with quick(text[-80:]):
+        with ends(text[-80:]):
             math_verify_agrees(text[-80:], "1/3")
         found += answer is not None
         asked += opinion is not None
@@ -92,9 +95,62 @@ def test_answers(count: int) -> None:
     assert asked > count / 20
 
 
+OPTIONS = {"options": ["A)18", "B)18 eggs", "C)" + "9" * 400, "D)\ud800", "E)"]}
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("verifier", [Exact(), Choice()], ids=["exact", "choice"])
+def test_other_answers(verifier: Verifier, count: int) -> None:
+    """Texts and letters: read in linear time, in a form that is its own."""
+    found = 0
+    for text in model_texts(count):
+        with ends(text):
+            grade = verifier.grade(text, "a", OPTIONS)
+            gold = verifier.gold(text, OPTIONS)
+            verifier.gold_in(text, OPTIONS)
+        assert (grade.answer is None) == (grade.method == "none")
+        for answer in (grade.answer, gold):
+            assert answer is None or verifier.read(answer, OPTIONS) == answer, text
+        assert cut(text).startswith(grade.reasoning)
+        found += grade.answer is not None
+    assert found > count / 50
+
+
+@pytest.mark.parametrize("count", [COUNTS[0], pytest.param(2_000, marks=pytest.mark.fuzz, id="full")])
+def test_formulas(count: int) -> None:
+    """Whatever math-verify and sympy do with a text, it is graded in time; few texts take more than they have."""
+    latex = Latex(timeout=5)
+    found = failed = 0
+    try:
+        for text in model_texts(count):
+            with ends(text):
+                grade = latex.grade(text, "x^2")
+                written(text)
+            assert (grade.answer is None) == (grade.method == "none")
+            assert not grade.correct
+            found += grade.answer is not None
+            failed += grade.fault is not None
+    finally:
+        latex.close()
+    assert found > count / 10
+    assert failed < count / 50
+
+
+def test_a_function_is_handed_any_text(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def grade(text, gold, row): return {'answer': text[:99], 'correct': False}\n")
+    verifier = new_verifier(f"{tmp_path / 'own.py'}:grade", 20)
+    try:
+        for text in model_texts(100):
+            with ends(text):
+                grade = verifier.grade(text, text, {"question": text})
+            assert (grade.answer, grade.fault) == (cut(text)[:99] or None, None)
+    finally:
+        verifier.close()
+
+
 def everything() -> dict[str, Any]:
     """The default config, with every candidate pair wanted."""
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = demo_config()
     config["pairs"] |= {"policy": "all", "coherence_share": 1.0, "same_style": False, "max_similarity": 1.0}
     config["rejection_sampling"] |= {"per_question": ARMS, "max_similarity": 1.0}
     return config
@@ -121,9 +177,9 @@ def test_eight_long_texts_of_one_question() -> None:
     """Runaway completions of 200,000 characters: time must not grow with their square."""
     config, rng = everything(), random.Random(0)
     own = ["".join(rng.choices("abc def 123+= \n", k=200_000)) + f"\n#### {17 + place % 2}" for place in range(ARMS)]
-    with quick("eight texts, scored"):
+    with ends("eight texts, scored"):
         row = score({"id": "0", "question": "?", "gold_answer": "18"}, asked("0", config, own), config)
-    with quick("eight texts, paired"):
+    with ends("eight texts, paired"):
         pairs, _ = build_pairs(row, config["pairs"], 0)
         build_samples(row, config["rejection_sampling"], 0)
     assert pairs
@@ -140,9 +196,9 @@ def test_scores_and_pairs(count: int, tmp_path: Path) -> None:
         completions = asked(str(number), config, own)
         question = {"id": str(number), "question": own[0].strip() or "?", "gold_answer": "18"}
         question["question"] = question["question"].encode("utf-8", "replace").decode()
-        with quick(own):
+        with ends(own):
             row = score(question, completions, config)
-        with quick(own):
+        with ends(own):
             build_pairs(row, config["pairs"], 0)
             build_samples(row, config["rejection_sampling"], 0)
         for item in row["trajectories"]:

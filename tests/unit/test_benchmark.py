@@ -8,16 +8,15 @@ import types
 from statistics import mean
 
 import pytest
-import yaml
-from helpers import ROOT, clone_to
+from helpers import clone_to, demo_config
 
 from regime_w.config.schema import load
+from regime_w.models.random_weights import SHAPES, train_tokenizer
 from regime_w.runtime.errors import UserError
 from regime_w.sampling.collect import length_of
 from regime_w.sampling.engines.interface import Completion
 from regime_w.sampling.engines.vllm import engine_options, engines_per_gpu
 from scripts.benchmark.benchmark_generate import Timeline, settings
-from scripts.benchmark.benchmark_model import SHAPES, train_tokenizer
 from scripts.benchmark.benchmark_report import comparison, cost, dpo_flops, extrapolate, joined, mfu, peak_of
 
 
@@ -107,7 +106,7 @@ def test_lengths_follow_their_distribution_and_the_key():
 
 
 def test_modes_change_only_what_they_are_about():
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = demo_config()
     sizes = {"full_questions": 7473, "small_questions": 2200}
     params = {"engine": config["engine"], "generate": config["generate"], "sizes": sizes}
     assert settings(params, "pipeline", 1) == params
@@ -130,9 +129,7 @@ def test_engines_of_a_gpu(tmp_path, monkeypatch):
     assert engines_per_gpu(auto, tmp_path, gpus=0) == 1
     assert engines_per_gpu(auto | {"tensor_parallel_size": 2}, tmp_path, gpus=2) == 1
     assert engines_per_gpu(auto | {"engines_per_gpu": 3}, tmp_path, gpus=1) == 3
-    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "3")
-    assert engines_per_gpu(auto, tmp_path, gpus=1) == 2
-    monkeypatch.delenv("REGIME_W_JOBS_PER_GPU")
+    assert engines_per_gpu(auto | {"jobs_per_gpu": 3}, tmp_path, gpus=1) == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert engines_per_gpu(auto, tmp_path, gpus=1) == 4
     with open(weights, "wb") as file:
@@ -141,7 +138,7 @@ def test_engines_of_a_gpu(tmp_path, monkeypatch):
 
 
 def test_jobs_of_a_gpu_share_its_memory(tmp_path, monkeypatch):
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]["vllm"]
+    config = demo_config()["engine"]["vllm"]
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 2048}')
     platforms = types.SimpleNamespace(
         current_platform=types.SimpleNamespace(get_device_total_memory=lambda: 80 * 2**30)
@@ -149,14 +146,13 @@ def test_jobs_of_a_gpu_share_its_memory(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
     alone = engine_options(config, tmp_path, 1, 0, 300, 1)
     assert "kv_cache_memory_bytes" not in alone
-    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "4")
-    shared = engine_options(config, tmp_path, 1, 0, 300, 1)
+    shared = engine_options(config | {"jobs_per_gpu": 4}, tmp_path, 1, 0, 300, 1)
     assert shared["gpu_memory_utilization"] == alone["gpu_memory_utilization"] / 4
     assert 4 * shared["kv_cache_memory_bytes"] < alone["gpu_memory_utilization"] * 80 * 2**30
 
 
 def test_graphs_are_captured_for_all_places_and_up_to_twice_as_many_tokens(tmp_path):
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]["vllm"]
+    config = demo_config()["engine"]["vllm"]
     (tmp_path / "config.json").write_text("{}")
 
     def sizes(gpus, **changed):
@@ -169,7 +165,7 @@ def test_graphs_are_captured_for_all_places_and_up_to_twice_as_many_tokens(tmp_p
 
 
 def test_jobs_that_differ_in_length_only_share_what_is_compiled(tmp_path):
-    config = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]["vllm"]
+    config = demo_config()["engine"]["vllm"]
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 2048}')
     shared = engine_options(config, tmp_path, 0, 0, 300, 1)
     assert shared == engine_options(config, tmp_path, 0, 0, 1024, 1)
@@ -181,7 +177,7 @@ def test_jobs_that_differ_in_length_only_share_what_is_compiled(tmp_path):
 
 
 def test_engines_a_gpu_and_gpus_an_engine_exclude_each_other():
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = demo_config()
     raw["engine"]["vllm"] |= {"engines_per_gpu": 2, "tensor_parallel_size": 2}
     with pytest.raises(UserError, match="engines_per_gpu and tensor_parallel_size"):
         load(raw)

@@ -10,13 +10,25 @@ from typing import Any
 import pytest
 from browser import dom, needs_chromium
 from helpers import stage
-from report_inputs import PARAMS, PAYLOAD, QUESTIONS, base_rows, inputs, out, rollout, rows, save, sft_rows
+from report_inputs import (
+    PARAMS,
+    PAYLOAD,
+    QUESTIONS,
+    SET,
+    base_rows,
+    counted,
+    inputs,
+    out,
+    rollout,
+    rows,
+    save,
+    sft_rows,
+)
 
 from regime_w.report.format import points
-from regime_w.report.inputs import named_files
+from regime_w.report.inputs import by_set, named_files
 from regime_w.report.page_models import key_table
 from regime_w.report.render import markdown, render, terminal
-from regime_w.report.rollouts import seen_by_sft
 from regime_w.report.stages import part_of, training, usage
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError
@@ -45,7 +57,7 @@ def test_model_rows_by_hand(summary: dict[str, Any]) -> None:
     assert base["format"]["greedy"] == pytest.approx(
         {"n": 10, "well_formed": 0.7, "fallback": 0.1, "no_answer": 0.1, "truncated": 0.1, "tokens_mean": 30.0}
         | {"tokens_median": 20.0, "tokens_p95": 73.0, "tokens_max": 100, "tokens_total": 300}
-        | {"tokens_correct": 20.0, "tokens_wrong": 220 / 6, "wrong_sum": 0.1}
+        | {"tokens_correct": 20.0, "tokens_wrong": 220 / 6, "wrong_sum": 0.1, "faults": 0}
         | {"thinking_mean": 0.0}
     )
     assert {style: own["n"] for style, own in sft["styles"].items()} == {"plain": 1, "wolfram": 4, "maudlin": 5}
@@ -101,7 +113,7 @@ def test_the_page_of_a_large_run_shows_samples(tmp_path: Path) -> None:
         for row in made:
             row["trajectories"][0]["disagreement"] = True
         found = summarise(
-            PARAMS, evaluations=evaluations, rollouts_={"round1": save(tmp_path / "rollouts.jsonl", made)}
+            PARAMS, evaluations={SET: evaluations}, rollouts_={"round1": save(tmp_path / "rollouts.jsonl", made)}
         )
         assert found["rollouts"]["round1"]["label_suspects"]["count"] == number
         assert found["rollouts"]["round1"]["math_verify"]["disagreements"] == number
@@ -122,10 +134,10 @@ def test_cost_counts_jobs_side_by_side_once(summary: dict[str, Any]) -> None:
 
 def test_one_job_for_all_evaluations_is_a_row_with_the_tokens_of_all(tmp_path: Path) -> None:
     record = {"stage": "evaluate", "seconds": 30.0, "gpu_seconds": 30.0, "gpus": []}
-    usage = [save(tmp_path / "benchmarks/run/evaluate.usage.json", record)]
+    usage = [save(tmp_path / f"benchmarks/run/evaluate/{SET}.usage.json", record)]
     found = summarise(PARAMS | {"run": "run"}, **inputs(tmp_path) | {"usage": usage})
     (row,) = found["usage"]["stages"]
-    assert (row["stage"], row["part"], row["seconds"]) == ("evaluate", "", 30.0)
+    assert (row["stage"], row["part"], row["seconds"]) == ("evaluate", SET, 30.0)
     totals = [own["tokens_total"] for model in found["models"] for own in model["format"].values()]
     assert row["tokens"] == sum(totals) > 0
     assert found["usage"]["total"]["gpu_seconds"] == 30.0
@@ -138,7 +150,9 @@ def test_one_job_for_all_evaluations_is_a_row_with_the_tokens_of_all(tmp_path: P
         ("benchmarks/round2/round1/generate/0-of-2.usage.json", "generate", "round1"),
         ("benchmarks/round2/merge_lora/round12/merged.usage.json", "merge_lora", "round12"),
         ("benchmarks/round2/merge_lora/sft_merged.usage.json", "merge_lora", "sft_merged"),
-        ("benchmarks/round2/evaluate/base.usage.json", "evaluate", "base"),
+        ("benchmarks/round2/evaluate/platinum/base.usage.json", "evaluate", "platinum/base"),
+        ("benchmarks/demo/study/1f0c2a9b77/evaluate/heldout/round1.usage.json", "evaluate", "heldout/round1"),
+        ("benchmarks/demo/evaluate/platinum.usage.json", "evaluate", "platinum"),
         ("elsewhere/evaluate/round3.usage.json", "evaluate", "round3"),
         ("benchmarks/round2/evaluate.usage.json", "evaluate", ""),
     ],
@@ -164,7 +178,7 @@ def test_training_curves_and_alarm() -> None:
 def verdict_of(folder: Path, models: dict[str, list[dict[str, Any]]], **record: Any) -> dict[str, Any]:
     trainings = {"sft": save(folder / "training.json", record)} if record else {}
     files = {name: save(folder / f"{name}.jsonl", own) for name, own in models.items()}
-    return summarise(PARAMS, evaluations=files, trainings=trainings)["verdict"]
+    return summarise(PARAMS, evaluations={SET: files}, trainings=trainings)["verdict"]
 
 
 def test_gate(tmp_path: Path) -> None:
@@ -191,45 +205,26 @@ def test_gate(tmp_path: Path) -> None:
     assert not found["notes"]
 
 
-@pytest.mark.parametrize(
-    ("sft", "skip", "new", "seen"),
-    [({"n_examples": None}, 0, False, 3), ({"n_examples": 2}, 0, False, 2), ({"n_examples": 2}, 1, False, 1),
-     ({"n_examples": 2}, 2, False, 0), ({"n_examples": 5}, 1, True, 1), ({"n_examples": 4}, 1, True, 0),
-     ({"n_examples": None, "adapter": "lora"}, 0, True, None)],
-)  # fmt: skip
-def test_questions_that_sft_learnt(sft: dict[str, Any], skip: int, new: bool, seen: int | None) -> None:
-    generate = {"part": "all", "skip": skip, "n_samples": 3, "new_questions": new}
-    assert seen_by_sft({"sft": {"adapter": None, "part": "all"} | sft, "generate": generate}, 2) == seen
-
-
-@pytest.mark.parametrize(
-    ("learnt", "sampled", "seen"), [("sft", "rollouts", 0), ("sft", "sft", 2), ("all", "sft", None)]
-)
-def test_questions_of_parts_that_sft_learnt(learnt: str, sampled: str, seen: int | None) -> None:
-    generate = {"part": sampled, "skip": 0, "n_samples": 3, "new_questions": False}
-    assert seen_by_sft({"sft": {"adapter": None, "part": learnt, "n_examples": 2}, "generate": generate}, 1) == seen
-
-
 def test_a_policy_that_recites_is_noticed(tmp_path: Path) -> None:
     made = inputs(tmp_path)  # half of round 1's trajectories are right
     greedy = [out(str(i), str(i)) for i in range(QUESTIONS)]
-    made["evaluations"]["sft"] = save(tmp_path / "sft.jsonl", rows(greedy, {0: 4, 1: 4}, "plain"))
+    made["evaluations"][SET]["sft"] = save(tmp_path / "sft.jsonl", rows(greedy, {0: 4, 1: 4}, "plain"))
     said = summarise(PARAMS, **made)["verdict"]["notes"][-1]
     assert said.startswith("SFT answers 50.0% right in the rollouts of round 1")
     assert "20.0% in the evaluation" in said
-    made["config"]["generate"]["skip"] = 2
+    save(made["questions"], counted(seen_by_sft=1))
     assert not any("recites" in note for note in summarise(PARAMS, **made)["verdict"]["notes"])
 
 
 def test_a_policy_that_recites_what_a_round_taught_is_noticed(tmp_path: Path) -> None:
     made = inputs(tmp_path)
-    made["config"]["generate"]["skip"] = 3  # none that SFT learnt
+    save(made["questions"], counted(seen_by_sft=0, round2=2))
     made["rollouts_"]["round2"] = save(
         tmp_path / "next.jsonl",
         [rollout(i, [True] * 4) | {"id": f"t{i}-v2"} for i in range(2)] + [rollout(9, [False] * 4)],
     )
     greedy = [out(str(i), str(i)) for i in range(QUESTIONS)]
-    made["evaluations"] |= {
+    made["evaluations"][SET] |= {
         name: save(tmp_path / f"{name}.jsonl", rows(greedy, {0: 4, 1: 4}, "plain")) for name in ("round1", "round2")
     }
     found = summarise(PARAMS, **made)
@@ -344,7 +339,7 @@ def test_config_is_read_from_text_and_file(tmp_path: Path) -> None:
 
 def run_report(folder: Path, files: dict[str, Path], *more: Any) -> subprocess.CompletedProcess:
     outputs = [item for kind in ("html", "md", "json") for item in (f"--{kind}", folder / f"report.{kind}")]
-    evaluations = [f"{name}={path}" for name, path in files.items()]
+    evaluations = [f"{SET}/{name}={path}" for name, path in files.items()]
     return stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *more, *outputs)
 
 
@@ -353,7 +348,7 @@ def test_command_writes_three_files_and_shows_its_figures(tmp_path: Path) -> Non
     named = {"rollouts": "rollouts_", "preferences": "preferences", "training": "trainings", "manifests": "manifests"}
     more = [i for option, key in named.items() for i in (f"--{option}", *(f"{n}={p}" for n, p in made[key].items()))]
     more += ["--questions", made["questions"], "--usage", *made["usage"], "--config", json.dumps(made["config"])]
-    done = run_report(tmp_path, made["evaluations"], *more, "--config-output", tmp_path / "config.yaml")
+    done = run_report(tmp_path, made["evaluations"][SET], *more, "--config-output", tmp_path / "config.yaml")
     assert done.returncode == 0, done.stderr
     assert "round 1" in done.stdout
     assert str(tmp_path / "report.html") in done.stdout
@@ -392,7 +387,7 @@ def test_evaluations_that_do_not_fit(tmp_path: Path, change: Any, message: str) 
     change(broken)
     files = {"base": save(tmp_path / "base.jsonl", base_rows()), "sft": save(tmp_path / "sft.jsonl", broken)}
     with pytest.raises(UserError, match=message):
-        summarise(PARAMS, evaluations=files)
+        summarise(PARAMS, evaluations={SET: files})
 
 
 @pytest.mark.parametrize(
@@ -419,12 +414,76 @@ def test_one_sample_and_no_variation(tmp_path: Path) -> None:
     for row in made:
         del row["samples"][1:]
     files = {name: save(tmp_path / f"{name}.jsonl", made) for name in ("base", "sft")}
-    found = summarise(PARAMS, evaluations=files)
+    found = summarise(PARAMS, evaluations={SET: files})
     assert found["models"][0]["mean"]["value"] == 0
     assert found["models"][0]["mean"]["high"] > 0.2  # Wilson: nothing right of 10 is no proof of nothing
     assert found["comparisons"][0]["minimum_detectable_effect"] is None
     html, _ = render(found)
     assert not re.search(r"\bnan\b", html, re.IGNORECASE)
+
+
+@pytest.fixture
+def two_sets(tmp_path: Path) -> dict[str, Any]:
+    """Arguments of `summarise` with a second set, on which nothing changes, of two samples a question."""
+    made = inputs(tmp_path)
+    same = rows([out(str(i), str(i)) for i in range(QUESTIONS)], dict.fromkeys(range(QUESTIONS), 1))
+    for row in same:
+        del row["samples"][2:]
+    made["evaluations"]["aqua"] = {
+        name: save(tmp_path / f"aqua/{name}.jsonl", same) for name in ("base", "sft", "round1")
+    }
+    return made
+
+
+def test_each_set_has_its_numbers_tests_and_flips(two_sets: dict[str, Any], summary: dict[str, Any]) -> None:
+    found = summarise(PARAMS, **two_sets)
+    assert found["set"] == SET
+    assert [found[key] for key in ("models", "comparisons", "flips")] == [
+        summary[key] for key in ("models", "comparisons", "flips")
+    ]
+    other = found["other_sets"]["aqua"]
+    assert [model["greedy"]["value"] for model in other["models"]] == [1.0] * 3
+    assert (found["k"], other["k"]) == (4, 2)
+    assert {c["greedy"]["outcome"] for c in other["comparisons"]} == {"unchanged"}
+    assert [(f["model"], f["against"], f["gained"]["count"]) for f in other["flips"]] == [
+        ("sft", "base", 0), ("round1", "base", 0), ("round1", "sft", 0),
+    ]  # fmt: skip
+    for page in (*render(found), terminal(found)):
+        assert page.index("mean of 4") < page.index("aqua") < page.rindex("mean of 2")
+
+
+def test_the_headline_is_about_the_first_set(two_sets: dict[str, Any], summary: dict[str, Any]) -> None:
+    said = summarise(PARAMS, **two_sets)["verdict"]
+    assert {key: said[key] for key in ("status", "headline", "sentence")} == {
+        key: summary["verdict"][key] for key in ("status", "headline", "sentence")
+    }
+    assert said["notes"][-1].startswith("aqua: Round 1 answers 100.0% of 10 questions correctly (greedy)")
+    two_sets["evaluations"] = dict(reversed(two_sets["evaluations"].items()))
+    assert summarise(PARAMS, **two_sets)["verdict"]["sentence"].startswith("Round 1 answers 100.0% of 10")
+
+
+def test_questions_that_training_has_are_left_out(two_sets: dict[str, Any]) -> None:
+    told = counted()
+    told["eval"]["aqua"] = {"left_out": ["q1", "q4"]}
+    save(two_sets["questions"], told)
+    found = summarise(PARAMS, **two_sets)
+    assert (found["models"][0]["n"], found["other_sets"]["aqua"]["models"][0]["n"]) == (10, 8)
+    html, _ = render(found)
+    assert "8 questions; 2 more stand in the training data, too, and are left out." in html
+    assert "aqua: stands in the training data, too, and is left out: q1, q4." in html
+    told["eval"]["aqua"]["left_out"] = [f"q{i}" for i in range(QUESTIONS)]
+    save(two_sets["questions"], told)
+    with pytest.raises(UserError, match="all of its questions stand in the training data"):
+        summarise(PARAMS, **two_sets)
+
+
+def test_evaluations_are_named_by_set_and_model() -> None:
+    files = {f"{name}/{model}": Path(name, model) for name in ("platinum", "aqua") for model in ("base", "sft")}
+    assert by_set(files, "--evaluations") == {
+        name: {model: Path(name, model) for model in ("base", "sft")} for name in ("platinum", "aqua")
+    }
+    with pytest.raises(UserError, match="--evaluations: 'base' is not SET/MODEL"):
+        by_set({"base": Path("x")}, "--evaluations")
 
 
 def test_rounds_of_rejection_sampling_are_shown(tmp_path: Path) -> None:

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from helpers import ROOT, clone_to, save_random_model, snakemake
+from helpers import clone_to, demo_config, save_random_model, snakemake
 from plans import edit_config, make_outputs, planned
 from safetensors.torch import load_file, save_file
 
 from regime_w.config.recipes import READS, recipes_of
-from regime_w.config.schema import load
 from regime_w.models.folders import alike
 from regime_w.models.manifests import write_manifest
 from regime_w.runtime.records import read_jsonl, write_jsonl
@@ -29,7 +27,7 @@ ANSWERS = len(QUESTIONS) * (1 + SETTINGS["k"])
 
 
 def demo() -> dict[str, Any]:
-    return load(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    return demo_config()
 
 
 def saved(folder: Path, **kind: Any) -> Path:
@@ -261,7 +259,7 @@ def test_sharing_gpus_changes_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     edit_config(folder, rounds=1)
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", "2")
     alone = planned(folder)
-    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "4")
+    edit_config(folder, resources__jobs_per_gpu=4)
     shared = planned(folder)
     assert {rule: len(each) for rule, each in shared.items()} == {rule: len(each) for rule, each in alone.items()}
 
@@ -270,7 +268,7 @@ def test_sharing_gpus_changes_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
         return sorted(set(re.findall(r"gpu=(\d+)", done.stdout + done.stderr)))
 
     assert gpus() == ["1"]
-    monkeypatch.delenv("REGIME_W_JOBS_PER_GPU")
+    edit_config(folder, resources__jobs_per_gpu=1)
     assert gpus() == ["1", "2"]
 
 

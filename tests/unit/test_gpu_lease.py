@@ -20,8 +20,8 @@ from regime_w.runtime.errors import UserError
 HOLDER = """
 import os, sys, time
 from regime_w.runtime.gpu import lease
-n, claims, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-with lease(n) as ids:
+n, claims, seconds, jobs = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
+with lease(n, jobs_per_gpu=jobs) as ids:
     assert len(set(ids)) == n
     for id in ids:
         os.close(os.open(f"{claims}/{id}", os.O_CREAT | os.O_EXCL))
@@ -49,8 +49,8 @@ def hold(machine: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a process that holds n GPUs for some seconds; those still alive at the end are killed."""
     started = []
 
-    def start(n: int, seconds: float = 600.0) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", HOLDER, str(n), str(machine), str(seconds)]
+    def start(n: int, seconds: float = 600.0, jobs: int = 1) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLDER, str(n), str(machine), str(seconds), str(jobs)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -86,36 +86,23 @@ def test_jobs_that_share_a_gpu(
     machine: Path, hold: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "3")
     with ExitStack() as held:
-        ids = [held.enter_context(gpu.lease(1))[0] for _ in range(6)]
+        ids = [held.enter_context(gpu.lease(1, jobs_per_gpu=3))[0] for _ in range(6)]
         assert ids == ["0", "1"] * 3  # each where there is most room
-        for sharing in (True, False):
-            if not sharing:
-                monkeypatch.delenv("REGIME_W_JOBS_PER_GPU")
-            with pytest.raises(UserError, match="gave up"), gpu.lease(1, timeout=0.3):
+        for jobs in (3, 1):
+            with pytest.raises(UserError, match="gave up"), gpu.lease(1, timeout=0.3, jobs_per_gpu=jobs):
                 pass
     with gpu.lease(2) as both:
         assert both == ["0", "1"]
-        monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "3")
-        with pytest.raises(UserError, match="gave up"), gpu.lease(1, timeout=0.3):
+        with pytest.raises(UserError, match="gave up"), gpu.lease(1, timeout=0.3, jobs_per_gpu=3):
             pass
-    sharing_two = [hold(1), hold(1)]
+    sharing_two = [hold(1, jobs=3), hold(1, jobs=3)]
     assert sorted(ids_of(holder) for holder in sharing_two) == [["0"], ["1"]]  # whichever starts first
-    monkeypatch.delenv("REGIME_W_JOBS_PER_GPU")
     pids = ", ".join(sorted(str(holder.pid) for holder in sharing_two))
     with pytest.raises(UserError, match=f"0 of 2 free, held by pid {pids}"), gpu.lease(1, timeout=0.3):
         pass
-    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "3")
-    with pytest.raises(UserError, match="a job of 2 GPUs cannot share them"), gpu.lease(2):
+    with pytest.raises(UserError, match="a job of 2 GPUs cannot share them"), gpu.lease(2, jobs_per_gpu=3):
         pass
-
-
-@pytest.mark.parametrize("jobs", ["0", "-1", "many", ""])
-def test_a_wrong_number_of_jobs_is_one_line(machine: Path, monkeypatch: pytest.MonkeyPatch, jobs: str) -> None:
-    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", jobs)
-    with pytest.raises(UserError, match="a number from 1 was expected"):
-        gpu.jobs_per_gpu()
 
 
 def test_a_large_request_is_not_overtaken(machine: Path, hold: Callable[..., subprocess.Popen[str]]) -> None:

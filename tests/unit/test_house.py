@@ -1,6 +1,7 @@
-"""The house: rooms import downwards only, stages import no stage, tests import no test."""
+"""The house: rooms import downwards only, a rule has a module of its name, stages import no stage, tests import no test."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from helpers import ROOT
 ROOMS = ["report", "training", "sampling", "models", "questions", "tasks", "config", "method", "runtime"]
 LIBRARY = sorted((ROOT / "regime_w").rglob("*.py"))
 STAGES = sorted((ROOT / "scripts").rglob("*.py"))
+TOOLS = sorted((ROOT / "tools").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -33,7 +35,7 @@ def test_every_room_has_its_floor() -> None:
 @pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
 def test_rooms_import_downwards_only(path: Path) -> None:
     names = imports(path)
-    assert not [name for name in names if name.split(".")[0] == "scripts"]
+    assert not [name for name in names if name.split(".")[0] in ("scripts", "tools")]
     if path.parent == ROOT / "regime_w":
         return
     own = ROOMS.index(path.relative_to(ROOT / "regime_w").parts[0])
@@ -41,9 +43,25 @@ def test_rooms_import_downwards_only(path: Path) -> None:
     assert not {room for room in used if ROOMS.index(room) < own}
 
 
-@pytest.mark.parametrize("path", STAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_stages_import_no_stage(path: Path) -> None:
-    assert not [name for name in imports(path) if name.split(".")[0] == "scripts"]
+@pytest.mark.parametrize("path", [*STAGES, *TOOLS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_stages_and_tools_import_the_library_alone(path: Path) -> None:
+    assert not [name for name in imports(path) if name.split(".")[0] in ("scripts", "tools", "tests")]
+
+
+def test_every_rule_has_a_module_of_its_name_and_every_module_of_scripts_a_rule() -> None:
+    """Rules made of another with `use rule` have the other's."""
+    texts = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    started = dict(
+        re.findall(
+            r'^(?:rule|checkpoint) (\w+):\n(?:(?:    .*)?\n)*?    shell:\n        stage\(\n            "([\w.]+)",\n',
+            texts,
+            re.MULTILINE,
+        )
+    )
+    assert set(started) == set(re.findall(r"^(?:rule|checkpoint) (\w+):", texts, re.MULTILINE))
+    assert all(module.split(".")[-1] == rule for rule, module in started.items())
+    modules = {str(path.relative_to(ROOT / "scripts").with_suffix("")).replace("/", ".") for path in STAGES}
+    assert set(started.values()) == {name for name in modules if not name.endswith("__init__")}
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -132,11 +132,20 @@ def test_a_command_that_cannot_start_is_one_line(place: Path) -> None:
     assert done.stderr == "error: ./none: No such file or directory; the stage could not be started\n"
 
 
-def test_a_job_on_a_shared_gpu_costs_its_part(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REGIME_W_JOBS_PER_GPU", "4")
-    once("--gpus", "1", "--usage", "use/u.json", code="import time; time.sleep(0.2)").check_returncode()
+def test_a_job_on_a_shared_gpu_costs_its_part(place: Path) -> None:
+    once(
+        "--gpus", "1", "--jobs-per-gpu", "4", "--usage", "use/u.json", code="import time; time.sleep(0.2)"
+    ).check_returncode()
     usage = json.loads(Path("use/u.json").read_text())
     assert usage["gpu_seconds"] == pytest.approx(usage["seconds"] / 4, abs=0.02)
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "many", ""])
+def test_a_wrong_number_of_jobs_starts_nothing(place: Path, jobs: str) -> None:
+    done = once("--gpus", "1", "--jobs-per-gpu", jobs, code="open('ran', 'w')")
+    assert done.returncode == 2
+    assert "--jobs-per-gpu" in done.stderr
+    assert not Path("ran").exists()
 
 
 def test_usage_record(place: Path) -> None:

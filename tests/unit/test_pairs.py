@@ -14,9 +14,8 @@ from regime_w.method.pairs import (
     no_pair_reason,
     over_coherence_share,
     rank_coherence,
-    unanimous_not_gold,
 )
-from regime_w.tasks.answers import equal
+from regime_w.method.votes import unanimous_not_gold
 
 PARAMS = {
     "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
@@ -35,6 +34,7 @@ def trajectory(index: int = 0, correct: bool = True, **changes: Any) -> dict[str
         "reward": correct + index / 10,
         "num_tokens": 40,
         "finish_reason": "stop",
+        "extraction": "hash",
         "arm": f"arm{index}",
         "style": "wolfram" if index < 4 else "maudlin",
         **changes,
@@ -108,7 +108,7 @@ def test_correctness_pairs_fill_the_cap_before_coherence_pairs() -> None:
 def test_styles_are_mixed_only_where_allowed() -> None:
     row = record(trajectory(0, False), trajectory(4))
     assert build(row) == ([], Counter())
-    assert no_pair_reason(row) == "filtered"
+    assert no_pair_reason(row, PARAMS) == "filtered"
     pairs, _ = build(row, same_style=False)
     assert pairs[0]["style"] == "maudlin"
 
@@ -189,10 +189,36 @@ def test_coherence_share_takes_each_questions_first_pair_first() -> None:
 
 
 def test_unanimous_wrong_answers_are_told() -> None:
-    assert unanimous_not_gold(record(*(trajectory(7, False, answer="20") for _ in range(8))), equal)
-    assert not unanimous_not_gold(record(trajectory(7, False, answer="20"), trajectory(6, False, answer=None)), equal)
-    assert not unanimous_not_gold(record(trajectory(1, answer="18.0"), trajectory(1, answer="18.0")), equal)
-    assert [no_pair_reason(eight(flags)) for flags in ("1" * 8, "0" * 8)] == ["all_correct", "all_wrong"]
+    assert unanimous_not_gold(record(*(trajectory(7, False, answer="20") for _ in range(8))))
+    assert not unanimous_not_gold(record(trajectory(7, False, answer="20"), trajectory(6, False, answer=None)))
+    assert not unanimous_not_gold(record(trajectory(1), trajectory(1)))
+    unmarked = trajectory(7, False, answer="20", extraction="fallback")
+    assert not unanimous_not_gold(record(unmarked, unmarked))
+    assert [no_pair_reason(eight(flags), PARAMS) for flags in ("1" * 8, "0" * 8)] == ["all_correct", "all_wrong"]
+
+
+def scored(index: int, score: float) -> dict[str, Any]:
+    return trajectory(index, score == 1, score=score, reward=score, arm=f"arm{index}", style="wolfram")
+
+
+def test_pairs_of_scores() -> None:
+    """Unit tests that pass in part: the higher score is chosen, also where neither is right."""
+    row = record(scored(0, 0.0), scored(1, 0.25), scored(2, 0.75))
+    pairs, dropped = build(row, by="score", policy="all", max_similarity=1.0)
+    assert sorted((pair["chosen_arm"], pair["rejected_arm"]) for pair in pairs) == [
+        ("arm1", "arm0"), ("arm2", "arm0"), ("arm2", "arm1"),
+    ]  # fmt: skip
+    assert not dropped
+    assert {pair["pair_type"] for pair in pairs} == {"correctness"}
+    assert build(row, by="correct", policy="all") == ([], Counter())
+    assert no_pair_reason(row, PARAMS | {"by": "score"}) == "filtered"
+    assert no_pair_reason(row, PARAMS) == "all_wrong"
+
+
+def test_a_reward_that_outranks_the_score_makes_no_pair() -> None:
+    row = record(scored(0, 0.5) | {"reward": 0.9}, scored(1, 0.6) | {"reward": 0.6})
+    pairs, dropped = build(row, by="score", policy="all", max_similarity=1.0)
+    assert (pairs, dropped) == ([], Counter({"margin": 1}))
 
 
 TRAJECTORIES = st.lists(

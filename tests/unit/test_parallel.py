@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import stage
+from helpers import stage, tool
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,7 +86,7 @@ def test_a_bad_line_is_numbered_in_the_whole_file(tmp_path: Path) -> None:
 
 
 def test_stages_write_the_same_bytes_for_any_number_of_processes(tmp_path: Path) -> None:
-    done = stage("benchmark_rollouts", "--questions", 450, "--shards", 3, "--output", tmp_path)
+    done = tool("made_rollouts", "--questions", 450, "--shards", 3, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     params: dict[str, Any] = json.loads((tmp_path / "params.json").read_text())
     # So that coherence pairs come up, and more than may stay.

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from helpers import ROOT, clone_to, listening, save_random_model, snakemake, stage, template
+from helpers import ROOT, clone_to, demo_config, listening, save_random_model, snakemake, stage, template
 
 from regime_w.config.recipes import READS
 from regime_w.config.schema import load
@@ -139,7 +139,7 @@ def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
 
     write_manifest(base, {})
     write_jsonl(tmp_path / "train.jsonl", [{"id": str(n), "question": "1+1?", "answer": "#### 2"} for n in range(4)])
-    sft = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["sft"]
+    sft = demo_config()["sft"]
     sft |= {
         "n_examples": None,
         "sum_exercises": 0,
@@ -221,7 +221,7 @@ def test_a_models_code_runs_only_where_it_is_trusted(tmp_path: Path, monkeypatch
     get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")).save_pretrained(adapter)
     merge(base, adapter, tmp_path / "merged", "cpu", trust)
     assert (tmp_path / "merged/modeling_own.py").is_file()
-    params = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]
+    params = demo_config()["engine"]
     with open_engine("transformers", tmp_path / "merged", params | trust, 0, 0) as engine:
         engine.load(64)
         assert list(engine.generate([Request("k", (0, 5), 0.0, 1.0, 4, 0)]))
@@ -241,7 +241,7 @@ def test_code_of_another_repository_is_refused(tmp_path: Path) -> None:
 
 
 def test_trust_is_off_unless_the_config_says_so_and_reaches_every_stage_then() -> None:
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = demo_config()
     raw["study"] = {"recipes": {"own": {}}, "baselines": ["own"], "reference": "own"}
     off = load(raw)
     assert off["base_model"]["trust_remote_code"] is False
@@ -269,7 +269,7 @@ def test_every_loader_says_whether_it_trusts() -> None:
 def test_vllm_is_told(tmp_path: Path) -> None:
     from regime_w.sampling.engines.vllm import engine_options
 
-    params = load(yaml.safe_load((ROOT / "config.yaml").read_text()))["engine"]["vllm"]
+    params = demo_config()["engine"]["vllm"]
     model = save_random_model(tmp_path / "model")
     for trust in (False, True):
         options = engine_options(params | {"trust_remote_code": trust}, model, 0, 0, 64, 1)
@@ -300,7 +300,7 @@ def test_every_value_of_every_shell_command_is_quoted() -> None:
     "run", ["a; touch pwned", "$(touch pwned)", "a b", "../a", "a/b", "-rf", "A", "", "a\n", "a" * 65, "`x`"]
 )
 def test_a_runs_name_cannot_be_a_command(run: str) -> None:
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = demo_config()
     with pytest.raises(UserError, match="run: "):
         load(raw | {"run": run})
 
@@ -312,10 +312,12 @@ def test_values_of_a_config_are_words_not_commands(tmp_path: Path) -> None:
     questions.write_text(
         "".join(json.dumps({"question": f"{n} + 1?", "answer": f"#### {n + 1}"}) + "\n" for n in range(40))
     )
-    raw = yaml.safe_load((clone / "config.yaml").read_text())
+    raw = demo_config()
     licence = "'; touch pwned5; echo '\" $(touch pwned6) `touch pwned7` {input} {{x}} \\\n%s $HOME"
     for name in ("train", "eval"):
         raw["questions"][name] |= {"source": "file", "path": str(questions), "n": None, "licence": licence}
+    raw["generate"] |= {"n_samples": 10, "skip": 0}
+    raw["sft"]["n_examples"] = None
     (clone / "config.yaml").write_text(yaml.safe_dump(raw))
     done = snakemake(clone, "data/demo/questions.json", "--config", "seed=1")
     assert done.returncode == 0, done.stderr
@@ -355,9 +357,9 @@ def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch
                  "--output", clone / "checkpoints/local/manifest.json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
-    from report_inputs import PARAMS, inputs
+    from report_inputs import PARAMS, SET, inputs
 
-    evaluations = [f"{name}={path}" for name, path in inputs(clone / "made")["evaluations"].items()]
+    evaluations = [f"{SET}/{name}={path}" for name, path in inputs(clone / "made")["evaluations"][SET].items()]
     outputs = [word for kind in ("html", "md", "json") for word in (f"--{kind}", clone / f"report.{kind}")]
     done = stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *outputs)
     assert done.returncode == 0, done.stderr

@@ -5,13 +5,13 @@ from dataclasses import replace
 from statistics import mean
 
 import pytest
-from helpers import ROOT, stage
+from helpers import ROOT, tool
 from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from regime_w.runtime.errors import UserError
-from scripts.benchmark.simulate_shards import Inputs, World, fill, inputs_table, simulate
+from tools.simulate_shards import Inputs, World, fill, inputs_table, simulate
 
 ROUGH = World(
     rate=100.0, start=60.0, first_start=5.0, tail=1.0, submit=0.2, queue=5.0, polls=(40.0, 10.0, 180.0), speed_sigma=0.1,
@@ -95,7 +95,7 @@ def test_tables_are_put_between_their_marks() -> None:
 
 
 def test_the_document_shows_the_inputs() -> None:
-    """After an edit of docs/scaling.json: python -m scripts.benchmark.simulate_shards."""
+    """After an edit of docs/scaling.json: python -m tools.simulate_shards."""
     document = (ROOT / "docs/scaling.md").read_text()
     assert fill(document, {"inputs": inputs_table(Inputs(ROOT / "docs/scaling.json"))}) == document
 
@@ -106,11 +106,11 @@ def test_the_command_writes_all_tables(tmp_path) -> None:
     inputs = json.loads((ROOT / "docs/scaling.json").read_text())
     inputs["measured"]["tokens_per_second"]["value"] *= 2
     (tmp_path / "inputs.json").write_text(json.dumps(inputs))
-    done = stage("simulate_shards", "--inputs", tmp_path / "inputs.json", "--document", document, "--seeds", 1)
+    done = tool("simulate_shards", "--inputs", tmp_path / "inputs.json", "--document", document, "--seeds", 1)
     assert done.returncode == 0, done.stderr
     assert f"| {inputs['measured']['tokens_per_second']['value']:,} | tokens/s" in document.read_text()
     del inputs["measured"]["start_seconds"]
     (tmp_path / "inputs.json").write_text(json.dumps(inputs))
-    done = stage("simulate_shards", "--inputs", tmp_path / "inputs.json", "--document", document, "--seeds", 1)
+    done = tool("simulate_shards", "--inputs", tmp_path / "inputs.json", "--document", document, "--seeds", 1)
     assert done.returncode == 2
     assert "no 'start_seconds'" in done.stderr

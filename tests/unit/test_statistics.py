@@ -16,7 +16,6 @@ from regime_w.method.statistics import (
     auc,
     auc_of_groups,
     holm,
-    majority,
     mcnemar_exact,
     minimum_detectable_effect,
     paired_bootstrap,
@@ -78,13 +77,6 @@ def test_pass_at_k_by_enumeration(case: tuple[int, int, int]) -> None:
 def test_pass_at_k_refuses_more_than_there_are() -> None:
     with pytest.raises(ValueError, match="k <= n"):
         pass_at_k(4, 2, 5)
-
-
-def test_majority() -> None:
-    assert majority(["2", "1", "1", None, None, None]) == "1"
-    assert majority(["2", "1", "1", "2"]) == "2"
-    assert majority([None, None]) is None
-    assert majority([]) is None
 
 
 def test_minimum_detectable_effect_has_its_power() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, clone_to, save_random_model, snakemake
+from helpers import ROOT, clone_to, demo_config, save_random_model, snakemake
 from plans import edit_config, make_outputs, planned
 
 from regime_w.config.recipes import Recipe, overlaid, recipes_of
@@ -243,7 +243,7 @@ def test_another_choice_reads_the_evaluation_questions_once_more(clone):
 
 
 def config(**study):
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = demo_config()
     return load(raw | {"rounds": 1, "study": DEMO_STUDY | study})
 
 
@@ -300,13 +300,13 @@ def test_recipes_that_cannot_be_end_in_one_line(study, message):
 
 
 def test_a_study_needs_held_out_questions():
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = demo_config()
     with pytest.raises(UserError, match="heldout_fraction above 0"):
         load(raw | {"study": DEMO_STUDY, "questions": raw["questions"] | {"heldout_fraction": 0.0}})
 
 
 def test_the_shipped_grid_is_sound_and_shares_its_rollouts():
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = demo_config()
     overlay = yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())
     own, recipes = recipes_of(merged(raw, overlay))
     assert {"sft", "rejection_sampling", "rejection_sampling_then_dpo", "rounds_3", "hot"} <= set(recipes)

@@ -13,7 +13,8 @@ from plans import edit_config, make_outputs, planned
 
 from regime_w.runtime.records import expand
 
-STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"}
+REPORTS = {"view_trajectories", "eval_report"}
+STAGES_BELOW_PAIRS = {"build_preferences", "train_dpo", "merge_lora", "evaluate"} | REPORTS
 
 
 def models_of(jobs: dict[str, list[str]], rule: str) -> set[str]:
@@ -80,7 +81,7 @@ def test_arms_and_shards_rerun_generate_and_below(clone, edit):
 def test_evaluation_k_reruns_evaluations_and_report(clone):
     edit_config(clone, evaluate__k=4)
     jobs = planned(clone)
-    assert set(jobs) == {"evaluate", "eval_report"}
+    assert set(jobs) == {"evaluate"} | REPORTS
     assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
 
 
@@ -104,12 +105,19 @@ def test_a_second_round_adds_its_stages_only(clone):
         ("regime_w/method/coherence.py", {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS),
         ("scripts/train_dpo.py", STAGES_BELOW_PAIRS - {"build_preferences"}),
         ("scripts/eval_report.py", {"eval_report"}),
+        ("regime_w/report/report.html.j2", {"eval_report"}),
     ],
 )
-def test_an_edited_module_reruns_the_rules_that_import_it(clone, module, rules):
+def test_an_edited_file_of_the_code_reruns_the_rules_that_use_it(clone, module, rules):
     with open(clone / module, "a") as file:
         file.write("\n# edited\n")
     assert set(planned(clone)) == rules
+
+
+def test_a_touch_of_the_code_reruns_nothing(clone):
+    for path in [*clone.rglob("*.py"), *clone.rglob("*.j2"), *clone.rglob("*.smk")]:
+        path.touch()
+    assert planned(clone) == {}
 
 
 @pytest.mark.parametrize(("config", "rounds"), [("abel", {"round1"}), ("smollm2", {"round1", "round2"})])

@@ -16,14 +16,14 @@ def choose(name: str, gpus: int) -> tuple[str, str]:
     has_vllm = importlib.util.find_spec("vllm") is not None
     if name == "vllm" and not has_vllm:
         raise UserError(
-            "engine.name is vllm but vLLM is not installed here; install envs/gpu.txt or set engine.name: transformers"
+            "engine.name is vllm but vLLM is not installed here; install envs/gpu.lock or set engine.name: transformers"
         )
     if name == "auto":
         name, why = (
             ("vllm", f"{gpus} GPU(s) and vLLM are here") if gpus and has_vllm else ("transformers", "no GPU here")
         )
         if name == "transformers" and gpus:
-            why = "vLLM is not installed; envs/gpu.txt has it and is far faster"
+            why = "vLLM is not installed; envs/gpu.lock has it and is far faster"
         print(f"Engine: {name} ({why})", flush=True)
     else:
         print(f"Engine: {name} (set in the config)", flush=True)

@@ -26,7 +26,6 @@ from typing import Any
 from regime_w.models.folders import trusted
 from regime_w.runtime.compute import compile_caches, out_of_memory, threads
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.gpu import jobs_per_gpu
 from regime_w.sampling.engines.interface import CannotSwitch, Completion, Request, text_of
 from regime_w.tasks.prompts import end_ids
 
@@ -90,13 +89,16 @@ def engines_per_gpu(params: dict[str, Any], model: Path, gpus: int) -> int:
         return params["engines_per_gpu"]
     if not gpus or params["tensor_parallel_size"] > 1 or _weights(model) >= SMALL_BYTES:
         return 1
-    return max(1, min(ENGINES_OF_SMALL // jobs_per_gpu(), threads()))  # each keeps a CPU core busy
+    return max(1, min(ENGINES_OF_SMALL // params.get("jobs_per_gpu", 1), threads()))  # each keeps a CPU core busy
 
 
 def engine_options(
     params: dict[str, Any], model: Path, gpus: int, seed: int, max_model_len: int, engines: int
 ) -> dict[str, Any]:
-    """Arguments of each of `engines` vLLM engines on one GPU, but its model; `max_model_len` is the longest request."""
+    """Arguments of each of `engines` vLLM engines on one GPU, but its model; `max_model_len` is the longest request.
+
+    `params` is the config section `engine.vllm`, with jobs_per_gpu where other jobs have a part of the GPU's memory.
+    """
     options: dict[str, Any] = {
         "max_model_len": params["max_model_len"] or _rounded_length(model, max_model_len),
         "seed": seed,
@@ -112,9 +114,10 @@ def engine_options(
         options["max_num_batched_tokens"] = params["max_num_batched_tokens"]
     if gpus and not params["enforce_eager"]:
         options["compilation_config"] = {"cudagraph_capture_sizes": _graph_sizes(params["max_num_seqs"])}
+    sharing = engines * params.get("jobs_per_gpu", 1)
     if gpus:
-        options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / (engines * jobs_per_gpu())
-    if gpus and engines * jobs_per_gpu() > 1:
+        options["gpu_memory_utilization"] = params["gpu_memory_utilization"] / sharing
+    if gpus and sharing > 1:
         options["kv_cache_memory_bytes"] = _kv_cache_bytes(options["gpu_memory_utilization"], model)
     return options
 

@@ -1,6 +1,6 @@
 """Simulation of generate's shards on many GPUs: engine starts, stragglers, preemption, Snakemake and SLURM between them.
 
-    python -m scripts.benchmark.simulate_shards --inputs docs/scaling.json --document docs/scaling.md
+    python -m tools.simulate_shards --inputs docs/scaling.json --document docs/scaling.md
 
 Writes the document's tables anew, between its marks. What is measured and what is assumed stands in the inputs; everything
 random follows from the seed. A GPU runs a job a time: start, then its shard's trajectories at its own speed. A preempted
@@ -9,18 +9,18 @@ allows, one after the other, and sees a job's end at once (one machine) or when 
 """
 
 import argparse
-import heapq
 import math
 import random
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import simpy
+
 from regime_w.config.plan import shards_for
+from regime_w.report.format import duration
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import read_json, write_text
 
@@ -30,6 +30,7 @@ GPUS = (1, 8, 64, 512)
 SHARDS_PER_GPU = (1, 2, 4, 8, 16)
 SIZES = ((100_000, 8), (1_000_000, 1), (1_000_000, 8), (1_000_000, 64), (1_000_000, 512))
 SEEDS = 20
+Process = Generator[simpy.Event, Any, None]
 
 
 @dataclass(frozen=True)
@@ -73,106 +74,88 @@ class Shard:
 
 
 class Simulation:
-    """The event loop of one run; `outcome` holds what came of it."""
+    """One run as processes of SimPy: Snakemake that submits and looks, GPUs that work; `outcome` holds what came of it."""
 
     def __init__(self, shards: Sequence[float], gpus: int, world: World, seed: int) -> None:
         self.world, self.outcome = world, Outcome()
-        # A stream of its own a GPU and purpose, so that worlds that differ in one thing meet the same chances.
-        self.speed = [draw_speed(world, random.Random(f"{seed}-speed-{gpu}")) for gpu in range(gpus)]
-        self.chances = [random.Random(f"{seed}-preemption-{gpu}") for gpu in range(gpus)]
-        self.fresh = [True] * gpus
-        self.idle = deque(range(gpus))
-        self.waiting = deque(Shard(float(left)) for left in shards)  # not submitted
-        self.queued: deque[Shard] = deque()
+        self.unfinished = len(shards)
         self.ended: list[Shard] = []  # which Snakemake has not seen
-        self.places = gpus + world.ahead  # for jobs to submit
-        self.controller = 0.0  # when Snakemake has submitted the last job
-        self.events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self.numbers = count()
-        self.unfinished = len(self.waiting)
-        self.submit(0.0)
+        env = self.env = simpy.Environment()
+        self.waiting, self.queue = simpy.Store(env), simpy.Store(env)
+        self.waiting.items = [Shard(float(left)) for left in shards]
+        self.places = simpy.Container(env, init=gpus + world.ahead)  # for jobs to submit
+        self.over = env.event()
+        env.process(self.submit())
         if world.polls:
-            self.at(world.polls[0], self.poll, world.polls[0])
-        while self.unfinished:
-            now, _, happen, what = heapq.heappop(self.events)
-            happen(now, *what)
+            env.process(self.look(*world.polls))
+        for gpu in range(gpus):
+            # A stream of its own a GPU and purpose, so that worlds that differ in one thing meet the same chances.
+            speed = draw_speed(world, random.Random(f"{seed}-speed-{gpu}"))
+            env.process(self.gpu(world.rate * speed, random.Random(f"{seed}-preemption-{gpu}")))
+        env.run(self.over)
 
-    def at(self, time: float, happen: Callable[..., None], *what: Any) -> None:
-        heapq.heappush(self.events, (time, next(self.numbers), happen, what))
+    def submit(self) -> Process:
+        while True:
+            shard = yield self.waiting.get()
+            yield self.places.get(1)
+            yield self.env.timeout(self.world.submit)
+            self.queue.put(shard)
 
-    def submit(self, now: float) -> None:
-        while self.waiting and self.places:
-            self.places -= 1
-            self.controller = max(self.controller, now) + self.world.submit
-            self.at(self.controller, self.enqueue, self.waiting.popleft())
+    def gpu(self, rate: float, chances: random.Random) -> Process:
+        """A GPU runs the jobs that come to the head of SLURM's queue, one at a time."""
+        world, outcome, first_start = self.world, self.outcome, self.world.first_start
+        while True:
+            shard = yield self.queue.get()
+            outcome.starts += 1
+            start = world.start + first_start
+            first_start = 0.0
+            seconds = start + shard.left / rate + world.tail
+            chance = chances.expovariate(1.0)
+            until_preempted = chance / world.preemptions if world.preemptions else math.inf
+            yield self.env.timeout(world.queue + min(seconds, until_preempted))
+            if until_preempted >= seconds:
+                outcome.held += seconds
+                outcome.kept += shard.left
+                shard.left = 0.0
+                self.end(shard)
+            else:
+                made = min(shard.left, max(0.0, until_preempted - start) * rate)
+                lost = min(made, world.in_flight / 2)
+                outcome.held += until_preempted
+                outcome.kept += made - lost
+                outcome.lost += lost
+                outcome.preempted += 1
+                shard.left -= made - lost
+                shard.failures += 1
+                outcome.given_up += shard.failures == world.retries + 1
+                self.end(shard)
+                yield self.env.timeout(chances.expovariate(1.0) * world.away)
 
-    def enqueue(self, now: float, shard: Shard) -> None:
-        self.queued.append(shard)
-        self.match(now)
-
-    def match(self, now: float) -> None:
-        while self.idle and self.queued:
-            self.start(now + self.world.queue, self.idle.popleft(), self.queued.popleft())
-
-    def start(self, now: float, gpu: int, shard: Shard) -> None:
-        world, rate = self.world, self.world.rate * self.speed[gpu]
-        self.outcome.starts += 1
-        start = world.start + world.first_start * self.fresh[gpu]
-        self.fresh[gpu] = False
-        seconds = start + shard.left / rate + world.tail
-        chance = self.chances[gpu].expovariate(1.0)
-        until_preempted = chance / world.preemptions if world.preemptions else math.inf
-        if until_preempted >= seconds:
-            self.at(now + seconds, self.finish, gpu, shard, seconds)
-        else:
-            made = min(shard.left, max(0.0, until_preempted - start) * rate)
-            self.at(now + until_preempted, self.preempt, gpu, shard, until_preempted, made)
-
-    def finish(self, now: float, gpu: int, shard: Shard, seconds: float) -> None:
-        self.outcome.held += seconds
-        self.outcome.kept += shard.left
-        shard.left = 0.0
-        self.idle.append(gpu)
-        self.end(now, shard)
-
-    def preempt(self, now: float, gpu: int, shard: Shard, seconds: float, made: float) -> None:
-        outcome, lost = self.outcome, min(made, self.world.in_flight / 2)
-        outcome.held += seconds
-        outcome.kept += made - lost
-        outcome.lost += lost
-        outcome.preempted += 1
-        shard.left -= made - lost
-        shard.failures += 1
-        outcome.given_up += shard.failures == self.world.retries + 1
-        self.at(now + self.chances[gpu].expovariate(1.0) * self.world.away, self.come_back, gpu)
-        self.end(now, shard)
-
-    def come_back(self, now: float, gpu: int) -> None:
-        self.idle.append(gpu)
-        self.match(now)
-
-    def end(self, now: float, shard: Shard) -> None:
+    def end(self, shard: Shard) -> None:
         self.ended.append(shard)
         if not self.world.polls:
-            self.see(now)
-        self.match(now)
+            self.see()
 
-    def see(self, now: float) -> None:
+    def see(self) -> None:
         """Snakemake sees which jobs ended; a job that failed is submitted again."""
-        self.places += len(self.ended)
-        self.unfinished -= sum(shard.left <= 0 for shard in self.ended)
-        self.waiting.extend(shard for shard in self.ended if shard.left > 0)
+        for shard in self.ended:
+            self.places.put(1)
+            if shard.left > 0:
+                self.waiting.put(shard)
+            else:
+                self.unfinished -= 1
         self.ended.clear()
-        self.outcome.makespan = now
-        self.submit(now)
+        self.outcome.makespan = self.env.now
+        if not self.unfinished:
+            self.over.succeed()
 
-    def poll(self, now: float, interval: float) -> None:
-        assert self.world.polls
-        first, step, most = self.world.polls
-        interval = first if self.ended else min(interval + step, most)
-        if self.ended:
-            self.see(now)
-        self.at(now + interval, self.poll, interval)
+    def look(self, first: float, step: float, most: float) -> Process:
+        interval = first
+        while True:
+            yield self.env.timeout(interval)
+            interval = first if self.ended else min(interval + step, most)
+            if self.ended:
+                self.see()
 
 
 def draw_speed(world: World, rng: random.Random) -> float:
@@ -331,14 +314,6 @@ def cap_table(inputs: Inputs, seeds: int) -> str:
         ]
         rows.append([f"{questions:,}", str(gpus), str(shards), *map(duration, times)])
     return table(["questions", "GPUs", "shards", "cap = GPUs", "cap = twice the GPUs"], rows)
-
-
-def duration(seconds: float) -> str:
-    """To three digits at most: `0.4 s`, `45 s`, `12.1 min`, `135 min`, `16.1 h`."""
-    value, unit = (
-        (seconds, "s") if seconds < 120 else (seconds / 60, "min") if seconds < 18_000 else (seconds / 3600, "h")
-    )
-    return f"{value:.1f} {unit}" if value < (9.95 if unit == "s" else 99.95) else f"{value:.0f} {unit}"
 
 
 def table(columns: list[str], rows: list[list[str]]) -> str:

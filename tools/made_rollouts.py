@@ -1,6 +1,6 @@
 """Made-up completions at any size, to measure the CPU stages with: as long, as varied and as often right as a 7B model's.
 
-    python -m scripts.benchmark.benchmark_rollouts --questions 100000 --shards 8 --seed 0 --output /tmp/big
+    python -m tools.made_rollouts --questions 100000 --shards 8 --seed 0 --output /tmp/big
 
 Writes OUTPUT/train.jsonl, OUTPUT/completions/{I-of-N}.jsonl with the records and shards of scripts.generate, and
 OUTPUT/params.json with the parameters of each stage. docs/scaling.md has the commands that use them.
@@ -34,9 +34,11 @@ ARMS = [
 ]
 PARAMS = {
     "score_rollouts": {
+        "task": {"verifier": "number", "timeout": 10},
         "arms": ARMS,
-        "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "path_mix": 0.5},
+        "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "answers": "marked", "path_mix": 0.5},
         "reward": {
+            "correct": "correct",
             "alpha": 1.0, "beta": 0.5, "lambda_length": 0.001, "length_limit": 512, "coherence_level": "trajectory",
             "math_verify": True,
         },
