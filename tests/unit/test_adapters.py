@@ -9,7 +9,7 @@ import torch
 from helpers import save_random_model
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from training_inputs import SFT
+from training_inputs import LORA, SFT
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from regime_w.models import merging
@@ -19,6 +19,7 @@ from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.models.merging import Product, added, low_rank, write_merged
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import read_json, sha256_file, write_json
+from regime_w.training.trainer import lora_config
 from scripts import merge_lora, train_sft
 
 EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -66,14 +67,14 @@ def lora(**how):
 
 def take_over(adapter, base, output):
     params = SFT | {"sft": SFT["sft"] | {"adapter": str(adapter)}}
-    train_sft.take_over(adapter, base / "manifest.json", output / "manifest.json", params)
+    train_sft.take_over(adapter, base, output, params)
     return output
 
 
 def merge(base, adapter, output):
     with pytest.MonkeyPatch.context() as patch:
-        arguments = ["--params", '{"device": "cpu"}', "--base", base / "manifest.json", "--adapter"]
-        arguments += [adapter / "manifest.json", "--output", output / "manifest.json"]
+        arguments = ["--params", '{"device": "cpu"}', "--base", base, "--adapter"]
+        arguments += [adapter, "--output", output]
         patch.setattr("sys.argv", ["", *map(str, arguments)])
         merge_lora.main()
     return output
@@ -143,7 +144,7 @@ def test_what_fits_is_merged(bases, tmp_path, name):
     adapter = adapter_of(base, tmp_path / "adapter", config)
     merged = taken_and_merged(base, adapter, tmp_path)
     same_as_adapted(base, adapter, merged)
-    assert load_manifest(merged / "manifest.json")[1]["made_from"]["largest_logit_difference"] < 0.01
+    assert load_manifest(merged)[1]["made_from"]["largest_logit_difference"] < 0.01
 
 
 PLAIN = ("lora", "all-linear", "of a part", "tied")
@@ -190,7 +191,7 @@ def test_the_merged_folder_has_the_bases_files(bases, tmp_path):
     merged = taken_and_merged(base, adapter, tmp_path)
     same = ["LICENSE", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
     assert all((merged / name).read_bytes() == (base / name).read_bytes() for name in same)
-    files = load_manifest(merged / "manifest.json")[1]["files"]
+    files = load_manifest(merged)[1]["files"]
     assert {*files} >= {*same, "README.md", "model.safetensors"}
     assert ".snakemake_timestamp" not in files
 
@@ -338,3 +339,21 @@ def test_the_log_says_what_is_adapted(bases):
     line = said("mixtral", target_modules=["q_proj"], target_parameters=["experts.down_proj"])
     assert "changes 2 experts.down_proj, 2 q_proj:" in line
     assert "2 experts.gate_up_proj" in line.partition("leaves out")[2]
+
+
+def test_lora_on_what_the_model_has(bases):
+    model = AutoModelForCausalLM.from_pretrained(bases / "mixtral")
+
+    def config(**how):
+        return lora_config(LORA | how, model)
+
+    assert config(target_parameters=["experts.down_proj"]).target_parameters == ["experts.down_proj"]
+    assert config(target_modules=["self_attn.q_proj", "lm_head"]).exclude_modules is None
+    with pytest.raises(
+        UserError, match=r"lora.target_modules: the model has no 'q_prj'; it has k_proj, lm_head, o_proj"
+    ):
+        config(target_modules=["v_proj", "q_prj"])
+    with pytest.raises(
+        UserError, match=r"lora.target_parameters: the model has no 'experts.w1'; it has down_proj, gate_up_proj"
+    ):
+        config(target_parameters=["experts.w1"])
