@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import save_random_model
 from safetensors.torch import load_file, save_file
+from training_inputs import PROMPTS
 
 from regime_w.models.folders import check_model, check_tokenizer, positions, skeleton
 from regime_w.models.manifests import load_manifest
@@ -76,7 +77,7 @@ def base_model(tmp_path, path, **changes):
     output = tmp_path / "out" / "base"
     params = json.dumps(SOURCE | {"path": path and str(path)} | changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["", "--params", params, "--output", str(output)])
+        patch.setattr("sys.argv", ["", "--params", params, "--prompts", json.dumps(PROMPTS), "--output", str(output)])
         stage.main()
     return output
 
