@@ -97,8 +97,8 @@ def test_from_base_model_to_evaluation(
         losses = [entry["loss"] for entry in read_json(folder / "training.json")["log_history"] if "loss" in entry]
         assert losses
         assert all(map(math.isfinite, losses))
-    for manifest in (merged, policy):
-        assert load_manifest(manifest)[1]["made_from"]["largest_logit_difference"] < 0.01
+    for folder in (merged, policy):
+        assert load_manifest(folder)[1]["made_from"]["largest_logit_difference"] < 0.01
     models = [load_model(folder, {}).eval() for folder in (base, merged, policy)]
     assert (why_padded(models[0]) is None) == row.packs
     ids = torch.arange(3, 23)[None]
