@@ -6,6 +6,7 @@ The format is described in ggml's docs/gguf.md, the names and what converters do
 convert_hf_to_gguf.py. What the folder could not keep is refused.
 """
 
+import logging
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,8 @@ from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
 from regime_w.runtime.records import write_json
+
+log = logging.getLogger(__name__)
 
 HINT = "use the model's Hugging Face folder instead (base_model.source: hub or local)"
 SHARD_BYTES = 2_000_000_000
@@ -138,7 +141,7 @@ def from_gguf(file: Path, folder: Path) -> None:
     """Write the file's model to `folder`; UserError where it is no whole GGUF file, or holds what would be lost."""
     from transformers import GenerationConfig
 
-    print(f"Reading {file} ...", flush=True)
+    log.info(f"Reading {file} ...")
     reader = open_gguf(file)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     if "tokenizer.ggml.tokens" not in fields:
