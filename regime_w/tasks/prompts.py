@@ -158,6 +158,8 @@ class Prompts:
                 )
             if self.source is None:
                 raise UserError("the pairs are conversations; set prompt.format: chat to train on them")
+            if [each["role"] for each in completion] != ["assistant"]:
+                raise UserError("a pair's chosen and rejected side are to be one message of the assistant")
             messages = [(str(each["role"]), [str(each["content"]).strip()]) for each in [*prompt, *completion]]
             pieces = chat.conversation(self.source, messages[: len(prompt)], generation=True)
             whole = text_of(chat.conversation(self.source, messages, generation=False)[:-2])
