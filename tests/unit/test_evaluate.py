@@ -78,7 +78,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         params = json.dumps(READS["evaluate"](config | {"task": config["task"] | task}))
         outputs = {name: tmp_path / folder / f"{name}.jsonl" for name in models}
         command = ["evaluate", "--params", params, "--questions", str(tmp_path / "eval.jsonl")]
-        command += ["--models", *(str(model / "manifest.json") for model in models.values())]
+        command += ["--models", *(str(model) for model in models.values())]
         monkeypatch.setattr(sys, "argv", [*command, "--outputs", *map(str, outputs.values())])
         evaluate.main()
         return {name: read_jsonl(output) for name, output in outputs.items()}
