@@ -190,7 +190,7 @@ def test_weights_that_cannot_be_changed_in_place_cost_another_engine(
 
 
 def test_each_model_needs_an_output(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    manifests = [str(models[name] / "manifest.json") for name in ("base", "sft")]
+    manifests = [str(models[name]) for name in ("base", "sft")]
     arguments = ["--params", "{}", "--questions", "q.jsonl", "--models", *manifests, "--outputs", "base.jsonl"]
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
     with pytest.raises(SystemExit):
@@ -285,7 +285,7 @@ def test_a_study_on_one_gpu(
 ) -> None:
     folder = clone_to(tmp_path / "clone")
     study = STUDY | {"recipes": STUDY["recipes"] | recipes}
-    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2)
+    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2, generate__n_samples=1500)
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", "1")
     jobs = planned(folder, target=f"data/demo/eval/{model}.jsonl")
     assert [each for each in jobs if each.startswith("evaluate")] == [rule]

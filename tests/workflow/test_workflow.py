@@ -81,7 +81,7 @@ def test_arms_and_shards_rerun_generate_and_below(clone, edit):
     if edit == "instruction":
         edit_config(clone, styles__wolfram="Style: very exact.")
     elif edit == "ninth arm":
-        arms = yaml.safe_load((clone / "config.yaml").read_text())["arms"]
+        arms = yaml.safe_load((clone / "configs/demo.yaml").read_text())["arms"]
         edit_config(clone, arms=[*arms, {"name": "wolfram_t12", "style": "wolfram", "temperature": 1.2}])
     else:
         edit_config(clone, generate__shards=3)
@@ -124,6 +124,7 @@ def test_a_second_round_adds_its_stages_only(clone):
         ("scripts/train_dpo.py", STAGES_BELOW_PAIRS - {"build_preferences"}),
         ("scripts/eval_report.py", {"eval_report"}),
         ("regime_w/report/report.html.j2", {"eval_report"}),
+        ("regime_w/report/viewer.js", REPORTS),
     ],
 )
 def test_an_edited_file_of_the_code_reruns_the_rules_that_use_it(clone, module, rules):
