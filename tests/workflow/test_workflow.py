@@ -117,6 +117,16 @@ def test_a_second_round_adds_its_stages_only(clone):
     assert all("round=2" in wildcards for wildcards in jobs["generate"])
 
 
+@pytest.mark.parametrize("changes", [{"rounds": 0}, {"method": "none"}])
+def test_without_rounds_base_and_sft_alone_are_reported(clone, changes):
+    edit_config(clone, **changes)
+    assert set(planned(clone)) <= REPORTS | {"check_questions"}
+    done = snakemake(clone, "eval_report", "--dry-run", "--forceall", "--quiet", "host")
+    rules = set(re.findall(r"rule (\w+):", done.stdout + done.stderr))
+    assert {"fetch_questions", "base_model", "train_sft", "merge_lora", "evaluate"} <= rules
+    assert not {"generate", "score_rollouts", "build_preferences", "train_dpo"} & rules
+
+
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
