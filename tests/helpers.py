@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-STARTS_NO_JOB = {"--dry-run", "--summary", "--touch"}
+STARTS_NO_JOB = {"--dry-run", "--summary", "--touch", "--lint", "--rulegraph", "--report", "--reporter"}
 SERVER_BUSY = threading.Lock()
 PARTS = (
     "Snakefile",

@@ -368,6 +368,17 @@ class Lora(Section):
     target_modules: Annotated[list[Text], Field(min_length=1)] | Literal["all-linear"] = Field(
         "all-linear", description="names of the modules that are adapted, or all-linear"
     )
+    target_parameters: list[Text] = Field(
+        default_factory=list,
+        description="names of parameters that are adapted besides: experts' matrices, which are no modules"
+        " (experts.gate_up_proj)",
+    )
+
+    @model_validator(mode="after")
+    def _no_dropout_of_parameters(self) -> "Lora":
+        if self.target_parameters and self.dropout:
+            raise ValueError("dropout must be 0 with target_parameters")
+        return self
 
 
 class Training(Section):

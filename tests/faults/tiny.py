@@ -26,7 +26,6 @@ ORDER = [
     "evaluate", "view_trajectories", "eval_report",
 ]  # fmt: skip
 CONFIG: dict[str, Any] = {
-    "extends": "configs/demo.yaml",
     "run": RUN,
     "rounds": 1,
     "questions": {

@@ -445,3 +445,43 @@ def test_a_parts_size_is_never_said_too_small() -> None:
         assert len(rollouts) <= plan._most(questions, 200, "rollouts")
         assert len(own) - len(rollouts) <= plan._most(questions, 200, "sft")
     assert plan._most(questions, 10_000, "rollouts") < 2_700
+
+
+# A verifier of the user's own
+
+
+@pytest.mark.parametrize("verifier", ["numbers", "grade.py", "{run}/grade.py:f", "grade.py:not-a-name"])
+def test_verifiers_that_cannot_be(verifier: str) -> None:
+    assert "task.verifier" in " ".join(refusal(changed(task__verifier=verifier)))
+
+
+def test_a_score_needs_a_verifier_that_gives_one() -> None:
+    assert "reward.correct: number gives no score" in " ".join(refusal(changed(reward__correct="score")))
+    scored = load(changed(reward__correct="score", task__verifier="mine.py:grade"))
+    assert scored["reward"]["correct"] == "score"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (None, "No such file"),
+        ("def grade(:", "not Python"),
+        ("def grades(): ...", "no function 'grade', it has grades"),
+        ("x = 1", "no function 'grade', it has none"),
+    ],
+)
+def test_a_users_verifier_is_checked_before_any_job(tmp_path: Path, code: str | None, said: str) -> None:
+    path = tmp_path / "own.py"
+    if code is not None:
+        path.write_text(code)
+    [problem] = [each for each in problems_of(load(changed(task__verifier=f"{path}:grade")), 0) if "verifier" in each]
+    assert problem.startswith("task.verifier: ")
+    assert said in problem
+
+
+@pytest.mark.parametrize("code", ["def grade(): ...", "from a import b as grade", "grade = print", "class grade: ..."])
+def test_a_users_verifier_may_come_from_anywhere(tmp_path: Path, code: str) -> None:
+    (tmp_path / "own.py").write_text(code)
+    assert plan.verifier_problem(f"{tmp_path / 'own.py'}:grade") is None
+    assert plan.verifier_file(f"{tmp_path / 'own.py'}:grade") == [f"{tmp_path / 'own.py'}"]
+    assert plan.verifier_file("latex") == []

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from regime_w.models.folders import safetensors_shapes
 from regime_w.models.manifests import load_manifest, write_manifest
+from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import read_json, write_jsonl
 from regime_w.tasks.prompts import Prompts
 from regime_w.training import trainer as training
@@ -181,6 +182,12 @@ def test_no_pairs_and_too_long_pairs_and_nan(run):
     done = dpo(run, DPO | {"dpo": DPO["dpo"] | {"learning_rate": 1e38}}, output="other")
     assert done.returncode == 2
     assert "lower learning_rate" in done.stderr
+
+
+def test_what_is_longer_than_the_model_has_positions_for_is_refused():
+    assert training.longest([3, 5], None, 5, "pairs") == 5
+    with pytest.raises(UserError, match="1 of 2 pairs are longer than the 4 tokens that the model has positions for"):
+        training.longest([3, 5], None, 4, "pairs")
 
 
 def test_an_existing_adapter_is_taken_over(run, tmp_path):

@@ -19,7 +19,7 @@ run: mine
 base_model: {source: local, path: model}
 questions:
   train: {source: file, path: q.jsonl}
-  eval: {source: file, path: q.jsonl}
+  eval: {own: {source: file, path: e.jsonl}}
 generate: {n_samples: 40}
 engine: {name: transformers}
 """
@@ -34,8 +34,9 @@ use rule * from regime as regime_*
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = clone_to(tmp_path_factory.mktemp("configs") / "clone")
-    rows = [{"question": f"What is {number} + 1?", "answer": f"#### {number + 1}"} for number in range(LINES)]
-    (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, question in (("q", "What is {} + 1?"), ("e", "How many are {} eggs and another one?")):
+        rows = [{"question": question.format(number), "answer": f"#### {number + 1}"} for number in range(LINES)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "model").mkdir()
     (folder / "mine.yaml").write_text(OWN)
     return folder
@@ -203,9 +204,9 @@ def test_thousands_of_corrections_reach_the_stage(clone: Path) -> None:
     )
     text = plan(clone, "--configfile", "many.yaml")
     assert max(len(line) for line in text.splitlines()) < 2**15
-    done = snakemake(clone, "data/many/questions.json", "--configfile", "many.yaml")
+    done = snakemake(clone, "data/many/questions/train.json", "--configfile", "many.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert read_json(clone / "data/many/questions.json")["train"]["corrections"] == 7473
+    assert read_json(clone / "data/many/questions/train.json")["sources"][0]["corrections"] == 7473
     source["corrections"] = "corrections.json"
     (clone / "many.yaml").write_text(
         yaml.safe_dump({"extends": "mine.yaml", "run": "many", "questions": {"train": source}})
@@ -214,13 +215,13 @@ def test_thousands_of_corrections_reach_the_stage(clone: Path) -> None:
     assert line == "questions.train.corrections: corrections.json does not exist; check the path in the config"
     for known in (corrections | padding, corrections):
         (clone / "corrections.json").write_text(json.dumps(known))
-        done = snakemake(clone, "data/many/questions.json", "--configfile", "many.yaml")
+        done = snakemake(clone, "data/many/questions/train.json", "--configfile", "many.yaml")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert read_json(clone / "data/many/questions.json")["train"]["corrections"] == len(known)
+        assert read_json(clone / "data/many/questions/train.json")["sources"][0]["corrections"] == len(known)
 
 
 def test_another_config_of_the_same_run_is_told_and_an_edited_one_is_not(clone: Path) -> None:
-    target = ("data/mine/questions.json", "--configfile")
+    target = ("data/mine/questions/train.json", "--configfile")
     assert snakemake(clone, *target, "mine.yaml").returncode == 0
     (clone / "copy.yaml").write_text(OWN)
     plan(clone, "--configfile", "copy.yaml")
