@@ -31,7 +31,7 @@ from scripts.merge_lora import merge
 SOURCES = sorted(path for room in ("scripts", "regime_w") for path in (ROOT / room).rglob("*.py"))
 CANARY = "hf_CanaryThatNobodyMayRead0123456789"
 BASE = {"source": "local", "hub_id": None, "revision": None, "licence": None, "trust_remote_code": False, "seed": 0}
-LOADS_A_MODEL = ("train_sft", "merge_lora", "generate", "train_dpo", "train_rft", "evaluate", "evaluate_heldout")
+LOADS_A_MODEL = ("train_sft", "merge_lora", "generate", "train_dpo", "train_rft", "evaluate")
 
 
 # Pickles
@@ -330,23 +330,26 @@ def test_a_runs_name_cannot_be_a_command(run: str) -> None:
 def test_values_of_a_config_are_words_not_commands(tmp_path: Path) -> None:
     """Paths, prompts and styles that a shell would act on reach the stage as they are; so does the work folder's name."""
     clone = clone_to(tmp_path / 'it\'s $(touch pwned1) "here"; touch pwned2')
-    questions = tmp_path / "a b'c\"d;$(touch pwned3)`touch pwned4`&|*?~#.jsonl"
-    questions.write_text(
-        "".join(json.dumps({"question": f"{n} + 1?", "answer": f"#### {n + 1}"}) + "\n" for n in range(40))
-    )
+    questions = {
+        name: tmp_path / f"{name} b'c\"d;$(touch pwned3)`touch pwned4`&|*?~#.jsonl" for name in ("train", "eval")
+    }
+    for add, path in enumerate(questions.values(), 1):
+        rows = [{"question": f"{n} + {add}?", "answer": f"#### {n + add}"} for n in range(40)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     raw = demo_config()
     licence = "'; touch pwned5; echo '\" $(touch pwned6) `touch pwned7` {input} {{x}} \\\n%s $HOME"
-    for name in ("train", "eval"):
-        raw["questions"][name] |= {"source": "file", "path": str(questions), "n": None, "licence": licence}
+    for name, section in {"train": raw["questions"]["train"], "eval": raw["questions"]["eval"]["generated"]}.items():
+        section |= {"source": "file", "path": str(questions[name]), "n": None, "licence": licence}
     raw["generate"] |= {"n_samples": 10, "skip": 0}
     raw["sft"]["n_examples"] = None
     (clone / "config.yaml").write_text(yaml.safe_dump(raw))
-    done = snakemake(clone, "data/demo/questions.json", "--config", "seed=1")
+    done = snakemake(clone, "data/demo/questions/summary.json", "--config", "seed=1")
     assert done.returncode == 0, done.stderr
-    written = read_json(clone / "data/demo/questions.json")
-    assert written["train"]["licence"] == licence
-    assert written["train"]["path"] == str(questions)
-    assert len(read_jsonl(clone / "data/demo/eval.jsonl")) == 40
+    written = read_json(clone / "data/demo/questions/summary.json")
+    for name, told in {"train": written["train"]["sources"][0], "eval": written["eval"]["generated"]}.items():
+        assert told["licence"] == licence
+        assert told["path"] == str(questions[name])
+    assert len(read_jsonl(clone / "data/demo/questions/eval/generated.jsonl")) == 40
     assert not list(tmp_path.rglob("pwned*"))
 
 
@@ -372,7 +375,7 @@ def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch
     assert done.returncode != 0
     assert f"Bearer {CANARY}" in [authorization for _, authorization in asked]  # it is used
     said += [done.stdout, done.stderr]
-    done = snakemake(clone, "data/demo/questions.json", "--show-failed-logs", "--printshellcmds")
+    done = snakemake(clone, "data/demo/questions/summary.json", "--show-failed-logs", "--printshellcmds")
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
     done = stage("base_model", "--params", json.dumps(BASE | {"path": str(save_random_model(tmp_path / "m"))}),
