@@ -1,5 +1,6 @@
 """What all rules share: the checked config, the GPUs at hand, the frame of every job. No rules here."""
 
+import atexit
 import json
 import math
 import re
@@ -20,6 +21,7 @@ from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import visible_gpus
+from regime_w.runtime.log import collect_summaries, show_summaries
 from regime_w.runtime.records import as_argument, remember_link
 
 # As a module of another workflow this one has the config that it is given; else the command line's files and values.
@@ -365,8 +367,20 @@ def answers_by_set(files):
 
 
 onstart:
-    # Snakemake asks for this where jobs run, not in a dry run.
-    if MAIN:
+    # Snakemake asks for this where jobs run: not in a dry run, but on each of a cluster's nodes.
+    if workflow.is_main_process:
         claim(CONFIG, owner_of(LAYERS))
-    for link in Path(f"checkpoints/{RUN}").rglob("*"):
-        remember_link(link)
+        for link in Path(f"checkpoints/{RUN}").rglob("*"):
+            remember_link(link)
+        collect_summaries(Path(".snakemake/summaries"))
+
+
+onsuccess:
+    # Snakemake still says where its log is.
+    if workflow.is_main_process:
+        atexit.register(show_summaries)
+
+
+onerror:
+    if workflow.is_main_process:
+        show_summaries()

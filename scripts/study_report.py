@@ -13,6 +13,7 @@
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from regime_w.report.provenance import provenance
 from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.log import say_last
 from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json, write_text
+
+log = logging.getLogger(__name__)
 
 INPUTS = ("questions", "recipes", "choice", "evaluations", "rollouts")
 
@@ -58,7 +62,8 @@ def main() -> None:
     write_json(args.json, summary)
     verdict = summary["verdict"]
     said = [verdict["headline"], verdict["sentence"], *verdict["notes"], "", f"Report: {args.html}"]
-    print(clean("\n".join([*said, f"        {args.md}\n        {args.json}"])))
+    log.info(f"Report: {args.html}")
+    say_last(clean("\n".join([*said, f"        {args.md}\n        {args.json}"])))
 
 
 def summarise(

@@ -129,6 +129,7 @@ def test_bin_weights_become_safetensors_in_either_form_and_beside_an_adapter(tmp
     (source / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     folder = base_model(tmp_path, source)
     made = load_file(folder / "model.safetensors")
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
     assert made.keys() == state.keys()
     assert all(torch.equal(made[name], state[name]) for name in state)
     assert not list(folder.glob("adapter*"))
