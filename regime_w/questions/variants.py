@@ -42,7 +42,8 @@ from regime_w.questions.stuck import named, stuck, words_of
 TIMES = re.compile(r"[0-9] ?(?:[ap]\.?m\b|o'? ?clock)|[0-9]:[0-9]|\b(?:noon|midnight)\b", re.IGNORECASE)
 OTHERS = re.compile(r"\b(?:other|rest|remaining|another) (?:[a-z]+ )?\$?([0-9][0-9,]*)(?![0-9.])", re.IGNORECASE)
 VAGUE = re.compile(
-    r"\b(?:at (?:least|most)|approximately|roughly|(?:about|up to|around) (?=\$?[0-9])|at [0-9]+ ?% of)", re.IGNORECASE
+    r"\b(?:at (?:least|most)|approximately|roughly|(?:about|up to|around) (?=\$?[0-9])|at [0-9]+ ?% of|fold(?:s|ed)?\b)",
+    re.IGNORECASE,
 )
 ASKED_UNIT = re.compile(
     r"how many ((?:milli|centi|kilo)?(?:gram|lit(?:er|re)|met(?:er|re))|inche|ounce|pound|minute|hour)s?\b"

@@ -162,7 +162,7 @@ LIMITS = {
     "31": "month months monthly",
     "52": "week weeks weekly year years",
     "60": "minute minutes second seconds hour hours",
-    "100": "percent percentage old age ages older younger",
+    "100": "percent percentage old age ages older younger grade grades test tests exam exams score scores scored marks",
     "365": "day days year years",
 }
 SPELLED = {
