@@ -15,7 +15,7 @@ from regime_w.config import plan
 from regime_w.config.claims import check_claim, claim, owner_of
 from regime_w.config.code_inputs import hash_of
 from regime_w.config.files import configured, layers_of
-from regime_w.config.recipes import number_of, prompt_of, read_by, recipes_of
+from regime_w.config.recipes import number_of, prompt_of, prompts_asked, read_by, recipes_of
 from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
@@ -72,9 +72,8 @@ except UserError as error:
 
 config = CONFIG  # what Snakemake itself reads of it: captions of its report
 if MAIN:
-    known = [str(path) for path in workflow.configfiles]
     workflow.configfiles += [
-        str(layer.path) for layer in LAYERS if layer.path and str(layer.path) not in known
+        layer.path for layer in LAYERS if layer.path and layer.path not in workflow.configfiles
     ]
 
 RUN = CONFIG["run"]
@@ -95,7 +94,8 @@ ONE_EVALUATION = (
     and any(each.model(each.rounds) == OWN.model(OWN.rounds) for each in RECIPES.values() or [OWN])
 )
 # What the reports' modules read besides other modules.
-TEMPLATES = ["regime_w/report/*.j2"]
+TEMPLATES = ["regime_w/report/report.*.j2", "regime_w/report/style.css.j2"]
+VIEWER = [f"regime_w/report/viewer.{ending}" for ending in ("html.j2", "css", "js")]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 BASE = f"checkpoints/{RUN}/base"
 # The run's models in their order, each with its folder.

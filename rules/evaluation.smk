@@ -77,7 +77,7 @@ rule view_trajectories:
     conda:
         ENV
     params:
-        code=code("view_trajectories", files=TEMPLATES),
+        code=code("view_trajectories", files=VIEWER),
         config=part(
             run=RUN,
             pairs=CONFIG["pairs"] if rounds_by("dpo") else None,

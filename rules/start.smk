@@ -21,8 +21,8 @@ def round_of(what):
 
 rule import_rollouts:
     input:
-        rollouts=[START["rollouts"]] if START["rollouts"] else [],
-        policy=policy_of("import_rollouts"),
+        unpack(sealed(policy=policy_of("import_rollouts"))),
+        rollouts=named(START["rollouts"]),
     output:
         questions="data/{run}/questions/round{round}.jsonl",
         completions="data/{run}/round{round}/completions/given.jsonl",
@@ -50,7 +50,7 @@ rule import_rollouts:
 
 rule import_preferences:
     input:
-        preferences=[START["preferences"]] if START["preferences"] else [],
+        preferences=named(START["preferences"]),
     output:
         preferences="data/{run}/round{round}/preferences.jsonl",
         summary="data/{run}/round{round}/preferences.json",

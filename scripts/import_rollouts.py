@@ -1,7 +1,7 @@
 """Begin round 1 with another tool's trajectories: checked, and put where our own would stand, to be scored as those are.
 
     python -m scripts.import_rollouts --params '{"rollouts": "work.jsonl", "arms": [...], "task": {...}, "prompt": {...}, ...}' \
-        --policy checkpoints/demo/base/manifest.json --questions data/demo/questions/round1.jsonl \
+        --policy checkpoints/demo/base --questions data/demo/questions/round1.jsonl \
         --completions data/demo/round1/completions/given.jsonl --summary data/demo/round1/given.json
 
 The file has a row a question, {"question", "gold_answer", "trajectories": [{"full_text"}, ...]}, with a trajectory for each of

@@ -126,11 +126,13 @@ def inputs(folder: Path, text: str = "plain") -> dict[str, Any]:
         "rollouts_": {"round1": save(folder / "rollouts.jsonl", rollouts)},
         "preferences": {"round1": save(folder / "preferences.json", counts)},
         "trainings": {
-            "sft": save(folder / "sft.json", {"log_history": [], "examples": 0, "steps": 0}),
-            "round1": save(folder / "dpo.json", {"log_history": history, "tokens": 70, "versions": {text: text}}),
+            "sft": save(folder / "sft_lora/training.json", {"log_history": [], "examples": 0, "steps": 0}),
+            "round1": save(
+                folder / "dpo_lora/training.json", {"log_history": history, "tokens": 70, "versions": {text: text}}
+            ),
         },
         "manifests": {
-            "base": save(folder / "manifest.json", {"files": {}, "made_from": {text: text}, "fingerprint": text})
+            "base": save(folder / "base/manifest.json", {"files": {}, "made_from": {text: text}, "fingerprint": text})
         },
         "questions": save(folder / "summary.json", counted(text)),
         "usage": [

@@ -48,7 +48,7 @@ def copy_adapter(adapter: Path, folder: Path) -> None:
 
 
 def check_adapter(adapter: Path, base: Path, params: dict[str, Any]) -> Any:
-    """The adapter's PeftConfig; UserError unless it fits the base model in every tensor, does something and merges."""
+    """The PEFT model without weights; UserError unless the adapter fits the base in every tensor, does something and merges."""
     from peft import PeftModel, set_peft_model_state_dict
     from safetensors.torch import load_file
 
@@ -88,7 +88,7 @@ def check_adapter(adapter: Path, base: Path, params: dict[str, Any]) -> Any:
                 f"{adapter}: {short} is {shapes[short]}, and {needed[name]} by {ADAPTER_CONFIG} on {base}; {other}"
             )
         raise UserError(f"{adapter}: {short} is missing; the adapter is incomplete")
-    return config
+    return adapted
 
 
 def read_config(adapter: Path) -> Any:

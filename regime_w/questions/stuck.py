@@ -20,12 +20,15 @@ from regime_w.questions.calculations import NUMBER, Equation, constants, numbers
 
 # What a number in a question must not touch: a letter, a fraction's or time's other half, a power.
 TOUCHING = re.compile(r"[A-Za-z/:^'’′\"”]|-[A-Za-z]*-old|(?:st|nd|rd|th)\b|[ -](?:dollar[ -])?(?:bill|note|coin)s?\b")
-MONTHS = "january february march april may june july august september october november december".split()
-WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+MONTHS = str.split("january february march april may june july august september october november december")
+WEEKDAYS = str.split("monday tuesday wednesday thursday friday saturday sunday")
 # Before or behind a number that is a name.
 NAMES = set(
-    "number no grade room apartment page chapter route highway level class group team section lane gate platform channel type "
-    "model version size step part question problem day week month year street avenue".split()
+    str.split(
+        "number no grade room apartment page chapter route highway level class group team section lane gate "
+        "platform channel type model version size step part question problem day week month year street "
+        "avenue"
+    )
 ).union(MONTHS)
 YEARS = range(1700, 2101)
 ALWAYS = (Fraction(0), Fraction(1), Fraction(2))
@@ -33,8 +36,11 @@ SMALL = 31  # such a number, or a constant of the world, may be there for anothe
 CONTEXT = 5  # words on both sides of a number
 # Words behind a number that are not what it counts.
 NO_NOUNS = set(
-    "x times and or of in is are was were will would for per each every more less fewer from to by with at on the a an because "
-    "so that then than as which if when plus minus divided multiplied equals left total altogether".split()
+    str.split(
+        "x times and or of in is are was were will would for per each every more less fewer from to by with "
+        "at on the a an because so that then than as which if when plus minus divided multiplied equals left "
+        "total altogether"
+    )
 )
 
 

@@ -145,11 +145,14 @@ LIMITS = {
 SPELLED = {
     name: number
     for number, name in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen".split()
+        str.split(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+            "eighteen nineteen"
+        )
     )
 } | {
-    name: 10 * number for number, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+    name: 10 * number
+    for number, name in enumerate(str.split("twenty thirty forty fifty sixty seventy eighty ninety"), 2)
 }
 SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12}
 TOTALS = (7, 12, 24, 30, 31, 52, 60, 100, 365)  # two given numbers that make one of these up may have to

@@ -40,17 +40,6 @@ def _paths(value: Any, where: str) -> Any:
     return Path(value)
 
 
-def by_set(files: dict[str, Path], option: str) -> dict[str, dict[str, Path]]:
-    """{"platinum": {"base": Path}} of files named SET/MODEL, sets and models in their order."""
-    found: dict[str, dict[str, Path]] = {}
-    for name, path in files.items():
-        own, sign, model = name.partition("/")
-        if not (own and sign and model):
-            raise UserError(f"{option}: {name!r} is not SET/MODEL")
-        found.setdefault(own, {})[model] = path
-    return found
-
-
 def read_object(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict):

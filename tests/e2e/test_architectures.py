@@ -55,12 +55,12 @@ def test_from_base_model_to_evaluation(
     write_jsonl(tmp_path / "train.jsonl", QUESTIONS)
     write_jsonl(tmp_path / "preferences.jsonl", PAIRS)
     base, sft, merged, dpo, policy = (
-        tmp_path / name / "manifest.json" for name in ("base", "sft_lora", "sft_merged", "dpo_lora", "merged")
+        tmp_path / name for name in ("base", "sft_lora", "sft_merged", "dpo_lora", "merged")
     )
     own = {"source": "local", "path": str(source), "hub_id": None, "revision": None, "licence": None, "seed": 0}
     own |= {"trust_remote_code": False, "tiny": {}}
     run(monkeypatch, base_model, own, prompts=json.dumps(PROMPTS), output=base)
-    assert type(load_model(base.parent, {})) is type(AutoModelForCausalLM.from_pretrained(source))
+    assert type(load_model(base, {})) is type(AutoModelForCausalLM.from_pretrained(source))
     run(
         monkeypatch,
         train_sft,
@@ -93,13 +93,13 @@ def test_from_base_model_to_evaluation(
 
     assert len(read_jsonl(tmp_path / "completions.jsonl")) == 8
     assert [len(read_jsonl(output)) for output in outputs] == [3, 3]
-    for folder in (sft.parent, dpo.parent):
+    for folder in (sft, dpo):
         losses = [entry["loss"] for entry in read_json(folder / "training.json")["log_history"] if "loss" in entry]
         assert losses
         assert all(map(math.isfinite, losses))
-    for manifest in (merged, policy):
-        assert load_manifest(manifest)[1]["made_from"]["largest_logit_difference"] < 0.01
-    models = [load_model(manifest.parent, {}).eval() for manifest in (base, merged, policy)]
+    for folder in (merged, policy):
+        assert load_manifest(folder)[1]["made_from"]["largest_logit_difference"] < 0.01
+    models = [load_model(folder, {}).eval() for folder in (base, merged, policy)]
     assert (why_padded(models[0]) is None) == row.packs
     ids = torch.arange(3, 23)[None]
     with torch.no_grad():

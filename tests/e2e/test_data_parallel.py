@@ -18,12 +18,12 @@ STEPS = 6
 def train(folder, output, *launcher):
     params = DPO | {"dpo": DPO["dpo"] | {"epochs": STEPS * DPO["dpo"]["batch_size"] / len(PAIRS)}}
     command = [sys.executable, "-m", *launcher, "scripts.train_dpo", "--params", json.dumps(params)]
-    command += ["--policy", folder / "policy/manifest.json", "--preferences", folder / "preferences.jsonl"]
-    command += ["--work", folder / f"{output}.work", "--output", folder / output / "manifest.json"]
+    command += ["--policy", folder / "policy", "--preferences", folder / "preferences.jsonl"]
+    command += ["--work", folder / f"{output}.work", "--output", folder / output]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([str(part) for part in command], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    load_manifest(folder / output / "manifest.json")
+    load_manifest(folder / output)
     return read_json(folder / output / "training.json")
 
 

@@ -86,7 +86,7 @@ def model_of(folder: Path) -> HashedFolder:
         (folder / "weights").write_text(folder.name)
         (folder / "config.json").write_text("{}")
         write_manifest(folder, {})
-    return HashedFolder(folder / "manifest.json")
+    return HashedFolder(folder)
 
 
 ASKED: dict[str, Any] = {

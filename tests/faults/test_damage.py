@@ -52,7 +52,7 @@ def base_model(folder: Path, source: Path) -> Any:
         "source": "local", "path": str(source), "hub_id": None, "revision": None, "licence": None,
         "trust_remote_code": False, "seed": 0,
     }  # fmt: skip
-    return stage("base_model", "--params", json.dumps(params), "--output", folder / "base/manifest.json")
+    return stage("base_model", "--params", json.dumps(params), "--output", folder / "base")
 
 
 def with_tokens(model: Path, *tokens: str, **special: str) -> Path:

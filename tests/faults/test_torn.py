@@ -71,7 +71,7 @@ def test_a_folder_is_whole_or_absent_whatever_step_is_killed(tmp_path: Path) -> 
         if not killed_at(step, lambda: write("new")):
             break
         if path.exists():
-            folder, manifest = load_manifest(path / "manifest.json")
+            folder, manifest = load_manifest(path)
             assert (folder / "weights").read_text() == manifest["made_from"]["text"]
         else:
             absent += 1

@@ -19,23 +19,28 @@ from helpers import clone_to, snakemake
 AT_ONCE = 2
 RUN = "tiny"
 TARGET = ("eval_report", "--configfile", "tiny.yaml")
+SET = "quiz"
 ORDER = [
-    "fetch_questions", "base_model", "train_sft", "merge_lora", "generate", "score_rollouts", "check_rollouts",
-    "build_preferences", "train_dpo", "evaluate", "eval_report",
+    "fetch_evaluation", "join_evaluation", "fetch_questions", "split_questions", "check_questions", "base_model",
+    "train_sft", "merge_lora", "generate", "score_rollouts", "check_rollouts", "build_preferences", "train_dpo",
+    "evaluate", "view_trajectories", "eval_report",
 ]  # fmt: skip
 CONFIG: dict[str, Any] = {
     "run": RUN,
     "rounds": 1,
     "questions": {
         "train": {"source": "file", "path": "train.source.jsonl", "n": 120},
-        "eval": {"source": "file", "path": "eval.source.jsonl", "n": 16},
+        "eval": {SET: {"source": "file", "path": "eval.source.jsonl", "n": 16}},
     },
     "base_model": {
+        "source": "tiny",
         "tiny": {
             "vocab_size": 600, "hidden_size": 64, "num_layers": 1, "num_heads": 2, "intermediate_size": 128, "steps": 200,
             "batch_size": 8, "sequence_length": 64,
         }
     },
+    "prompt": {"template": "Question: {question}\nAnswer:\n"},
+    "styles": {"wolfram": "Style: exact.", "maudlin": "Style: careful."},
     "arms": [
         {"name": f"{style}_{name}", "style": style, "temperature": temperature}
         for style in ("wolfram", "maudlin")
@@ -46,8 +51,8 @@ CONFIG: dict[str, Any] = {
     "generate": {"n_samples": 20, "skip": 64, "max_new_tokens": 12, "shards": 2},
     "engine": {"name": "transformers", "transformers": {"batch_size": 16}},
     "pairs": {"max_similarity": 1.0, "min_margin": 0.0, "same_style": False},
-    "dpo": {"batch_size": 4, "per_device_batch_size": 4, "save_steps": 2},
-    "evaluate": {"k": 2, "max_new_tokens": 12},
+    "dpo": {"batch_size": 4, "per_device_batch_size": 4, "learning_rate": 0.001, "save_steps": 2},
+    "evaluate": {"k": 2, "max_new_tokens": 12, "temperature": 0.8},
     "report": {"n_boot": 1000},
 }  # fmt: skip
 
@@ -63,13 +68,18 @@ def questions(split: str, n: int) -> list[dict[str, str]]:
     return rows
 
 
-def new_run(folder: Path) -> Path:
-    """A clone with the run's config as its config.yaml's overlay and its questions."""
-    clone_to(folder)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
-    for split, section in CONFIG["questions"].items():
+def write_questions(folder: Path) -> None:
+    """The files that the config names."""
+    for split, section in {"train": CONFIG["questions"]["train"], "eval": CONFIG["questions"]["eval"][SET]}.items():
         rows = questions(split, section["n"])
         (folder / section["path"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def new_run(folder: Path) -> Path:
+    """A clone with the run's config and its questions."""
+    clone_to(folder)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
+    write_questions(folder)
     return folder
 
 
@@ -103,13 +113,13 @@ def jobs(folder: Path) -> list[Job]:
 
 
 def leftovers(job: Job) -> list[str]:
-    """What a job writes beside its declared outputs: model folders, and what it resumes from."""
-    folders = [str(Path(output).parent) for output in job.outputs if output.endswith("manifest.json")]
-    found = [path for folder in folders for path in (folder, f"{folder}.work", f"{folder}.partial")]
+    """What a job writes beside its declared outputs: folders that are being made, and what it resumes from."""
+    folders = [output.removesuffix(".sha256") for output in job.outputs if output.endswith(".sha256")]
+    found = [f"{folder}{ending}" for folder in folders for ending in (".work", ".partial")]
     if job.rule == "generate":
         found.append(f"data/{RUN}/round1/journal/{Path(job.name).name}.jsonl")
     if job.rule == "evaluate":
-        found.append(f"data/{RUN}/eval/{Path(job.name).name}.journal")
+        found.append(f"data/{RUN}/answers/{SET}/{Path(job.name).name}.journal")
     return found
 
 
@@ -154,13 +164,16 @@ def results(folder: Path) -> dict[str, str]:
     """What the run made, as SHA-256 by path: all that must not depend on what happened on the way.
 
     Left out: records of time (usage, timing, logs), checkpoints to resume from, and the hidden temporary file that a kill
-    in the middle of a write leaves. Of manifests, training records and the report what was measured is left out.
+    in the middle of a write leaves. Of manifests, training records and the report what was measured is left out, and with it
+    the manifests' seals.
     """
     found = {}
     for top in ("data", "checkpoints", "results"):
         for path in sorted((folder / top).rglob("*")):
             name = path.relative_to(folder)
-            passed_over = any(part.startswith(".") or part.endswith((".work", "journal")) for part in name.parts)
+            passed_over = any(
+                part.startswith(".") or part.endswith((".work", "journal", ".sha256")) for part in name.parts
+            )
             if path.is_file() and not passed_over:
                 found[str(name)] = hashlib.sha256(_timeless(path)).hexdigest()
     return found
@@ -188,9 +201,13 @@ def _without_times(value: Any) -> Any:
 
 
 def torn(job: Job, folder: Path, expected: dict[str, str]) -> list[str]:
-    """Outputs of the job that are there but not as expected."""
-    found = results(folder)
-    return [name for name in job.outputs if name in found and found[name] != expected[name]]
+    """Outputs of the job, and files in its folders, that are there but not as expected."""
+    own = tuple(f"{output}/" for output in job.outputs)
+    return [
+        name
+        for name, content in results(folder).items()
+        if (name in job.outputs or name.startswith(own)) and content != expected.get(name)
+    ]
 
 
 def journalled(folder: Path) -> Counter[str]:

@@ -25,6 +25,7 @@ from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
 pytestmark = pytest.mark.slurm
 # Questions so easy that a model made in seconds is sometimes right.
 SMALL: dict[str, Any] = {
+    "extends": "config.yaml",
     "rounds": 1,
     "questions": {
         "train": {"source": "file", "path": "train_questions.jsonl", "n": None},
@@ -38,7 +39,7 @@ SMALL: dict[str, Any] = {
 }
 ATTEMPTS = 2
 SHARDS = [f"data/demo/round1/completions/{shard}-of-8.jsonl" for shard in range(8)]
-CANCELLED, LATE, LARGE = SHARDS[3], "data/demo/eval/sft.jsonl", "checkpoints/demo/base/manifest.json"
+CANCELLED, LATE, LARGE = SHARDS[3], "data/demo/eval/sft.jsonl", "checkpoints/demo/base"
 REPORT = "results/demo/eval_report.json"
 # What the signals hit, and what has to be made again for it.
 RUNNING = SHARDS[:2]
@@ -338,7 +339,7 @@ def test_a_job_for_all_gpus_is_alone(demo: tuple[Clone, "Future[list[int]]"]) ->
 
     # Training has all eight GPUs; CPU jobs have none.
     for adapter in ("sft_lora", "round1/dpo_lora"):
-        event = done[f"checkpoints/demo/{adapter}/manifest.json"]
+        event = done[f"checkpoints/demo/{adapter}"]
         assert len(event.gpus) == 8
         shown = _output("scontrol", "show", "job", event.job)
         for expected in ("Partition=gpu", "gpu:h100:8", "NumNodes=1", "NumCPUs=32"):

@@ -26,7 +26,7 @@ from report_inputs import (
 )
 
 from regime_w.report.format import points
-from regime_w.report.inputs import by_set, named_files
+from regime_w.report.inputs import given
 from regime_w.report.page_models import key_table
 from regime_w.report.render import markdown, render, terminal
 from regime_w.report.stages import part_of, training, usage
@@ -337,18 +337,21 @@ def test_config_is_read_from_text_and_file(tmp_path: Path) -> None:
     assert read_config(str(save(tmp_path / "config.yaml", {"rounds": 2}))) == {"rounds": 2}
 
 
-def run_report(folder: Path, files: dict[str, Path], *more: Any) -> subprocess.CompletedProcess:
+def run_report(
+    folder: Path, files: dict[str, Path], *more: Any, others: dict[str, Any] | None = None
+) -> subprocess.CompletedProcess:
     outputs = [item for kind in ("html", "md", "json") for item in (f"--{kind}", folder / f"report.{kind}")]
-    evaluations = [f"{SET}/{name}={path}" for name, path in files.items()]
-    return stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *more, *outputs)
+    found = json.dumps({"evaluations": {SET: files}} | (others or {}), default=str)
+    return stage("eval_report", "--params", json.dumps(PARAMS), "--inputs", found, *more, *outputs)
 
 
 def test_command_writes_three_files_and_shows_its_figures(tmp_path: Path) -> None:
     made = inputs(tmp_path)
-    named = {"rollouts": "rollouts_", "preferences": "preferences", "training": "trainings", "manifests": "manifests"}
-    more = [i for option, key in named.items() for i in (f"--{option}", *(f"{n}={p}" for n, p in made[key].items()))]
-    more += ["--questions", made["questions"], "--usage", *made["usage"], "--config", json.dumps(made["config"])]
-    done = run_report(tmp_path, made["evaluations"][SET], *more, "--config-output", tmp_path / "config.yaml")
+    others = {"rollouts": made["rollouts_"]} | {name: made[name] for name in ("preferences", "questions", "usage")}
+    for name, key in (("adapters", "trainings"), ("models", "manifests")):
+        others[name] = {model: path.parent for model, path in made[key].items()}
+    more = ["--config", json.dumps(made["config"]), "--config-output", tmp_path / "config.yaml"]
+    done = run_report(tmp_path, made["evaluations"][SET], *more, others=others)
     assert done.returncode == 0, done.stderr
     assert "round 1" in done.stdout
     assert str(tmp_path / "report.html") in done.stdout
@@ -391,13 +394,27 @@ def test_evaluations_that_do_not_fit(tmp_path: Path, change: Any, message: str) 
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
-    [("sft=missing.jsonl", "does not exist"), ("sft", "not NAME=FILE"), ("base={base}", "given twice")],
+    ("wrong", "message"),
+    [
+        ({"evaluations": {"sft": "missing.jsonl"}}, r"missing.jsonl \(evaluations sft\) does not exist"),
+        ({"usage": ["missing.json"], "evaluations": {"base": "."}}, r"missing.json \(usage\) does not exist"),
+        ({"usage": []}, "'evaluations' is missing"),
+        ({"evaluations": {}}, "'evaluations' is missing"),
+        ({"evaluation": {}}, "'evaluation' is unknown; known are evaluations, usage"),
+        ({"evaluations": {"sft": 3}}, "evaluations sft: a path was expected, found int"),
+        (["a.jsonl"], "a JSON object was expected, found list"),
+    ],
 )
-def test_bad_arguments(tmp_path: Path, argument: str, message: str) -> None:
-    base = save(tmp_path / "base.jsonl", base_rows())
+def test_inputs_that_cannot_be(wrong: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        named_files([f"base={base}", argument.format(base=base)], "--evaluations")
+        given(wrong, ("evaluations", "usage"), ["evaluations"])
+
+
+def test_inputs_stay_in_order(tmp_path: Path) -> None:
+    files = {name: str(save(tmp_path / f"{name}.jsonl", base_rows())) for name in ("sft", "base", "round1")}
+    found = given({"evaluations": files, "usage": list(files.values())}, ("evaluations", "usage"))
+    assert list(found["evaluations"].items()) == [(name, Path(path)) for name, path in files.items()]
+    assert found["usage"] == list(map(Path, files.values()))
 
 
 def test_errors_are_one_line_and_leave_no_report(tmp_path: Path) -> None:
@@ -475,15 +492,6 @@ def test_questions_that_training_has_are_left_out(two_sets: dict[str, Any]) -> N
     save(two_sets["questions"], told)
     with pytest.raises(UserError, match="all of its questions stand in the training data"):
         summarise(PARAMS, **two_sets)
-
-
-def test_evaluations_are_named_by_set_and_model() -> None:
-    files = {f"{name}/{model}": Path(name, model) for name in ("platinum", "aqua") for model in ("base", "sft")}
-    assert by_set(files, "--evaluations") == {
-        name: {model: Path(name, model) for model in ("base", "sft")} for name in ("platinum", "aqua")
-    }
-    with pytest.raises(UserError, match="--evaluations: 'base' is not SET/MODEL"):
-        by_set({"base": Path("x")}, "--evaluations")
 
 
 def test_rounds_of_rejection_sampling_are_shown(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from regime_w.config.recipes import READS, recipes_of
 from regime_w.models.folders import alike
 from regime_w.models.manifests import write_manifest
+from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import read_jsonl, write_jsonl
 from regime_w.sampling import collect
 from regime_w.sampling.engines.interface import CannotSwitch
@@ -72,12 +73,12 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     config = demo()
     config["engine"]["name"] = "transformers"
     config["evaluate"] |= SETTINGS
-    params = json.dumps(READS["evaluate"](config))
 
-    def run(models: dict[str, Path], folder: str) -> dict[str, list[dict[str, Any]]]:
+    def run(models: dict[str, Path], folder: str, **task: Any) -> dict[str, list[dict[str, Any]]]:
+        params = json.dumps(READS["evaluate"](config | {"task": config["task"] | task}))
         outputs = {name: tmp_path / folder / f"{name}.jsonl" for name in models}
         command = ["evaluate", "--params", params, "--questions", str(tmp_path / "eval.jsonl")]
-        command += ["--models", *(str(model / "manifest.json") for model in models.values())]
+        command += ["--models", *(str(model) for model in models.values())]
         monkeypatch.setattr(sys, "argv", [*command, "--outputs", *map(str, outputs.values())])
         evaluate.main()
         return {name: read_jsonl(output) for name, output in outputs.items()}
@@ -99,6 +100,44 @@ def test_one_engine_answers_for_each_model_as_its_own_would(
     assert answers(chosen(models, *names), "together") == alone
     (did,) = engines
     assert [each.split()[0] for each in did if each != "load 0"] == ["load", "switch", "switch"]
+
+
+def test_a_users_function_grades_what_the_journal_holds(
+    models: dict[str, Path], answers: Any, engines: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Edited, it is asked again of the same texts; nothing is generated."""
+    own = tmp_path / "own.py"
+    own.write_text("def grade(text, gold, row): return {'answer': str(len(text)), 'correct': row['id'] == 'q1'}\n")
+    numbers = answers(chosen(models, "base"), "run")["base"]
+    rows = answers(chosen(models, "base"), "run", verifier=f"{own}:grade")["base"]
+    texts = [[out["text"] for out in (row["greedy"], *row["samples"])] for row in rows]
+    assert texts == [[out["text"] for out in (row["greedy"], *row["samples"])] for row in numbers]
+    for row in rows:
+        for out in (row["greedy"], *row["samples"]):
+            right = row["id"] == "q1"
+            assert (out["answer"], out["extraction"]) == (str(len(out["text"])), "function")
+            assert out["correct"] is (right and out["finish_reason"] == "stop")
+            assert out["score"] == float(out["correct"])
+    own.write_text("def grade(text, gold, row):\n    if row['id'] == 'q1': raise ValueError('x')\n"
+                   "    return {'answer': None, 'correct': False}\n")  # fmt: skip
+    rows = answers(chosen(models, "base"), "run", verifier=f"{own}:grade", timeout=9)["base"]
+    assert [row["greedy"].get("fault") for row in rows] == [None, "exception: ValueError: x", None, None, None]
+    assert (
+        f"The verifier failed on 3 of {ANSWERS} answers, which are not correct; first: question q1"
+        in capsys.readouterr().out
+    )
+    assert [did for did in engines if "load 0" not in did and did] == engines[:1]
+    own.write_text("def grade(text, gold, row): return 1\n")
+    with pytest.raises(UserError, match=f"failed on all {ANSWERS} answers, first question q0: return"):
+        answers(chosen(models, "base"), "run", verifier=f"{own}:grade", timeout=8)
+
+
+def test_gold_answers_are_read_before_an_engine_starts(
+    models: dict[str, Path], answers: Any, engines: list[list[str]]
+) -> None:
+    with pytest.raises(UserError, match="question q0: the verifier choice cannot read the gold answer '1'"):
+        answers(chosen(models, "base"), "run", verifier="choice")
+    assert engines == []
 
 
 def test_a_model_that_differs_in_more_than_weights_gets_its_own_engine(
@@ -151,7 +190,7 @@ def test_weights_that_cannot_be_changed_in_place_cost_another_engine(
 
 
 def test_each_model_needs_an_output(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    manifests = [str(models[name] / "manifest.json") for name in ("base", "sft")]
+    manifests = [str(models[name]) for name in ("base", "sft")]
     arguments = ["--params", "{}", "--questions", "q.jsonl", "--models", *manifests, "--outputs", "base.jsonl"]
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
     with pytest.raises(SystemExit):
@@ -246,7 +285,7 @@ def test_a_study_on_one_gpu(
 ) -> None:
     folder = clone_to(tmp_path / "clone")
     study = STUDY | {"recipes": STUDY["recipes"] | recipes}
-    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2)
+    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2, generate__n_samples=1500)
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", "1")
     jobs = planned(folder, target=f"data/demo/eval/{model}.jsonl")
     assert [each for each in jobs if each.startswith("evaluate")] == [rule]

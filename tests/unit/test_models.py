@@ -8,8 +8,9 @@ import pytest
 import torch
 from helpers import save_random_model
 from safetensors.torch import load_file, save_file
+from training_inputs import PROMPTS
 
-from regime_w.models.folders import check_model, check_tokenizer, skeleton
+from regime_w.models.folders import check_model, check_tokenizer, positions, skeleton
 from regime_w.models.manifests import load_manifest
 from regime_w.models.weights import check_finite
 from regime_w.runtime.errors import UserError
@@ -25,6 +26,35 @@ SOURCE = {
     "tiny": {},
     "seed": 0,
 }
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"max_position_embeddings": 4096}, 4096),
+        ({"n_positions": 1024}, 1024),
+        ({"text_config": {"max_position_embeddings": 512}}, 512),
+        ({"vocab_size": 9}, None),
+        ({"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": 2.0}}, 8192),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_parameters": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192},
+            },
+            131072,
+        ),
+        (
+            {
+                "max_position_embeddings": 32768,
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768},
+            },
+            131072,
+        ),
+    ],
+)
+def test_what_a_model_has_positions_for(tmp_path, config, expected):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert positions(tmp_path) == expected
 
 
 def as_bin(folder, shards):
@@ -44,12 +74,12 @@ def as_bin(folder, shards):
 
 def base_model(tmp_path, path, **changes):
     """Run the stage in this process; the folder that it made."""
-    output = tmp_path / "out" / "base" / "manifest.json"
+    output = tmp_path / "out" / "base"
     params = json.dumps(SOURCE | {"path": path and str(path)} | changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["", "--params", params, "--output", str(output)])
+        patch.setattr("sys.argv", ["", "--params", params, "--prompts", json.dumps(PROMPTS), "--output", str(output)])
         stage.main()
-    return output.parent
+    return output
 
 
 def refused(tmp_path, path, match, **changes):
@@ -83,7 +113,7 @@ def test_bin_shards_of_a_mistral_become_safetensors(tmp_path):
 
     source = save_random_model(tmp_path / "abel", mistral=True)
     state = as_bin(source, shards=3)
-    folder, manifest = load_manifest(base_model(tmp_path, source) / "manifest.json")
+    folder, manifest = load_manifest(base_model(tmp_path, source))
     assert not list(folder.glob("*.bin*"))
     assert manifest["made_from"]["licence"] == "Apache-2.0"
     model = AutoModelForCausalLM.from_pretrained(folder)

@@ -25,7 +25,9 @@ def random_model(kind, **more):
     config = AutoConfig.for_model(kind, **SIZES, **more)
     # Of transformers' kinds of attention eager alone caps scores.
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    lora = training.lora_config({"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}, model)
+    lora = training.lora_config(
+        {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear", "target_parameters": []}, model
+    )
     model = get_peft_model(model, lora)
     for name, weights in model.named_parameters():
         if "lora_B" in name:  # 0 at the start: nothing would flow to lora_A

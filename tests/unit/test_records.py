@@ -83,7 +83,7 @@ def model(tmp_path):
 
 
 def test_manifest_round_trip(model):
-    folder, manifest = load_manifest(model / "manifest.json")
+    folder, manifest = load_manifest(model)
     assert folder == model
     assert manifest["files"]["weights"]["bytes"] == 10
     assert manifest["made_from"] == {"source": "test"}
@@ -92,16 +92,16 @@ def test_manifest_round_trip(model):
 def test_changed_short_and_missing_files_are_noticed(model):
     (model / "weights").write_bytes(b"0123456780")
     with pytest.raises(UserError, match="its bytes changed"):
-        load_manifest(model / "manifest.json")
+        load_manifest(model)
     (model / "weights").write_bytes(b"01234")
     with pytest.raises(UserError, match="5 bytes, 10 in"):
-        load_manifest(model / "manifest.json")
+        load_manifest(model)
     (model / "weights").unlink()
     with pytest.raises(UserError, match="missing"):
-        load_manifest(model / "manifest.json")
+        load_manifest(model)
 
 
 def test_an_empty_manifest_is_no_model(tmp_path):
     write_json(tmp_path / "manifest.json", {"files": {}})
     with pytest.raises(UserError, match="lists no files"):
-        load_manifest(tmp_path / "manifest.json")
+        load_manifest(tmp_path)

@@ -149,8 +149,8 @@ def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
         "styles": ["plain"],
     }
     params = json.dumps({"sft": sft, "prompt": template("{question}"), "styles": {}, "seed": 0})
-    arguments = ["--params", params, "--base", base / "manifest.json", "--questions", tmp_path / "train.jsonl"]
-    arguments += ["--work", work, "--output", tmp_path / "lora/manifest.json"]
+    arguments = ["--params", params, "--base", base, "--questions", tmp_path / "train.jsonl"]
+    arguments += ["--work", work, "--output", tmp_path / "lora"]
     assert stage("train_sft", *arguments).returncode == 0
     mark = tmp_path / "pwned"
     states = [file for file in work.rglob("*") if file.suffix in (".pt", ".pth", ".bin")]
@@ -168,9 +168,7 @@ def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
 def base_model(folder: Path, source: Path, **changes: Any) -> Any:
     params = json.dumps(BASE | {"path": str(source)} | changes)
     environment = {"HF_MODULES_CACHE": str(folder / "modules")}
-    return stage(
-        "base_model", "--params", params, "--output", folder / "checkpoints/base/manifest.json", env=environment
-    )
+    return stage("base_model", "--params", params, "--output", folder / "checkpoints/base", env=environment)
 
 
 def model_with_code(folder: Path, mark: Path) -> Path:
@@ -346,7 +344,7 @@ def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch
     with listening(401) as (hub, asked):
         monkeypatch.setenv("HF_ENDPOINT", hub)
         private = 'base_model={"source": "hub", "hub_id": "a/private"}'
-        done = snakemake(clone, "checkpoints/demo/base/manifest.json", "--config", private)
+        done = snakemake(clone, "checkpoints/demo/base", "--config", private)
     assert done.returncode != 0
     assert f"Bearer {CANARY}" in [authorization for _, authorization in asked]  # it is used
     said += [done.stdout, done.stderr]
@@ -354,14 +352,14 @@ def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
     done = stage("base_model", "--params", json.dumps(BASE | {"path": str(save_random_model(tmp_path / "m"))}),
-                 "--output", clone / "checkpoints/local/manifest.json")  # fmt: skip
+                 "--output", clone / "checkpoints/local")  # fmt: skip
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
-    from report_inputs import PARAMS, SET, inputs
+    from report_inputs import PARAMS, inputs
 
-    evaluations = [f"{SET}/{name}={path}" for name, path in inputs(clone / "made")["evaluations"][SET].items()]
+    found = json.dumps({"evaluations": inputs(clone / "made")["evaluations"]}, default=str)
     outputs = [word for kind in ("html", "md", "json") for word in (f"--{kind}", clone / f"report.{kind}")]
-    done = stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *outputs)
+    done = stage("eval_report", "--params", json.dumps(PARAMS), "--inputs", found, *outputs)
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
     assert (clone / "logs/demo/base_model.log").is_file()

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from regime_w.models.folders import safetensors_shapes
 from regime_w.models.manifests import load_manifest, write_manifest
+from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import read_json, write_jsonl
 from regime_w.tasks.prompts import Prompts
 from regime_w.training import trainer as training
@@ -35,22 +36,22 @@ def run(tmp_path_factory):
 
 def sft(folder, params):
     return stage(
-        "train_sft", "--params", json.dumps(params), "--base", folder / "base/manifest.json", "--questions",
-        folder / "train.jsonl", "--work", folder / "sft.work", "--output", folder / "sft_lora/manifest.json",
+        "train_sft", "--params", json.dumps(params), "--base", folder / "base", "--questions",
+        folder / "train.jsonl", "--work", folder / "sft.work", "--output", folder / "sft_lora",
     )  # fmt: skip
 
 
 def merge(folder, adapter, base="base", params='{"device": "auto"}'):
     return stage(
-        "merge_lora", "--params", params, "--base", folder / base / "manifest.json", "--adapter",
-        adapter / "manifest.json", "--output", folder / "merged/manifest.json",
+        "merge_lora", "--params", params, "--base", folder / base, "--adapter",
+        adapter, "--output", folder / "merged",
     )  # fmt: skip
 
 
 def dpo(folder, params=DPO, preferences="preferences.jsonl", output="dpo_lora", more=()):
     return stage(
-        "train_dpo", "--params", json.dumps(params), "--policy", folder / "merged/manifest.json", "--preferences",
-        folder / preferences, "--work", folder / f"{output}.work", "--output", folder / output / "manifest.json",
+        "train_dpo", "--params", json.dumps(params), "--policy", folder / "merged", "--preferences",
+        folder / preferences, "--work", folder / f"{output}.work", "--output", folder / output,
         *more,
     )  # fmt: skip
 
@@ -94,11 +95,11 @@ def test_dpo_preflight_record_and_resume(run):
     assert record["preflight"]["first_chosen"].endswith("#### 0</s>")
     assert any("rewards/margins" in entry for entry in record["log_history"])
     # Killed after its last checkpoint: the same command goes on from there.
-    before = load_manifest(run / "dpo_lora/manifest.json")[1]["files"]["adapter_model.safetensors"]
+    before = load_manifest(run / "dpo_lora")[1]["files"]["adapter_model.safetensors"]
     shutil.rmtree(run / "dpo_lora")
     again = dpo(run)
     assert "Resuming from" in again.stdout
-    assert load_manifest(run / "dpo_lora/manifest.json")[1]["files"]["adapter_model.safetensors"] == before
+    assert load_manifest(run / "dpo_lora")[1]["files"]["adapter_model.safetensors"] == before
 
 
 def test_other_parameters_start_afresh(run):
@@ -123,8 +124,8 @@ def test_compiled_layers_learn_the_same(run):
 @pytest.mark.parametrize(
     ("module", "params", "inputs"),
     [
-        (train_sft, SFT, {"--base": "base/manifest.json", "--questions": "train.jsonl"}),
-        (train_dpo, DPO, {"--policy": "merged/manifest.json", "--preferences": "preferences.jsonl"}),
+        (train_sft, SFT, {"--base": "base", "--questions": "train.jsonl"}),
+        (train_dpo, DPO, {"--policy": "merged", "--preferences": "preferences.jsonl"}),
     ],
 )
 def test_packed_layers_learn_the_same(run, tmp_path, monkeypatch, module, params, inputs):
@@ -136,14 +137,14 @@ def test_packed_layers_learn_the_same(run, tmp_path, monkeypatch, module, params
                 pack(trainer.model)
             return train(trainer, *rest)
 
-        output = tmp_path / f"{packed}/manifest.json"
+        output = tmp_path / f"{packed}"
         command = ["", "--params", json.dumps(params), "--work", tmp_path / "work", "--output", output]
         command += [word for option, file in inputs.items() for word in (option, run / file)]
         monkeypatch.setattr("sys.argv", [str(word) for word in command])
         monkeypatch.setattr(training, "train", trained)
         shutil.rmtree(tmp_path / "work", ignore_errors=True)
         module.main()
-        history = read_json(output.parent / "training.json")["log_history"]
+        history = read_json(output / "training.json")["log_history"]
         curves.append([entry["loss"] for entry in history if "loss" in entry])
     assert len(curves[0]) > 1
     assert curves[1] == pytest.approx(curves[0], rel=1e-4)
@@ -183,11 +184,17 @@ def test_no_pairs_and_too_long_pairs_and_nan(run):
     assert "lower learning_rate" in done.stderr
 
 
+def test_what_is_longer_than_the_model_has_positions_for_is_refused():
+    assert training.longest([3, 5], None, 5, "pairs") == 5
+    with pytest.raises(UserError, match="1 of 2 pairs are longer than the 4 tokens that the model has positions for"):
+        training.longest([3, 5], None, 4, "pairs")
+
+
 def test_an_existing_adapter_is_taken_over(run, tmp_path):
     taken = SFT | {"sft": SFT["sft"] | {"adapter": str(run / "sft_lora")}}
-    output = tmp_path / "taken/manifest.json"
+    output = tmp_path / "taken"
     done = stage(
-        "train_sft", "--params", json.dumps(taken), "--base", run / "base/manifest.json", "--questions",
+        "train_sft", "--params", json.dumps(taken), "--base", run / "base", "--questions",
         run / "train.jsonl", "--work", tmp_path / "work", "--output", output,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -113,9 +113,11 @@ def test_command(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "rollouts.jsonl", rollouts(3))
     write_jsonl(tmp_path / "base.jsonl", answers([True]))
     params = {"run": "demo", "pairs": PAIRS, "reward": REWARD, "seed": 0}
-    arguments = ["--params", json.dumps(params), "--rollouts", f"round1={tmp_path / 'rollouts.jsonl'}"]
-    arguments += ["--answers", f"test/base={tmp_path / 'base.jsonl'}", "--output", tmp_path / "page.html"]
-    done = stage("view_trajectories", *arguments)
+    rounds, answered = {"round1": tmp_path / "rollouts.jsonl"}, {"test": {"base": tmp_path / "base.jsonl"}}
+    inputs = json.dumps({"rollouts": rounds, "answers": answered}, default=str)
+    done = stage(
+        "view_trajectories", "--params", json.dumps(params), "--inputs", inputs, "--output", tmp_path / "page.html"
+    )
     assert done.returncode == 0, done.stderr
     assert "4 questions in" in done.stdout
     kept = [pair for row in parts(tmp_path / "page.html")["items-0-0"] for pair in row["pairs"] if pair[3] is None]

@@ -45,6 +45,24 @@ def test_a_reward_weight_reruns_scores_and_below_but_no_generation(clone):
     assert models_of(jobs, "merge_lora") == {"round1/merged"}
 
 
+def test_a_users_verifier_is_an_input_of_what_grades(clone):
+    """Its file reruns scores and evaluations; what was generated stays (evaluations take their texts from the journal)."""
+    own = clone / "graders" / "own.py"
+    own.parent.mkdir()
+    own.write_text("def grade(text, gold, row): return {'answer': text, 'correct': text == gold}\n")
+    edit_config(clone, task__verifier="graders/own.py:grade")
+    graded = {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS
+    jobs = planned(clone)
+    assert set(jobs) == graded
+    assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
+    make_outputs(clone, "eval_report")
+    assert planned(clone) == {}
+    own.write_text(own.read_text().replace("text == gold", "gold in text"))
+    jobs = planned(clone)
+    assert set(jobs) == graded
+    assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
+
+
 def test_pairs_per_question_reruns_pairs_and_below(clone):
     edit_config(clone, pairs__per_question=1)
     assert set(planned(clone)) == STAGES_BELOW_PAIRS
@@ -63,7 +81,7 @@ def test_arms_and_shards_rerun_generate_and_below(clone, edit):
     if edit == "instruction":
         edit_config(clone, styles__wolfram="Style: very exact.")
     elif edit == "ninth arm":
-        arms = yaml.safe_load((clone / "config.yaml").read_text())["arms"]
+        arms = yaml.safe_load((clone / "configs/demo.yaml").read_text())["arms"]
         edit_config(clone, arms=[*arms, {"name": "wolfram_t12", "style": "wolfram", "temperature": 1.2}])
     else:
         edit_config(clone, generate__shards=3)
@@ -106,6 +124,7 @@ def test_a_second_round_adds_its_stages_only(clone):
         ("scripts/train_dpo.py", STAGES_BELOW_PAIRS - {"build_preferences"}),
         ("scripts/eval_report.py", {"eval_report"}),
         ("regime_w/report/report.html.j2", {"eval_report"}),
+        ("regime_w/report/viewer.js", REPORTS),
     ],
 )
 def test_an_edited_file_of_the_code_reruns_the_rules_that_use_it(clone, module, rules):
