@@ -1,5 +1,6 @@
 """What several tests use: the root, running a stage or Snakemake as users do, a clone, a small random model."""
 
+import atexit
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS_NO_JOB = {"--dry-run", "--summary", "--touch", "--lint", "--rulegraph", "--report", "--reporter"}
-SERVER_BUSY = threading.Lock()
+FORKING = threading.Lock()
 PARTS = (
     "Snakefile",
     "config.yaml",
@@ -64,16 +65,11 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2, timeout: int = 600)
 
 
 def forked(folder: Path, words: list[str]) -> subprocess.CompletedProcess:
-    with tempfile.TemporaryDirectory() as scratch, SERVER_BUSY:
+    with tempfile.TemporaryDirectory() as scratch, FORKING:
         server = snakemake_server()
         out, err = Path(scratch, "out"), Path(scratch, "err")
-        call = {
-            "folder": str(folder),
-            "arguments": words,
-            "environment": dict(os.environ),
-            "out": str(out),
-            "err": str(err),
-        }
+        streams = {"out": str(out), "err": str(err)}
+        call = {"folder": str(folder), "arguments": words, "environment": dict(os.environ), **streams}
         assert server.stdin
         assert server.stdout
         server.stdin.write(json.dumps(call) + "\n")
@@ -86,7 +82,9 @@ def forked(folder: Path, words: list[str]) -> subprocess.CompletedProcess:
 @cache
 def snakemake_server() -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "tests/snakemake_server.py")]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(server.communicate)
+    return server
 
 
 def stage(
