@@ -1,10 +1,8 @@
-"""A run of all real stages that takes seconds a stage: what its config is, what it makes, the command of each job."""
+"""The toy run taken apart: what it makes, the command of each job."""
 
 import hashlib
 import json
 import os
-import random
-import re
 import shutil
 import subprocess
 import sys
@@ -13,18 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-from helpers import clone_to, snakemake
+from plans import dry_run
+from toy import RUN, SET, TARGET
 
 AT_ONCE = 2
-RUN = "tiny"
-TARGET = ("eval_report", "--configfile", "tiny.yaml")
-SET = "quiz"
 ORDER = [
     "fetch_evaluation", "join_evaluation", "fetch_questions", "split_questions", "check_questions", "base_model",
     "train_sft", "merge_lora", "generate", "score_rollouts", "check_rollouts", "build_preferences", "train_dpo",
     "evaluate", "view_trajectories", "eval_report",
 ]  # fmt: skip
+<<<<<<< ours
 CONFIG: dict[str, Any] = {
     "run": RUN,
     "rounds": 1,
@@ -81,6 +77,8 @@ def new_run(folder: Path) -> Path:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
     write_questions(folder)
     return folder
+=======
+>>>>>>> theirs
 
 
 class Job(NamedTuple):
@@ -98,16 +96,10 @@ class Job(NamedTuple):
 
 def jobs(folder: Path) -> list[Job]:
     """All jobs in an order in which they can run, with the shell commands that Snakemake would start."""
-    done = snakemake(folder, *TARGET, "--dry-run", "--forceall", "--printshellcmds", "--quiet", "host")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = re.findall(
-        r"^(?:local)?rule (\w+):\n((?:    .*\n)+)Shell command: (.*)$", done.stdout + done.stderr, re.MULTILINE
-    )
     made = []
-    for rule, block, command in found:
-        outputs, log = (re.search(rf"    {key}: (.*)", block)[1] for key in ("output", "log"))
-        name = log.removeprefix(f"logs/{RUN}/").removesuffix(".log")
-        made.append(Job(name, rule, outputs.split(", "), command))
+    for job in dry_run(folder, *TARGET, "--forceall"):
+        name = job.told["log"].removeprefix(f"logs/{RUN}/").removesuffix(".log")
+        made.append(Job(name, job.rule, job.outputs, job.command))
     # A dry run lists a target after what it needs, but not always its other needs: by depth of the pipeline instead.
     return sorted(made, key=lambda job: ORDER.index(job.rule))
 
