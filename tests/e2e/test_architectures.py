@@ -60,7 +60,7 @@ def test_from_base_model_to_evaluation(
     )
     own = {"source": "local", "path": str(source), "hub_id": None, "revision": None, "licence": None, "seed": 0}
     own |= {"trust_remote_code": False, "tiny": {}}
-    run(monkeypatch, base_model, own, prompts=json.dumps(PROMPTS), output=base)
+    run(monkeypatch, base_model, own, prompts=json.dumps({"prompt": PROMPTS}), output=base)
     assert type(load_model(base, {})) is type(AutoModelForCausalLM.from_pretrained(source))
     run(
         monkeypatch,
