@@ -24,7 +24,6 @@ from regime_w.report.evaluation import Settings, model_row, scores
 from regime_w.report.inputs import note_sums
 from regime_w.report.marks import markdown_table, put_tables, tables_of
 from regime_w.runtime.records import read_json, write_text
-from regime_w.sampling.engines.interface import Completion
 from regime_w.tasks.verifiers import open_verifier
 from scripts.benchmark.benchmark_report import dpo_flops, joined, mfu, peak_of
 from scripts.evaluate import graded as answer
@@ -70,8 +69,8 @@ def graded(row: Row) -> Row:
     """An evaluation record with its answers read from their texts again."""
 
     def again(out: Row) -> Row:
-        completion = Completion("", out["text"], out["num_tokens"], out["finish_reason"])
-        return answer(completion, out["seed"], NUMBER.grade(out["text"], row["gold_answer"]))
+        made = {name: out[name] for name in ("text", "num_tokens", "finish_reason")}
+        return answer(made, out["seed"], NUMBER.grade(out["text"], row["gold_answer"]))
 
     graded_row = row | {"greedy": again(row["greedy"]), "samples": [again(out) for out in row["samples"]]}
     note_sums(graded_row)

@@ -1,7 +1,9 @@
 """What all rules share: the checked config, the GPUs at hand, the frame of every job. No rules here."""
 
+import atexit
 import json
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import visible_gpus
+from regime_w.runtime.log import collect_summaries, show_summaries
 from regime_w.runtime.records import as_argument, remember_link
 
 # As a module of another workflow this one has the config that it is given; else the command line's files and values.
@@ -52,6 +55,10 @@ def base_modules():
 
 
 try:
+    if {"{", "}"} & set(str(ROOT)):
+        raise UserError(
+            f"{ROOT}: the path has braces, which Snakemake takes for wildcards; move or rename"
+        )
     LAYERS, CONFIG = configured(read_layers(), gpus=1)
     JOBS_PER_GPU = CONFIG["resources"]["jobs_per_gpu"]
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.
@@ -97,6 +104,10 @@ ONE_EVALUATION = (
 TEMPLATES = ["regime_w/report/report.*.j2", "regime_w/report/style.css.j2"]
 VIEWER = [f"regime_w/report/viewer.{ending}" for ending in ("html.j2", "css", "js")]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
+# For `--sdm apptainer`. From the working directory, so that both can be moved; Snakemake refuses blanks in it.
+IMAGE = os.path.relpath(ROOT / "envs" / ("gpu.sif" if GPUS else "cpu.sif"))
+if any(letter.isspace() for letter in IMAGE):
+    IMAGE = None
 BASE = f"checkpoints/{RUN}/base"
 # The run's models in their order, each with its folder.
 MODELS = {"base": BASE} | {OWN.called(number): OWN.model(number) for number in (0, *NUMBERS)}
@@ -365,8 +376,20 @@ def answers_by_set(files):
 
 
 onstart:
-    # Snakemake asks for this where jobs run, not in a dry run.
-    if MAIN:
+    # Snakemake asks for this where jobs run: not in a dry run, but on each of a cluster's nodes.
+    if workflow.is_main_process:
         claim(CONFIG, owner_of(LAYERS))
-    for link in Path(f"checkpoints/{RUN}").rglob("*"):
-        remember_link(link)
+        for link in Path(f"checkpoints/{RUN}").rglob("*"):
+            remember_link(link)
+        collect_summaries(Path(".snakemake/summaries"))
+
+
+onsuccess:
+    # Snakemake still says where its log is.
+    if workflow.is_main_process:
+        atexit.register(show_summaries)
+
+
+onerror:
+    if workflow.is_main_process:
+        show_summaries()

@@ -8,6 +8,7 @@ Sources: `tiny` (trained here from scratch), `hub` (a snapshot), `local` (a fold
 """
 
 import argparse
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from regime_w.models import tiny as tiny_model
 from regime_w.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -27,6 +29,8 @@ from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, sha256_file, write_json
 from regime_w.tasks.prompt_check import check_prompts
+
+log = logging.getLogger(__name__)
 
 OTHERS = ("*.json", "*.model", "*.txt", "*.tiktoken", "*.jinja", "README.md", "LICENSE*", "*.py")
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "adapter_model.bin")
@@ -41,6 +45,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the model folder")
     args = parser.parse_args()
     params = args.params
+    disable_progress_bar()
     made_from: dict[str, Any] = {key: params[key] for key in ("source", "hub_id", "revision", "path", "licence")}
     made_from["trust_remote_code"] = params["trust_remote_code"]
 
@@ -64,7 +69,7 @@ def main() -> None:
         if args.prompts:
             check_prompts(folder, args.prompts, trusted(params))
         write_manifest(folder, made_from)
-    print(f"Base model in {args.output}")
+    log.info(f"Base model in {args.output}")
 
 
 def download(params: dict[str, Any]) -> Path:
@@ -87,7 +92,7 @@ def download(params: dict[str, Any]) -> Path:
             f"{name}: cannot be had from the hub ({reason}), and is not in the cache; "
             "without network set base_model.source: local and a path"
         ) from None
-    print(f"{name}: from the cache, {folder} (hub: {reason})", flush=True)
+    log.info(f"{name}: from the cache, {folder} (hub: {reason})")
     return folder
 
 
@@ -123,7 +128,7 @@ def copy_model(source: Path, folder: Path, with_code: bool) -> None:
             shutil.copyfile(path, folder / path.name)
     if left:
         advice = "; an adapter that is to be used is named in sft.adapter" if {*left} & {*ADAPTER_FILES} else ""
-        print(f"Left behind, no part of the model's own weights: {', '.join(left)}{advice}", flush=True)
+        log.info(f"Left behind, no part of the model's own weights: {', '.join(left)}{advice}")
 
 
 def weights_of(source: Path) -> tuple[list[Path], dict[str, Any] | None]:

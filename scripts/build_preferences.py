@@ -12,6 +12,7 @@ instruction (`canonical`).
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from regime_w.models.folders import trusted
@@ -19,6 +20,8 @@ from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, write_json
 from regime_w.tasks.prompts import text_forms
 from regime_w.training.preferences import build
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -35,12 +38,12 @@ def main() -> None:
     forms = text_forms(args.params, args.policy, trusted(args.params))
     report = build(args.rollouts, args.params, forms, args.output)
     write_json(args.summary, report)
-    print(f"Saved {report['kept']} of {report['candidates']} candidate pairs to: {args.output}")
-    print(f"Questions with pairs: {report['questions_with_pairs']} of {report['questions']}")
+    log.info(f"Saved {report['kept']} of {report['candidates']} candidate pairs to: {args.output}")
+    log.info(f"Questions with pairs: {report['questions_with_pairs']} of {report['questions']}")
     for title in ("kept_by_type", "dropped", "no_pair_reasons"):
-        print(f"{title}: " + ", ".join(f"{name} {count}" for name, count in report[title].items()))
-    print(f"Mean tokens: chosen {report['chosen_tokens_mean']}, rejected {report['rejected_tokens_mean']}")
-    print(f"All arms agree on another answer than gold: {len(report['unanimous_not_gold'])} questions")
+        log.info(f"{title}: " + ", ".join(f"{name} {count}" for name, count in report[title].items()))
+    log.info(f"Mean tokens: chosen {report['chosen_tokens_mean']}, rejected {report['rejected_tokens_mean']}")
+    log.info(f"All arms agree on another answer than gold: {len(report['unanimous_not_gold'])} questions")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ what was sampled. The prompt is that of the trajectory's style
 """
 
 import argparse
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, iter_jsonl, new_file, to_line, write_json
 from regime_w.tasks.prompts import Form, text_forms
 from regime_w.training.preferences import ROW, with_prompt
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -37,9 +40,9 @@ def main() -> None:
     forms = text_forms(args.params, args.policy, trusted(args.params))
     report = build(args.rollouts, args.params, forms, args.output)
     write_json(args.summary, report)
-    print(f"Saved {report['kept']} of {report['correct']} correct trajectories to: {args.output}")
-    print(f"Questions with a sample: {report['questions_with_samples']} of {report['questions']}")
-    print("dropped: " + ", ".join(f"{name} {count}" for name, count in report["dropped"].items()))
+    log.info(f"Saved {report['kept']} of {report['correct']} correct trajectories to: {args.output}")
+    log.info(f"Questions with a sample: {report['questions_with_samples']} of {report['questions']}")
+    log.info("dropped: " + ", ".join(f"{name} {count}" for name, count in report["dropped"].items()))
 
 
 def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output: Path) -> dict[str, Any]:

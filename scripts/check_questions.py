@@ -11,12 +11,15 @@ its questions that stand in the training data are named here (`left_out`), and t
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
 from regime_w.questions.overlap import Texts
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -62,10 +65,10 @@ def main() -> None:
     }
     write_json(args.output, summary)
     shown = ", ".join(f"{len(rows)} {name}" for name, rows in (parts | sets).items())
-    print(f"Questions: {shown} -> {args.output}")
+    log.info(f"Questions: {shown} -> {args.output}")
     for name, own in summary["eval"].items():
         if own["left_out"]:
-            print(
+            log.info(
                 f"{name}: {len(own['left_out'])} of its questions stand in the training data, which was fetched before this set; "
                 "the reports leave them out. To train without them instead: snakemake --forcerun fetch_questions"
             )

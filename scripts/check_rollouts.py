@@ -10,6 +10,7 @@ often the verifier failed, by kind.
 
 import argparse
 import json
+import logging
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,8 @@ import jq
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import over_rollouts
 from regime_w.runtime.records import from_argument, lines_of, write_json
+
+log = logging.getLogger(__name__)
 
 ROW_CHECKS = {
     "id is text": '.id | type == "string" and length > 0',
@@ -68,12 +71,12 @@ def main() -> None:
         raise UserError(f"{args.rollouts}{failures[0]}; {len(failures)} checks failed; run score_rollouts again")
     with open(args.rollouts, "rb") as file:
         first = next(line for line in file if not line.isspace()).decode()
-    print(f"Total rollouts: {result['questions']}\nTrajectories per rollout: {args.params['trajectories']}")
+    log.info(f"Total rollouts: {result['questions']}\nTrajectories per rollout: {args.params['trajectories']}")
     if result["faults"]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in result["faults"].items())
-        print(f"The verifier failed on {sum(result['faults'].values())} trajectories: {kinds}")
-    print(f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts cut:")
-    print(json.dumps(jq.compile(SHORTENED).input_text(first).first(), indent=2, ensure_ascii=False))
+        log.info(f"The verifier failed on {sum(result['faults'].values())} trajectories: {kinds}")
+    log.info(f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts cut:")
+    log.info(json.dumps(jq.compile(SHORTENED).input_text(first).first(), indent=2, ensure_ascii=False))
     write_json(args.output, result)
 
 

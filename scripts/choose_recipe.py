@@ -7,11 +7,14 @@ instead. Output: {"chosen", "by", "ranking": [{"recipe", "mean", "greedy", "roun
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, read_json, write_json
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -24,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     choice = choose([read_json(path) for path in args.recipes], args.params["chosen"])
     write_json(args.output, choice)
-    print(f"Chosen by {choice['by']}: {choice['chosen']}")
+    log.info(f"Chosen by {choice['by']}: {choice['chosen']}")
 
 
 def choose(recipes: list[dict[str, Any]], named: str | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ is the base, the first set the one that the headline is about. What is not given
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ from regime_w.report.inputs import given
 from regime_w.report.render import render, terminal
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.log import say_last
 from regime_w.runtime.records import from_argument, write_json, write_text
+
+log = logging.getLogger(__name__)
 
 INPUTS = ("questions", "evaluations", "rollouts", "preferences", "samples", "adapters", "models", "usage")
 
@@ -66,7 +70,8 @@ def main() -> None:
     write_json(args.json, summary)
     if args.config_output:
         write_text(args.config_output, yaml.safe_dump(plain(config or {}), sort_keys=False, allow_unicode=True))
-    print(f"{terminal(summary)}\n\nReport: {args.html}\n        {args.md}\n        {args.json}")
+    log.info(f"Report: {args.html}")
+    say_last(f"{terminal(summary)}\n\nReport: {args.html}\n        {args.md}\n        {args.json}")
 
 
 def read_config(text: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ with "score" where the verifier gives one and "fault" where it could not tell. O
 """
 
 import argparse
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,8 @@ from regime_w.tasks.prompts import Prompts
 from regime_w.tasks.thinking import said
 from regime_w.tasks.verifier import Grade
 from regime_w.tasks.verifiers import grade_questions, open_verifier, refuse_if_all_failed
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -71,7 +74,7 @@ def main() -> None:
                 try:
                     completions = collect(asks, waiting[0], started, prompts.stops)
                 except CannotSwitch as error:
-                    print(f"{error}; starting another engine", flush=True)
+                    log.info(f"{error}; starting another engine")
                     break
                 save(
                     outputs[waiting[0].name],
@@ -163,11 +166,13 @@ def save(
         feed()
     if faults:
         refuse_if_all_failed(len(faults), len(asks), faults[0])
-        print(f"The verifier failed on {len(faults)} of {len(asks)} answers, which are not correct; first: {faults[0]}")
+        log.info(
+            f"The verifier failed on {len(faults)} of {len(asks)} answers, which are not correct; first: {faults[0]}"
+        )
     write_jsonl(output, rows)
     greedy = sum(row["greedy"]["correct"] for row in rows) / len(rows)
     mean = sum(out["correct"] for row in rows for out in row["samples"]) / (len(rows) * (width - 1))
-    print(f"{output.stem}: greedy {greedy:.2%}, mean of {width - 1} {mean:.2%} on {len(rows)} questions -> {output}")
+    log.info(f"{output.stem}: greedy {greedy:.2%}, mean of {width - 1} {mean:.2%} on {len(rows)} questions -> {output}")
 
 
 def make_asks(questions: list[dict[str, Any]], params: dict[str, Any], prompts: Prompts) -> tuple[list[Ask], list[str]]:

@@ -8,12 +8,15 @@ has a rationale, `options` where it is a choice.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from regime_w.questions.rows import load, plain
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, write_json, write_jsonl
 from regime_w.tasks.verifiers import open_verifier
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -28,11 +31,11 @@ def main() -> None:
     write_jsonl(args.output, map(plain, records))
     write_json(args.summary, told | {"verifier": task["verifier"]})
     bad, doubles = told["bad_rows"], told["doubles"]
-    print(
+    log.info(
         f"{name}: {len(records)} evaluation questions; {bad['count']} bad rows passed over {bad['by_reason'] or ''}".rstrip()
     )
     if any(doubles.values()):
-        print(
+        log.info(
             f"{name}: texts that stand in it again: {', '.join(f'{count} {kind}' for kind, count in doubles.items())}"
         )
 

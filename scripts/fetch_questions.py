@@ -10,6 +10,7 @@ question that they name. What SFT and each round take of a part: scripts/split_q
 """
 
 import argparse
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from regime_w.questions.varying import make_variants
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, iter_jsonl, write_json, write_jsonl
 from regime_w.tasks.verifiers import open_verifier
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 # What becomes of a row whose text stands before it.
@@ -78,7 +81,7 @@ def main() -> None:
         "overlap": overlaps,
     }
     write_json(args.summary, summary)
-    print(
+    log.info(
         f"{len(train)} training ({len(added)} of them variants), {len(heldout)} held-out questions; dropped: "
         f"{len(overlaps['evaluation']['dropped'])} that overlap with evaluation ({overlaps['evaluation']['same_text']} by "
         f"their whole text), {len(overlaps['heldout']['dropped'])} with held-out questions"
@@ -86,7 +89,7 @@ def main() -> None:
     bad = sum(source["bad_rows"]["count"] for source in sources)
     if bad or any(dropped.values()):
         kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in dropped.items())
-        print(f"{bad} bad rows passed over; texts that stand in the data again: {kinds}")
+        log.info(f"{bad} bad rows passed over; texts that stand in the data again: {kinds}")
 
 
 def once(rows: list[Row]) -> tuple[list[Row], dict[str, int]]:

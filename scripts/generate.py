@@ -12,6 +12,7 @@ model's text the first `answer_start` characters are its thought.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from regime_w.models.manifests import HashedFolder
@@ -20,7 +21,7 @@ from regime_w.runtime.records import from_argument, write_jsonl
 from regime_w.sampling.collect import collect, load_prompts, start_engine
 from regime_w.sampling.rollouts import answered, make_asks, rollout_setup, select
 
-RULE = "=" * 80
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -46,10 +47,10 @@ def main() -> None:
 
     model = HashedFolder(args.model)
     questions = select(args.questions, args.shard)
-    print(f"{RULE}\nRegime W rollouts, round {args.round}, shard {args.shard}\n{RULE}\n\nConfiguration:")
-    print(f"  Merged model: {model.folder}\n  Data path: {args.questions}\n  Output path: {args.output}")
-    print(f"  Questions: {len(questions)} in this shard\n  GPUs: {args.gpus}")
-    print(f"\n{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}", flush=True)
+    log.info(f"Regime W rollouts, round {args.round}, shard {args.shard}\nConfiguration:")
+    log.info(f"  Merged model: {model.folder}\n  Data path: {args.questions}\n  Output path: {args.output}")
+    log.info(f"  Questions: {len(questions)} in this shard\n  GPUs: {args.gpus}")
+    log.info(f"{len(arms)} Regime W arms: {', '.join(arm['name'] for arm in arms)}")
 
     setup = rollout_setup(model, params, args.gpus, args.journal, args.shard)
     with start_engine(setup) as started:
@@ -73,8 +74,8 @@ def main() -> None:
             }
         )
     write_jsonl(args.output, rows)
-    print(f"\n{RULE}\nRollout collection complete!\nSaved Regime W rollouts to: {args.output}")
-    print(f"Total rollouts: {len(questions)}\nTrajectories per rollout: {len(arms)}\n{RULE}")
+    log.info(f"Rollout collection complete!\nSaved Regime W rollouts to: {args.output}")
+    log.info(f"Total rollouts: {len(questions)}\nTrajectories per rollout: {len(arms)}")
 
 
 if __name__ == "__main__":

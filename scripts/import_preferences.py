@@ -10,6 +10,7 @@ against the evaluation sets.
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from regime_w.questions.imports import asked, pairs
 from regime_w.questions.rows import described
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, new_file, to_line, write_json, write_jsonl
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -51,7 +54,7 @@ def main() -> None:
         "taken_from": described({"source": "file", "path": path}),
     }
     write_json(args.summary, summary)
-    print(f"{kept} of {rows} pairs from {path} -> {args.output}; identical: {rows - kept}")
+    log.info(f"{kept} of {rows} pairs from {path} -> {args.output}; identical: {rows - kept}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Whether an answer is right, coherence and reward are worked out here as for our 
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, new_file, to_line, write_json, write_jsonl
 from regime_w.tasks.prompts import prompts_of
 from regime_w.tasks.verifiers import open_verifier
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -54,7 +57,7 @@ def main() -> None:
         "taken_from": described({"source": "file", "path": path}),
     }
     write_json(args.summary, summary)
-    print(f"{summary['trajectories']} trajectories of {len(questions)} questions from {path} -> {args.completions}")
+    log.info(f"{summary['trajectories']} trajectories of {len(questions)} questions from {path} -> {args.completions}")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,13 @@ Record: {"set": "platinum", "id": "eval-00017", "question": "..."}
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import iter_jsonl, write_jsonl
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -24,7 +27,7 @@ def main() -> None:
         for row in iter_jsonl(path, ("id", "question"))
     ]
     write_jsonl(args.output, rows)
-    print(f"{len(rows)} texts of {len(args.sets)} evaluation sets -> {args.output}")
+    log.info(f"{len(rows)} texts of {len(args.sets)} evaluation sets -> {args.output}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Proof: the folder is loaded again and its logits on a few prompts are held again
 """
 
 import argparse
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -29,7 +30,8 @@ from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument
 
-RULE = "=" * 80
+log = logging.getLogger(__name__)
+
 PROBES = ("Question:\nTom has 3 apples and buys 4 more. How many apples has he?\nAnswer:\n", "12 * 12 = ", "The ")
 # bfloat16 has 8 bits of mantissa; rounding W + BA once moves logits by about this share of their spread.
 TOLERANCE = 0.05
@@ -50,10 +52,8 @@ def main() -> None:
     base, adapter = HashedFolder(args.base), HashedFolder(args.adapter)
     size = sum(entry["bytes"] for name, entry in base.manifest["files"].items() if name.endswith(".safetensors"))
     device = choose_device(args.params["device"], size, args.gpus)
-    print(
-        f"{RULE}\nLoRA merge\n{RULE}\n\nConfiguration:\n  Base model: {base.folder}\n  LoRA adapter: {adapter.folder}"
-    )
-    print(f"  Output path: {args.output}\n  Device: {device}\n")
+    log.info(f"LoRA merge\nConfiguration:\n  Base model: {base.folder}\n  LoRA adapter: {adapter.folder}")
+    log.info(f"  Output path: {args.output}\n  Device: {device}")
 
     with new_artefact(args.output) as folder, ThreadPoolExecutor(1) as beside:
         try:
@@ -70,16 +70,16 @@ def main() -> None:
         made_from = {"base": base.fingerprint, "adapter": adapter.fingerprint, "largest_logit_difference": worst}
         with phase("Writing the manifest"):
             write_manifest(folder, made_from, files.result())
-    print(f"  largest logit difference to base + adapter: {worst:.4f} of the logits' standard deviation")
-    print(f"\n{RULE}\nLoRA merge complete!\nMerged model saved to: {args.output}\n{RULE}")
+    log.info(f"  largest logit difference to base + adapter: {worst:.4f} of the logits' standard deviation")
+    log.info(f"LoRA merge complete!\nMerged model saved to: {args.output}")
 
 
 @contextmanager
 def phase(what: str) -> Iterator[None]:
-    print(f"{what} ...", flush=True)
+    log.info(f"{what} ...")
     start = time.monotonic()
     yield
-    print(f"  done in {time.monotonic() - start:.1f} s", flush=True)
+    log.info(f"  done in {time.monotonic() - start:.1f} s")
 
 
 def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
@@ -127,7 +127,7 @@ def merge(
                 copy_others(base, folder)
             else:
                 if untie(adapted):
-                    print("  input and output embeddings were one matrix, and are two from here on", flush=True)
+                    log.info("  input and output embeddings were one matrix, and are two from here on")
                 adapted.merge_and_unload(safe_merge=True).save_pretrained(folder, max_shard_size="4GB")
                 tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(

@@ -16,6 +16,7 @@ gives one (0 for a text that did not end by itself), and `"fault"` where the ver
 
 import argparse
 import json
+import logging
 import os
 from array import array
 from collections import Counter
@@ -37,6 +38,8 @@ from regime_w.tasks.marks import cut
 from regime_w.tasks.thinking import said, thought
 from regime_w.tasks.verifier import Grade
 from regime_w.tasks.verifiers import open_verifier, refuse_if_all_failed
+
+log = logging.getLogger(__name__)
 
 CARRIED = ("token_ids", "thinking_tokens", "answer_start")  # where a completion has them
 COMPLETION = ("id", "arm", "style", "temperature", "seed", "text", "num_tokens", "finish_reason")
@@ -114,12 +117,12 @@ def main() -> None:
             progress.update(found["questions"])
         refuse_if_all_failed(counts["fault"], counts["trajectories"], fault)
     seconds = progress.close()
-    print(f"Scored in {seconds:.1f} s, saved to: {args.output}")
-    print(summary(counts))
+    log.info(f"Scored in {seconds:.1f} s, saved to: {args.output}")
+    log.info(summary(counts))
     if counts["fault"]:
-        print(faults_told(counts, fault))
+        log.info(faults_told(counts, fault))
     if asks_math_verify(params):
-        print(f"math-verify disagrees on: {counts['disagreement']}")
+        log.info(f"math-verify disagrees on: {counts['disagreement']}")
 
 
 def locate(completions: list[Path], questions: Path, arms: list[str]) -> "tuple[Places, array[int]]":

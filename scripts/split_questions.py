@@ -7,11 +7,14 @@
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 from regime_w.questions.parts import take
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, read_jsonl, write_jsonl
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -22,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = take(read_jsonl(args.questions, ("id", "question")), args.params, args.questions)
     write_jsonl(args.output, rows)
-    print(f"{len(rows)} questions of part {args.params['part']} for {args.params['use']} -> {args.output}")
+    log.info(f"{len(rows)} questions of part {args.params['part']} for {args.params['use']} -> {args.output}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ Output: {"recipe", "overlay", "method", "ids", "models": [{"name", "row", "score
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from regime_w.report.inputs import given, read_evaluations
 from regime_w.report.summary import plain
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, read_json, write_json
+
+log = logging.getLogger(__name__)
 
 COUNTS = ("kept", "kept_by_type", "correct", "questions", "questions_with_pairs", "questions_with_samples")
 USED = ("stage", "seconds", "gpu_seconds", "cpu_seconds")
@@ -65,7 +68,7 @@ def main() -> None:
     }
     write_json(args.output, plain(record))
     last = record["models"][-1]["row"]
-    print(
+    log.info(
         f"{params['recipe']}: greedy {last['greedy']['value']:.2%}, mean of {last['k']} {last['mean']['value']:.2%} on "
         f"{last['n']} held-out questions"
     )

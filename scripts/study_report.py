@@ -13,6 +13,7 @@
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from regime_w.report.provenance import provenance
 from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.log import say_last
 from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json, write_text
+
+log = logging.getLogger(__name__)
 
 INPUTS = ("questions", "recipes", "choice", "evaluations", "rollouts")
 
@@ -58,7 +62,8 @@ def main() -> None:
     write_json(args.json, summary)
     verdict = summary["verdict"]
     said = [verdict["headline"], verdict["sentence"], *verdict["notes"], "", f"Report: {args.html}"]
-    print(clean("\n".join([*said, f"        {args.md}\n        {args.json}"])))
+    log.info(f"Report: {args.html}")
+    say_last(clean("\n".join([*said, f"        {args.md}\n        {args.json}"])))
 
 
 def summarise(
@@ -76,7 +81,7 @@ def summarise(
     records = [read_object(path) for path in recipes]
     for record, path in zip(records, recipes, strict=True):
         if record["ids"] != records[0]["ids"]:
-            raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate_heldout again for both")
+            raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate again for both")
     opponents = list(dict.fromkeys([*params["baselines"], params["reference"]]))
     heldout = {record["recipe"]: record["models"][-1]["scores"] for record in records}
     counted = read_object(questions)

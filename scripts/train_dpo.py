@@ -10,6 +10,7 @@ token ids; one of another tool, texts or messages in TRL's formats, is tokenised
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
 from regime_w.training.sampled import ids_of
+
+log = logging.getLogger(__name__)
 
 
 class PretokenizedDPOTrainer(DPOTrainer):
@@ -146,9 +149,9 @@ def preflight(
         "first_rejected": tokenizer.decode(data[0]["rejected_ids"]),
     }
     if training.is_main():
-        print("DPO preflight:")
+        log.info("DPO preflight:")
         for name, value in checked.items():
-            print(f"  {name}: {value!r}")
+            log.info(f"  {name}: {value!r}")
     return checked
 
 

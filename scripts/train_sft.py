@@ -9,6 +9,7 @@ On 8 GPUs it starts itself through accelerate (data parallel).
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import fingerprint, from_argument, read_jsonl, write_json
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training.sft import example, train
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -49,7 +52,7 @@ def take_over(adapter: Path, base_folder: Path, output: Path, params: dict[str, 
             raise UserError(str(error).replace(str(folder), str(adapter))) from None
         write_json(folder / "training.json", {"log_history": [], "examples": 0, "steps": 0, "adapter": str(adapter)})
         write_manifest(folder, {"adapter": str(adapter), "base": manifest["fingerprint"]})
-    print(f"SFT adapter {adapter} taken over to {output}")
+    log.info(f"SFT adapter {adapter} taken over to {output}")
 
 
 def examples(rows: list[dict[str, Any]], params: dict[str, Any], prompts: Prompts) -> list[dict[str, list[int]]]:

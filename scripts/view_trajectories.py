@@ -9,6 +9,7 @@ Open the page in a browser; it needs no network. See regime_w/report/viewer.py.
 """
 
 import argparse
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from regime_w.report.inputs import given
 from regime_w.report.viewer import answers_view, rollouts_view, write_viewer
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl
+
+log = logging.getLogger(__name__)
 
 ROLLOUTS = ("id", "question", "gold_answer", "trajectories")
 ANSWERS = ("id", "question", "gold_answer", "greedy", "samples")
@@ -48,7 +51,7 @@ def main() -> None:
         for name, files in found.get("answers", {}).items()
     ]
     size = write_viewer(args.output, params["run"], views)
-    print(f"{sum(len(view['items']) for view in views):,} questions in {args.output} ({size / 2**20:.1f} MiB)")
+    log.info(f"{sum(len(view['items']) for view in views):,} questions in {args.output} ({size / 2**20:.1f} MiB)")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Model folders in Hugging Face form: what must be in them, read without loading any weights."""
 
 import json
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import Any
 
 from regime_w.models.weights import check_finite, safetensors_shapes
 from regime_w.runtime.errors import UserError
+
+log = logging.getLogger(__name__)
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 INDEX = "model.safetensors.index.json"
@@ -116,7 +119,7 @@ def skeleton(folder: Path, params: dict[str, Any]) -> Any:
             f"{folder}: {name} is {list(given)}, and config.json makes it {list(wanted)}; they do not belong together"
         )
     if found["unexpected_keys"]:
-        print(f"Not used: {_some(found['unexpected_keys'])}, unknown to {type(model).__name__}", flush=True)
+        log.info(f"Not used: {_some(found['unexpected_keys'])}, unknown to {type(model).__name__}")
     return model
 
 
@@ -296,7 +299,7 @@ def mend_generation(folder: Path) -> None:
                 mended = GenerationConfig(**settings)
                 mended.validate(strict=True)
         except (TypeError, ValueError) as error:
-            print(f"{file.name}: mended ({str(error).splitlines()[0]:.200})", flush=True)
+            log.info(f"{file.name}: mended ({str(error).splitlines()[0]:.200})")
         else:
             break
     if settings is not given:

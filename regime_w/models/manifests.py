@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import fingerprint, new_folder, read_json, sha256_file, write_json, write_text
+from regime_w.runtime.records import fingerprint, new_folder, read_json, sha256_file, umask, write_json, write_text
 
 MANIFEST = "manifest.json"
 TIMESTAMP = ".snakemake_timestamp"  # Snakemake's own, in every folder that a rule makes
@@ -29,7 +29,10 @@ def new_artefact(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with new_folder(path) as folder:
         yield folder
+        for path in folder.rglob("*.safetensors"):
+            path.chmod(0o666 & ~umask())  # safetensors closes its files to all others
         digest = sha256_file(folder / MANIFEST)
+        seal_of(path).unlink(missing_ok=True)  # no kill from here on leaves it beside another's content
     write_text(seal_of(path), f"{digest}  {path.name}/{MANIFEST}\n")
 
 

@@ -8,6 +8,7 @@ A killed run goes on from its last checkpoint in `work`, to the same weights.
 
 import itertools
 import json
+import logging
 import math
 import os
 import time
@@ -27,6 +28,8 @@ from regime_w.questions.synthetic import pretraining_text
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
 from regime_w.runtime.records import fingerprint, private_folder
+
+log = logging.getLogger(__name__)
 
 # Single digits, so that sums can be done place by place; words with the space before, punctuation with the space after.
 PIECES = r"\d| ?[A-Za-z]+|[^\sA-Za-z\d]+\s*|\s"
@@ -92,10 +95,9 @@ def build(folder: Path, params: dict[str, Any], seed: int, threads: int, work: P
     tokenizer = train_tokenizer(params["vocab_size"], seed)
     model = new_model(params, tokenizer)
     tokens, weights = training_data(tokenizer, params, seed)
-    print(
+    log.info(
         f"Tiny model: {model.num_parameters():,} weights, vocabulary {len(tokenizer)}, {params['steps']} steps of "
-        f"{params['batch_size']} x {params['sequence_length']} tokens",
-        flush=True,
+        f"{params['batch_size']} x {params['sequence_length']} tokens"
     )
     identity = fingerprint({"params": params, "seed": seed, "torch": torch.__version__, "data": int(tokens.sum())})
     losses = train(model, tokens, weights, params, work / "state.pt" if work else None, identity)
@@ -263,15 +265,15 @@ def _restore(file: Path, identity: str, model: torch.nn.Module, optimisers: list
     try:
         state = torch.load(file, weights_only=True)
     except Exception as error:  # torch raises pickle, zip and runtime errors for a damaged file
-        print(f"{file}: not readable ({str(error).splitlines()[0]:.80}); starting anew", flush=True)
+        log.info(f"{file}: not readable ({str(error).splitlines()[0]:.80}); starting anew")
         return []
     if state.get("identity") != identity:
-        print(f"{file}: of another training; starting anew", flush=True)
+        log.info(f"{file}: of another training; starting anew")
         return []
     model.load_state_dict(state["model"])
     for optimiser, own in zip(optimisers, state["optimisers"], strict=True):
         optimiser.load_state_dict(own)
-    print(f"Resuming at step {len(state['losses'])} from {file}", flush=True)
+    log.info(f"Resuming at step {len(state['losses'])} from {file}")
     return list(state["losses"])
 
 

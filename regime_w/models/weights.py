@@ -4,6 +4,7 @@ safetensors_shapes(Path("model.safetensors"))    # {"lm_head.weight": [32000, 40
 convert_bin(Path("pytorch_model.bin"), Path("model.safetensors"))
 """
 
+import logging
 import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 def safetensors_shapes(path: Path) -> dict[str, list[int]]:
@@ -42,7 +45,7 @@ def convert_bin(source: Path, target: Path) -> None:
         ) from None
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise UserError(f"{source}: holds more than tensors by name; save the model's state_dict alone")
-    print(f"Converting {source.name} to {target.name} ({len(state)} tensors)", flush=True)
+    log.info(f"Converting {source.name} to {target.name} ({len(state)} tensors)")
     seen: set[int] = set()
     for name, tensor in state.items():
         shared = tensor.data_ptr() in seen

@@ -5,6 +5,8 @@ import re
 import sys
 from collections.abc import Callable
 
+from regime_w.runtime import log
+
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 # Libraries in Rust (safetensors, tokenizers) and torch.save tell of it in words alone.
 NO_PLACE_WORDS = re.compile(
@@ -34,12 +36,13 @@ def _line(message: str) -> str:
 
 def run(main: Callable[[], None]) -> None:
     """Call a rule's `main` and turn user errors, a full disk and Ctrl-C into one line and a status."""
+    log.setup()
     try:
         main()
     except UserError as error:
         sys.exit(_fail(error))
     except KeyboardInterrupt:
-        print("interrupted; finished work is kept, run the same command again to go on", file=sys.stderr)
+        say("interrupted; finished work is kept, run the same command again to go on")
         sys.exit(130)
     except Exception as error:
         if not (what := _no_place(error)):
@@ -57,5 +60,10 @@ def _no_place(error: Exception) -> str | None:
 
 def _fail(error: UserError) -> int:
     for line in error.lines:
-        print(f"error: {line}", file=sys.stderr, flush=True)
+        say(f"error: {line}")
     return 2
+
+
+def say(line: str) -> None:
+    """On standard error; in a job with its name, as all that it says."""
+    print(log.stamped(line) if log.in_job() else line, file=sys.stderr, flush=True)

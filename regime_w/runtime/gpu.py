@@ -21,7 +21,6 @@ import os
 import random
 import re
 import stat
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regime_w.runtime.errors import UserError
+from regime_w.runtime.errors import UserError, say
 
 SAMPLE_SECONDS = 0.5
 POLL_SECONDS = 0.2
@@ -185,7 +184,7 @@ class _Waiting:
             raise UserError(f"gave up after {now - self.start:.0f} s of {self._line()}")
         if now - self.told >= TELL_SECONDS:
             self.told = now
-            print(self._line(), file=sys.stderr, flush=True)
+            say(self._line())
         time.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
 
     def _line(self) -> str:

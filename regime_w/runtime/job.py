@@ -2,9 +2,10 @@
 
     python -m regime_w.runtime.job --stage generate --gpus 1 --lock LOG --usage USAGE.json -- python -m scripts.generate ...
 
-The stage sees its GPUs through CUDA_VISIBLE_DEVICES; with `--gpus 0` it sees none. Its exit status becomes ours, 128 +
-signal where a signal ended it. SIGINT, SIGTERM and SIGHUP go on to the stage, which then has 20 s to end; a second one,
-or our own death by SIGKILL, kills it at once. Nothing that it started outlives it: an engine would keep GPU memory.
+The stage is called by its log's name in all that it says (regime_w/runtime/log.py). It sees its GPUs through
+CUDA_VISIBLE_DEVICES; with `--gpus 0` it sees none. Its exit status becomes ours, 128 + signal where a signal ended it.
+SIGINT, SIGTERM and SIGHUP go on to the stage, which then has 20 s to end; a second one, or our own death by SIGKILL, kills
+it at once. Nothing that it started outlives it: an engine would keep GPU memory.
 
 Two processes do that, the second a fork of the first that starts the stage. Each adopts what the stage leaves behind,
 so that whichever of them is killed, the other finds and ends all the rest, and holds GPUs and lock until then.
@@ -38,12 +39,14 @@ from typing import Any
 import psutil
 
 from regime_w.runtime.compute import compile_caches
-from regime_w.runtime.errors import UserError, run
+from regime_w.runtime.errors import UserError, run, say
 from regime_w.runtime.gpu import UsageSampler, lease
+from regime_w.runtime.log import JOB, name_of
 from regime_w.runtime.processes import adopt_orphans, die_with_parent
-from regime_w.runtime.records import private_folder, write_json
+from regime_w.runtime.records import fingerprint, private_folder, write_json
 
 LOCKS = Path("logs/.locks")
+LONGEST_NAME = 250  # bytes of a file's name
 GRACE_SECONDS = 20.0
 LEFTOVER_SECONDS = 5.0
 MEMORY_SECONDS = 2.0
@@ -64,6 +67,7 @@ def main() -> None:
     args = parser.parse_args(own)
     if not command:
         parser.error("no command after --")
+    os.environ[JOB] = name_of(args.stage, args.lock)
     if args.jobs_per_gpu < 1:
         parser.error(f"--jobs-per-gpu {args.jobs_per_gpu}: a number from 1 was expected")
     _handle(_leave)
@@ -91,7 +95,10 @@ def only_copy(output: Path | None) -> Iterator[Callable[[], None]]:
     if output is None:
         yield lambda: None
         return
-    path = private_folder(LOCKS) / os.path.relpath(output).replace("/", "--")
+    name = os.path.relpath(output).replace("/", "--")
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = fingerprint(name)
+    path = private_folder(LOCKS) / name
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         locked = True
@@ -210,11 +217,9 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
     _end_descendants(0.0 if child.returncode else LEFTOVER_SECONDS)
     if child.returncode:
         if child.returncode == -signal.SIGKILL and not received:
-            print(
+            say(
                 f"error: {args.stage} was killed (SIGKILL), most likely for want of memory; give it more with"
-                f" --set-resources {args.stage}:mem_mb=N (its processes were seen at {peak:.0f} MiB)",
-                file=sys.stderr,
-                flush=True,
+                f" --set-resources {args.stage}:mem_mb=N (its processes were seen at {peak:.0f} MiB)"
             )
         return 128 - child.returncode if child.returncode < 0 else child.returncode
     if args.usage:

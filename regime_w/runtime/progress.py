@@ -1,9 +1,12 @@
 """Progress with rate and time left: a bar on a terminal, a line now and then in a log file."""
 
+import logging
 import sys
 import time
 
 from tqdm import tqdm
+
+log = logging.getLogger(__name__)
 
 LOG_SECONDS = 10.0
 
@@ -30,14 +33,14 @@ class Progress:
                 self.bar.set_postfix_str(f"{self.tokens / max(now - self.start, 1e-9):,.0f} tokens/s", refresh=False)
         elif now - self.last >= LOG_SECONDS and self.done - self.logged >= self.log_every:
             self.last, self.logged = now, self.done
-            print(self._line(now - self.start), file=sys.stderr, flush=True)
+            log.info(self._line(now - self.start))
 
     def _line(self, seconds: float) -> str:
         rate = self.done / max(seconds, 1e-9)
         left = (self.total - self.done) / max(rate, 1e-9)
         tokens = f", {self.tokens / max(seconds, 1e-9):,.0f} tokens/s" if self.tokens else ""
         return (
-            f"  {self.label} {self.done}/{self.total} {self.unit}, {rate:,.1f}/s{tokens}, "
+            f"{self.done:,}/{self.total:,} {self.unit}, {rate:,.1f}/s{tokens}, "
             f"{seconds:.0f} s so far, about {left:.0f} s left"
         )
 

@@ -3,9 +3,9 @@
 Shared by generate and evaluate.
 """
 
+import logging
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,15 @@ from typing import Any
 
 from regime_w.models.folders import positions, trusted
 from regime_w.models.manifests import HashedFolder
-from regime_w.runtime.errors import UserError
+from regime_w.runtime.errors import UserError, say
 from regime_w.runtime.progress import Progress
 from regime_w.runtime.records import fingerprint, write_json
 from regime_w.sampling import journal
 from regime_w.sampling.engines.interface import Completion, Engine, Request
 from regime_w.sampling.engines.open import choose, open_engine
 from regime_w.tasks.prompts import Prompts, prompts_of
+
+log = logging.getLogger(__name__)
 
 Observer = Callable[[Completion | None], None]
 
@@ -133,7 +135,7 @@ def collect(
             if key not in done
         }.values()
     )
-    print(
+    log.info(
         f"{len(asks)} trajectories asked for, {len(asks) - len(requests)} kept from the journal, {len(requests)} to make"
     )
     if requests:
@@ -169,12 +171,12 @@ def _generate(
 ) -> dict[str, Completion]:
     label = setup.label
     made: dict[str, Completion] = {}
-    print(f"Initializing {started.name} engine ({setup.gpus or 'no'} GPU) with {setup.model.folder} ...", flush=True)
+    log.info(f"Initializing {started.name} engine ({setup.gpus or 'no'} GPU) with {setup.model.folder} ...")
     with journal.Writer(setup.journal, setup.name) as writer:
         _ready(started, setup.model, longest)
         setup.model.verify()
         ready = time.monotonic() - started.at
-        print(f"{started.name} engine ready after {ready:.1f} s", flush=True)
+        log.info(f"{started.name} engine ready after {ready:.1f} s")
         started.watchdog.feed()
         observe(None)
         progress = Progress(len(requests), label, log_every=20 * setup.per_item)
@@ -188,10 +190,9 @@ def _generate(
     tokens = sum(completion.num_tokens for completion in made.values())
     timing = {"engine": started.name, "start_seconds": ready, "seconds": seconds, "made": len(made), "tokens": tokens}
     write_json(setup.journal / f"{setup.name}.timing.json", timing)
-    print(
+    log.info(
         f"{label}: {len(made)} trajectories, {tokens} tokens in {seconds:.1f} s = {tokens / max(seconds, 1e-9):,.0f} tokens/s; "
-        f"engine start {ready:.1f} s",
-        flush=True,
+        f"engine start {ready:.1f} s"
     )
     return made
 
@@ -222,11 +223,9 @@ class _Watchdog:
     def _watch(self) -> None:
         while not self.stop.wait(1.0):
             if time.monotonic() - self.fed > self.seconds:
-                print(
+                say(
                     f"error: no trajectory finished for {self.seconds} s (engine.stall_timeout); the engine hangs. "
-                    "What is finished is kept: run again",
-                    file=sys.stderr,
-                    flush=True,
+                    "What is finished is kept: run again"
                 )
                 os._exit(2)
 

@@ -6,6 +6,7 @@ A chat template is a program that came with the model: it is first run in a proc
 """
 
 import json
+import logging
 import multiprocessing
 import resource
 import time
@@ -19,6 +20,8 @@ import psutil
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.processes import die_with_parent
 from regime_w.tasks.prompts import Params, Prompts, prompts_of
+
+log = logging.getLogger(__name__)
 
 SECONDS = 30  # of CPU
 BYTES = 2 * 2**30  # beyond what the process has when it begins
@@ -51,10 +54,10 @@ def show(name: str, prompts: Prompts, rows: int | None) -> None:
                 f"it uses {token!r}, id {highest}, and the model embeds {rows} tokens; resize its embeddings, or set "
                 "prompt.format: template"
             )
-        print(f"{name}, style {style}: {prompt.text!r}\n  ids: {list(prompt.ids)}\n  an answer `7`: {answer}")
+        log.info(f"{name}, style {style}: {prompt.text!r}\n  ids: {list(prompt.ids)}\n  an answer `7`: {answer}")
     names = prompts.tokenizer.convert_ids_to_tokens(list(prompts.stops))
-    print(f"Completions end at: {', '.join(names)}; an answer that is learnt ends with {prompts.ending!r}")
-    print(f"Think marks: {' '.join(prompts.marks) if prompts.marks else 'none'}", flush=True)
+    log.info(f"Completions end at: {', '.join(names)}; an answer that is learnt ends with {prompts.ending!r}")
+    log.info(f"Think marks: {' '.join(prompts.marks) if prompts.marks else 'none'}")
 
 
 @contextmanager

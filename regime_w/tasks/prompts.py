@@ -11,6 +11,7 @@ the question. Text from data is never read as control tokens.
 """
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from regime_w.runtime.errors import UserError
 from regime_w.tasks import chat
 from regime_w.tasks.encoding import Encoder, Piece, text_of
 from regime_w.tasks.thinking import Marks, Thinking, marks_of, split_marks, still_open, thinking
+
+log = logging.getLogger(__name__)
 
 PLAIN = "plain"
 Params = Mapping[str, Any]
@@ -155,6 +158,8 @@ class Prompts:
                 )
             if self.source is None:
                 raise UserError("the pairs are conversations; set prompt.format: chat to train on them")
+            if [each["role"] for each in completion] != ["assistant"]:
+                raise UserError("a pair's chosen and rejected side are to be one message of the assistant")
             messages = [(str(each["role"]), [str(each["content"]).strip()]) for each in [*prompt, *completion]]
             pieces = chat.conversation(self.source, messages[: len(prompt)], generation=True)
             whole = text_of(chat.conversation(self.source, messages, generation=False)[:-2])
@@ -240,7 +245,7 @@ def prompts_of(folder: Path, params: Params, trust: dict[str, bool]) -> Prompts:
 
     prompts = Prompts(params, AutoTokenizer.from_pretrained(folder, **trust), folder)
     for note in prompts.notes:
-        print(f"Prompts: {note}", flush=True)
+        log.info(f"Prompts: {note}")
     return prompts
 
 

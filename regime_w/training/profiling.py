@@ -1,11 +1,14 @@
 """Where an optimiser step's time goes: torch's profiler over one step of a training."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback
+
+log = logging.getLogger(__name__)
 
 STEP = 4  # the first ones load kernels, compile and grow the memory
 ROWS = 40
@@ -29,4 +32,4 @@ class StepProfile(TrainerCallback):
             self.profiler.stop()
             table = self.profiler.key_averages().table(self.order, row_limit=ROWS, max_name_column_width=80)
             self.path.write_text(table + "\n")
-            print(f"Profile of step {STEP}: {self.path}", flush=True)
+            log.info(f"Profile of step {STEP}: {self.path}")

@@ -1,11 +1,14 @@
 """Supervised fine-tuning with LoRA (TRL SFTTrainer), on rationales or on the policy's own samples."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
 from regime_w.models.folders import load_model, positions
 from regime_w.training import trainer as training
+
+log = logging.getLogger(__name__)
 
 
 def example(prompt_ids: list[int], completion_ids: list[int]) -> dict[str, list[int]]:
@@ -34,8 +37,8 @@ def train(
     set_seed(seed)
     watch = training.Watch(label)
     if training.is_main():
-        print(f"{label}: {len(data)} examples, longest {max_length} tokens")
-        print(f"First example: {tokenizer.decode(data[0]['input_ids'])!r}")
+        log.info(f"{label}: {len(data)} examples, longest {max_length} tokens")
+        log.info(f"First example: {tokenizer.decode(data[0]['input_ids'])!r}")
     loaded = load_model(model, args.params, dtype=training.dtype(args.gpus))
     trainer = SFTTrainer(
         model=loaded,

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 import math
 import os
 import re
@@ -31,6 +32,8 @@ from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
 from regime_w.runtime.records import fingerprint, private_folder, write_json
 from regime_w.training.packing import pack, why_padded
+
+log = logging.getLogger(__name__)
 
 SHOWN = ("loss", "learning_rate", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
 # Micro-batches of a training below which compiling does not pay: at 7B it took 14 s and saved 0.15 s each (docs/studies/speed.md).
@@ -180,9 +183,8 @@ class Watch(TrainerCallback):
         logs = logs or {}
         if is_main():
             shown = {name: float(logs[name]) for name in SHOWN if name in logs}
-            print(
-                f"  step {state.global_step}/{state.max_steps}", *(f"{k} {v:.4g}" for k, v in shown.items()), flush=True
-            )
+            if values := " ".join(f"{name} {value:.4g}" for name, value in shown.items()):
+                log.info(f"step {state.global_step}/{state.max_steps} {values}")
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(float(loss)):
             raise UserError(
@@ -192,7 +194,7 @@ class Watch(TrainerCallback):
             # The history, since it comes back with a checkpoint: a resumed training has the same alarm.
             self.alarm = alarm_in(state.log_history, self.alarm_logps_drop, self.beta)
             if self.alarm:
-                print(f"ALARM: {self.alarm}", flush=True)
+                log.warning(f"ALARM: {self.alarm}")
 
 
 def alarm_in(history: list[dict[str, Any]], most: float, beta: float) -> str | None:
@@ -253,7 +255,7 @@ def compile_layers(model: Any) -> None:
     for layer in layers:
         layer.compile(dynamic=True)
     if is_main():
-        print(f"{len(layers)} layers are compiled: the first step takes longer", flush=True)
+        log.info(f"{len(layers)} layers are compiled: the first step takes longer")
 
 
 def drop_attention_mask(model: Any) -> None:
@@ -273,17 +275,17 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     if compiled == "auto":
         compiled = not args.use_cpu and not args.gradient_checkpointing and passes >= COMPILE_PASSES
     if is_main():
-        print(adapted_modules(trainer.model), flush=True)
+        log.info(adapted_modules(trainer.model))
     if compiled:
         compile_layers(trainer.model)
     if not args.use_cpu:
-        reason = why_padded(trainer.model)
+        reason = why_padded(trainer.model, max(lengths), "cuda")
         if reason is None:
             pack(trainer.model)
         else:
             drop_attention_mask(trainer.model)
             if is_main():
-                print(f"Sequences are padded to the longest of their micro-batch: {reason}", flush=True)
+                log.info(f"Sequences are padded to the longest of their micro-batch: {reason}")
         # cuDNN's attention plans each length anew, 2 ms of CPU a layer; PyTorch's flash attention does not.
         torch.backends.cuda.enable_cudnn_sdp(False)
     step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -291,7 +293,7 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     trainer._get_train_sampler = lambda *_: sampler
     checkpoint = newest_checkpoint(work)
     if checkpoint and is_main():
-        print(f"Resuming from {checkpoint}", flush=True)
+        log.info(f"Resuming from {checkpoint}")
     try:
         # Autocast converts a LoRA layer's input itself; PEFT would copy it to float32 first, at every layer.
         with disable_input_dtype_casting(trainer.model):
@@ -341,7 +343,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
             {"log_history": history, "steps": trainer.state.global_step, "versions": versions(), **record},
         )
         write_manifest(folder, made_from)
-    print(f"Adapter saved to {output}")
+    log.info(f"Adapter saved to {output}")
 
 
 def versions() -> dict[str, str]:

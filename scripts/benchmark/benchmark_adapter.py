@@ -5,6 +5,7 @@
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from regime_w.models.random_weights import write_adapter
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -32,7 +35,7 @@ def main() -> None:
         write_adapter(folder, base, params["lora"], generator)
         check_adapter(folder, base, {})
         write_manifest(folder, {"random": True, "base": manifest["fingerprint"], "lora": params["lora"]})
-    print(f"Random adapter in {args.output}")
+    log.info(f"Random adapter in {args.output}")
 
 
 if __name__ == "__main__":

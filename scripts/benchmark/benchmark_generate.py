@@ -11,6 +11,7 @@ Output: see `record`. What a killed full job has finished is kept, and only the 
 """
 
 import argparse
+import logging
 import os
 import shutil
 import time
@@ -28,6 +29,8 @@ from regime_w.sampling.collect import Ask, Setup, Started, collect, length_of, l
 from regime_w.sampling.engines.interface import Completion, Request
 from regime_w.sampling.engines.vllm import engines_per_gpu
 from regime_w.sampling.rollouts import make_asks, rollout_setup, select
+
+log = logging.getLogger(__name__)
 
 WARM_UP = 0.25  # share of the requests finished before the rate is called steady
 
@@ -121,7 +124,7 @@ def main() -> None:
         found = measure(asks, params, setup, started)
     found["compile_cache"] = None if found["engine"] != "vllm" else "warm" if compiled() <= compiled_before else "cold"
     write_json(args.output, record(args.mode, asks, params, args.gpus, found))
-    print(
+    log.info(
         f"{args.mode}: {found['tokens']} tokens in {found['seconds']:.1f} s = {found['tokens_per_second']:,.0f} tokens/s"
     )
 

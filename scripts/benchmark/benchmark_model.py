@@ -5,6 +5,7 @@
 """
 
 import argparse
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from regime_w.models.random_weights import write_model
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument
+
+log = logging.getLogger(__name__)
 
 MATMUL_SIZE, MATMUL_TIMES = 8192, 50
 
@@ -35,7 +38,7 @@ def main() -> None:
         if args.gpus:
             made_from |= {"gpu": torch.cuda.get_device_name(), "matmul_tflops": matmul_tflops()}
         write_manifest(folder, made_from)
-    print(f"Random weights in {args.output}")
+    log.info(f"Random weights in {args.output}")
 
 
 def matmul_tflops() -> float:

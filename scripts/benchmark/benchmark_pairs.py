@@ -9,6 +9,7 @@ replaced by random ones, half of them right, and the pipeline's own pair builder
 """
 
 import argparse
+import logging
 import random
 import tempfile
 import time
@@ -22,6 +23,8 @@ from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl, writ
 from regime_w.sampling.collect import length_of
 from regime_w.tasks.prompts import text_forms
 from regime_w.training.preferences import ROW, build
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -48,7 +51,7 @@ def main() -> None:
         )
     write_jsonl(args.output, random.Random(params["seed"]).sample(pairs, params["n"]))
     write_json(args.summary, summary | {"build_seconds": seconds, "used": params["n"], "random": True})
-    print(f"{params['n']} random pairs; the pair builder took {seconds:.2f} s for {summary['questions']} questions")
+    log.info(f"{params['n']} random pairs; the pair builder took {seconds:.2f} s for {summary['questions']} questions")
 
 
 def marked(row: dict[str, Any], params: dict[str, Any], words: list[str]) -> dict[str, Any]:

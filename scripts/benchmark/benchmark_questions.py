@@ -5,6 +5,7 @@
 """
 
 import argparse
+import logging
 import random
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from regime_w.models.random_texts import text_of, words_of
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, write_jsonl
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -26,7 +29,7 @@ def main() -> None:
     params, words = args.params, words_of(args.model)
     for name, path in (("train", args.train), ("eval", args.eval)):
         write_jsonl(path, questions(name, params[name], params["question_tokens"], words, params["seed"]))
-    print(f"{params['train']} and {params['eval']} random questions")
+    log.info(f"{params['train']} and {params['eval']} random questions")
 
 
 def questions(name: str, n: int, tokens: tuple[int, int], words: list[str], seed: int) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ Each figure says whether it was measured, or extrapolated from a sample. Ratios 
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from regime_w.report.inputs import given
 from regime_w.report.provenance import provenance
 from regime_w.report.render import fill
 from regime_w.runtime.errors import run
+from regime_w.runtime.log import say_last
 from regime_w.runtime.records import from_argument, read_json, read_jsonl, write_json, write_text
+
+log = logging.getLogger(__name__)
 
 # What the guide itself states (8 GPUs at 10 USD an hour); not measured here, and in no ratio.
 GUIDE = {
@@ -86,7 +90,8 @@ def main() -> None:
     write_text(args.html, html)
     write_text(args.md, md)
     write_json(args.json, summary)
-    print(f"{summary['verdict']['headline']}\n{summary['verdict']['sentence']}\n\nReport: {args.html}")
+    log.info(f"Report: {args.html}")
+    say_last(f"{summary['verdict']['headline']}\n{summary['verdict']['sentence']}\n\nReport: {args.html}")
 
 
 def joined(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

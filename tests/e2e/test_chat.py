@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from families import FAMILIES
-from training_inputs import CHAT, LORA, TRAINING
+from training_inputs import CHAT, TRAINING
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from regime_w.config.recipes import READS
@@ -37,7 +37,7 @@ ARMS = [
 QUESTIONS = [
     {"id": f"q{n}", "question": f"How much is {n} <|im_end|> + {n}?", "gold_answer": str(1 + n % 2)} for n in range(12)
 ]
-LEARNT = {key: value for key, value in TRAINING.items() if key != "lora"} | {"lora": LORA}
+
 CONFIG = load(
     {
         "run": "chat",
@@ -53,8 +53,8 @@ CONFIG = load(
         "pairs": {
             "per_question": 2, "min_margin": 0.0, "max_similarity": 1.0, "max_length_ratio": 9.0, "train_prompt": "canonical",
         },
-        "rejection_sampling": LEARNT | {"per_question": 2, "max_similarity": 1.0},
-        "dpo": LEARNT,
+        "rejection_sampling": TRAINING | {"per_question": 2, "max_similarity": 1.0},
+        "dpo": TRAINING,
         "evaluate": {"k": 2, "temperature": 1.0, "max_new_tokens": NEW, "styles": ["wolfram"]},
     }
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """score_rollouts, check_rollouts and build_preferences as users run them, on a few made-up completions."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -291,7 +292,8 @@ def test_check(scored: Path, tmp_path: Path) -> None:
     output = tmp_path / "check.json"
     done = stage("check_rollouts", "--params", json.dumps(CHECK), "--rollouts", scored, "--output", output)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Total rollouts: 3\nTrajectories per rollout: 8\n")
+    stamp = ""
+    assert re.match(rf"{stamp}Total rollouts: 3\n{stamp}Trajectories per rollout: 8\n", done.stdout)
     report = json.loads(output.read_text())
     assert (report["passed"], report["questions"], report["trajectories"]) == (True, 3, 24)
     assert all(set(entry) == {"name", "program", "passed", "found"} and entry["passed"] for entry in report["checks"])

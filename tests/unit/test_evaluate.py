@@ -287,7 +287,7 @@ def test_a_study_on_one_gpu(
     study = STUDY | {"recipes": STUDY["recipes"] | recipes}
     edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2, generate__n_samples=1500)
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", "1")
-    jobs = planned(folder, target=f"data/demo/eval/{model}.jsonl")
+    jobs = planned(folder, target=f"data/demo/answers/generated/{model}.jsonl")
     assert [each for each in jobs if each.startswith("evaluate")] == [rule]
     assert "train_dpo" in jobs or rule == "evaluate"
 
@@ -329,10 +329,10 @@ def test_a_job_for_all_models_that_failed_goes_on_where_it_stopped(
     write_manifest(round1, {})
     (folder / "checkpoints/demo/round1/merged").unlink()
     (folder / "checkpoints/demo/round1/merged").symlink_to(round1)
-    write_jsonl(folder / "data/demo/eval.jsonl", QUESTIONS)
+    write_jsonl(folder / "data/demo/questions/eval/generated.jsonl", QUESTIONS)
     make_outputs(folder, "eval_report")
-    outputs = [folder / f"data/demo/eval/{name}.jsonl" for name in places]
-    usage = folder / "benchmarks/demo/evaluate.usage.json"
+    outputs = [folder / f"data/demo/answers/generated/{name}.jsonl" for name in places]
+    usage = folder / "benchmarks/demo/evaluate/generated.usage.json"
     for file in (*outputs, usage):
         file.unlink()
     weights = round1 / "model.safetensors"
@@ -341,7 +341,7 @@ def test_a_job_for_all_models_that_failed_goes_on_where_it_stopped(
 
     def run() -> tuple[int, str]:
         done = snakemake(folder, "eval_report", "--until", "evaluate_all", "--rerun-triggers", "mtime")
-        return done.returncode, (folder / "logs/demo/evaluate_all.log").read_text()
+        return done.returncode, (folder / "logs/demo/evaluate/generated.log").read_text()
 
     status, log = run()
     assert status != 0
@@ -360,7 +360,10 @@ def test_a_job_for_all_models_that_failed_goes_on_where_it_stopped(
 def test_the_usage_of_one_job_for_all_models_counts_once() -> None:
     own, _ = recipes_of(demo() | {"rounds": 1})
     shards = ["0-of-1"]
-    assert [name for name in own.usage(shards) if "evaluate" in name] == [
-        f"benchmarks/demo/evaluate/{name}.usage.json" for name in ("sft", "round1")
+    each = own.usage(shards, ["generated", "aqua"])
+    assert [name for name in each if "evaluate" in name] == [
+        f"benchmarks/demo/evaluate/{name}/{model}.usage.json"
+        for model in ("sft", "round1")
+        for name in ("generated", "aqua")
     ]
-    assert own.usage(shards, None) == [name for name in own.usage(shards) if "evaluate" not in name]
+    assert own.usage(shards, []) == [name for name in each if "evaluate" not in name]

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from helpers import ROOT, heed_signals
 from regime_w.runtime import gpu, job
 from regime_w.runtime.errors import UserError
 
+STAMP = r"\d\d:\d\d:\d\d test  "
 # A stage with a helper in a session of its own, as torchrun starts its workers; both tell their pids, then sleep.
 FAMILY = """
 import os, subprocess, sys, time
@@ -103,7 +105,7 @@ def test_a_stage_sees_its_gpus_only(place: Path, monkeypatch: pytest.MonkeyPatch
 def test_too_many_gpus_is_one_line(place: Path) -> None:
     done = once("--gpus", "9", code="")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: 9 GPUs were asked for, 8 are visible")
+    assert re.match(rf"{STAMP}error: 9 GPUs were asked for, 8 are visible", done.stderr)
     assert done.stderr.count("\n") == 1
 
 
@@ -129,7 +131,8 @@ def test_a_command_that_cannot_start_is_one_line(place: Path) -> None:
         [sys.executable, "-m", "regime_w.runtime.job", "--stage", "x", "--", "./none"], capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert done.stderr == "error: ./none: No such file or directory; the stage could not be started\n"
+    told = re.escape("error: ./none: No such file or directory; the stage could not be started\n")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d x  " + told, done.stderr)
 
 
 def test_a_job_on_a_shared_gpu_costs_its_part(place: Path) -> None:
@@ -232,13 +235,27 @@ except KeyboardInterrupt:
     assert process.wait() == 130
 
 
+def test_the_stage_is_called_by_its_logs_name(place: Path) -> None:
+    code = "from regime_w.runtime.errors import UserError, run\ndef main():\n  raise UserError('no good')\nrun(main)"
+    done = once("--lock", "logs/demo/round1/test/3-of-8.log", code=code)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d test 3-of-8  error: no good\n", done.stderr)
+
+
+def test_a_lock_of_a_long_name(start: Callable[..., subprocess.Popen[str]]) -> None:
+    name = "/".join(["a" * 100] * 5)
+    family(start("--lock", name))
+    assert once("--lock", name, code="").returncode == 2
+    assert once("--lock", f"{name}b", code="").returncode == 0
+
+
 def test_a_second_copy_is_refused(start: Callable[..., subprocess.Popen[str]]) -> None:
     first = start("--lock", "data/demo/out.jsonl")
     pids = family(first)
     second = once("--lock", "data/demo/out.jsonl", code="print('ran')")
     assert second.returncode == 2
     assert second.stdout == ""
-    assert second.stderr.startswith(f"error: another copy of this job (pid {first.pid}, host {platform.node()})")
+    told = re.escape(f"error: another copy of this job (pid {first.pid}, host {platform.node()})")
+    assert re.match(STAMP + told, second.stderr)
     assert second.stderr.count("\n") == 1
     assert not Path("data").exists()
     assert once("--lock", "data/demo/other.jsonl", code="").returncode == 0

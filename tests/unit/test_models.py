@@ -77,7 +77,9 @@ def base_model(tmp_path, path, **changes):
     output = tmp_path / "out" / "base"
     params = json.dumps(SOURCE | {"path": path and str(path)} | changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["", "--params", params, "--prompts", json.dumps(PROMPTS), "--output", str(output)])
+        patch.setattr(
+            "sys.argv", ["", "--params", params, "--prompts", json.dumps({"prompt": PROMPTS}), "--output", str(output)]
+        )
         stage.main()
     return output
 
@@ -129,6 +131,7 @@ def test_bin_weights_become_safetensors_in_either_form_and_beside_an_adapter(tmp
     (source / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     folder = base_model(tmp_path, source)
     made = load_file(folder / "model.safetensors")
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
     assert made.keys() == state.keys()
     assert all(torch.equal(made[name], state[name]) for name in state)
     assert not list(folder.glob("adapter*"))

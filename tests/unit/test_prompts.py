@@ -360,6 +360,9 @@ def test_pairs_of_another_tool_as_text_end_once_and_have_one_bos(tmp_path: Path)
             assert completion[-1] == tokenizer.eos_token_id
     with pytest.raises(UserError, match="texts, or all of them lists"):
         prompts.foreign("a", [{"role": "assistant", "content": "b"}])
+    turn = [{"role": "user", "content": "a"}]
+    with pytest.raises(UserError, match="one message of the assistant"):
+        prompts.foreign(turn, [{"role": "assistant", "content": "b"}, *turn])
     plain = Prompts({"prompt": TEMPLATE, "styles": {}}, tokenizer, tmp_path)
     with pytest.raises(UserError, match=r"set prompt\.format: chat"):
         plain.foreign([{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}])

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import logging
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import UserError
 from regime_w.sampling.engines.interface import Engine
+
+log = logging.getLogger(__name__)
 
 
 def choose(name: str, gpus: int) -> tuple[str, str]:
@@ -24,9 +27,9 @@ def choose(name: str, gpus: int) -> tuple[str, str]:
         )
         if name == "transformers" and gpus:
             why = "vLLM is not installed; envs/gpu.lock has it and is far faster"
-        print(f"Engine: {name} ({why})", flush=True)
+        log.info(f"Engine: {name} ({why})")
     else:
-        print(f"Engine: {name} (set in the config)", flush=True)
+        log.info(f"Engine: {name} (set in the config)")
     # The CPU build of vLLM is a distribution of another name.
     package = importlib.metadata.packages_distributions()["vllm"][0] if name == "vllm" else "transformers"
     return name, importlib.metadata.version(package)

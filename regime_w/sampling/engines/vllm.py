@@ -29,6 +29,8 @@ from regime_w.runtime.errors import UserError
 from regime_w.sampling.engines.interface import CannotSwitch, Completion, Request, text_of
 from regime_w.tasks.prompts import end_ids
 
+log = logging.getLogger(__name__)
+
 SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
 ENGINES_OF_SMALL = 6
 KV_SHARE = 0.6  # of an engine's share of the GPU; the rest is for weights, activations and graphs
@@ -57,7 +59,7 @@ def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int) -> Iter
         )
     engines = engines_per_gpu(params, model, gpus)
     if engines > 1:
-        print(f"{engines} engines share the GPU (engine.vllm.engines_per_gpu)", flush=True)
+        log.info(f"{engines} engines share the GPU (engine.vllm.engines_per_gpu)")
     context = multiprocessing.get_context("spawn")
     pipes: list[Connection] = []
     workers: list[Any] = []
