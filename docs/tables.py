@@ -479,7 +479,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "smollm2_2 heldout": heldout_table("smollm2_study_2", 16),
     "smollm2_2 evaluation": evaluation_table("smollm2_study_2"),
     "smollm2_3 heldout": heldout_table("smollm2_study_3", 16),
-    "smollm2_3 evaluation": evaluation_table("smollm2_study_3"),
     "smollm2_3 near copies": near_copies,
     "smollm2_4 heldout": heldout_table("smollm2_study_4", 16),
     "smollm2_4 evaluation": evaluation_table("smollm2_study_4"),

@@ -10,7 +10,8 @@ import tiny
 import toy
 from helpers import save_random_model, stage
 
-from regime_w.models.folders import check_adapters_tokenizer, check_tokenizer
+from regime_w.models.adapters import check_adapters_tokenizer
+from regime_w.models.folders import check_tokenizer
 from regime_w.runtime.errors import UserError
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

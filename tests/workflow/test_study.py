@@ -263,7 +263,7 @@ def test_a_recipe_without_sft_samples_from_the_base():
     """What it makes of it is its own, the questions and the base's answers are the run's."""
     new = recipes_of(config(recipes=DEMO_STUDY["recipes"] | {"new": {"sft": {"method": "none"}}}))[1]["new"]
     assert new.models == ["base", "round1"]
-    assert new.model(0) == "checkpoints/demo/base/manifest.json"
+    assert new.model(0) == "checkpoints/demo/base"
     assert new.answers(0, "heldout") == "data/demo/answers/heldout/base.jsonl"
     assert new.questions(1) == "data/demo/questions/round1.jsonl"
     assert new.place("generate", 1).startswith("demo/study/")
