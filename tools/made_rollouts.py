@@ -18,6 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from regime_w.config.recipes import read_by
+from regime_w.config.schema import load
 from regime_w.questions.parts import shard_of
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
@@ -27,36 +29,18 @@ from regime_w.runtime.records import new_file, to_line, write_json
 
 CHUNK = 250  # questions
 TOKEN = 4.0  # characters
-ARMS = [
-    {"name": f"{style}_t0{tenths}", "style": style, "temperature": tenths / 10}
-    for style in ("wolfram", "maudlin")
-    for tenths in (2, 3, 4, 5)
-]
-PARAMS = {
-    "score_rollouts": {
-        "task": {"verifier": "number", "timeout": 10},
-        "arms": ARMS,
-        "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "answers": "marked", "path_mix": 0.5},
-        "reward": {
-            "correct": "correct",
-            "alpha": 1.0, "beta": 0.5, "lambda_length": 0.001, "length_limit": 512, "coherence_level": "trajectory",
-            "math_verify": True,
-        },
-    },
-    "check_rollouts": {"trajectories": len(ARMS), "n_questions": None},
-    "build_preferences": {
-        "pairs": {
-            "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
-            "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True, "calculations": 0,
-        },
-        "styles": {"wolfram": "Solve it step by step, exactly.", "maudlin": "Solve it and check each fragile step."},
-        "prompt": {
-            "format": "template", "template": "Question:\n{question}\nAnswer:\nLet's think step by step.\n",
-            "think_marks": "auto",
-        },
-        "seed": 0,
-    },
-}  # fmt: skip
+SYNTHETIC = {"source": "synthetic", "n": 1}
+# A run of which nothing is said but what must be: all else is the defaults, as a real model has them.
+CONFIG = load(
+    {
+        "run": "made",
+        "base_model": {"source": "local", "path": "."},
+        "questions": {"train": SYNTHETIC | {"split": "train"}, "eval": {"made": SYNTHETIC | {"split": "eval"}}},
+    }
+)
+ARMS = CONFIG["arms"]
+PARAMS = {stage: read_by(stage, 1, CONFIG) for stage in ("score_rollouts", "check_rollouts", "build_preferences")}
+PARAMS["check_rollouts"]["n_questions"] = None
 
 NAMES = ("Natalia", "Weng", "Betty", "Julie", "James", "Albert", "Ken", "Alexis", "Tina", "Tobias", "Randy", "Jasper")
 THINGS = ("apples", "clips", "pages", "letters", "flowers", "dollars", "stickers", "bottles", "miles", "tickets")

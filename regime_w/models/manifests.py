@@ -29,6 +29,7 @@ def new_artefact(path: str | Path) -> Iterator[Path]:
     with new_folder(path) as folder:
         yield folder
         digest = sha256_file(folder / MANIFEST)
+        seal_of(path).unlink(missing_ok=True)  # no kill from here on leaves it beside another's content
     write_text(seal_of(path), f"{digest}  {path.name}/{MANIFEST}\n")
 
 
