@@ -9,12 +9,12 @@ FROM nvidia/cuda:13.0.2-devel-ubuntu24.04 AS system-gpu
 # Debian 13 has Python 3.13, Ubuntu 24.04 has 3.12. A compiler: Triton and FlashInfer build kernels where a model needs them.
 FROM system-cpu AS python-cpu
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates make python3 python3-venv \
+    && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv rsync \
     && rm -rf /var/lib/apt/lists/*
 
 FROM system-gpu AS python-gpu
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends build-essential ca-certificates ninja-build python3-dev python3-venv \
+    && apt-get install -y --no-install-recommends build-essential ca-certificates ninja-build python3-dev python3-venv rsync \
     && rm -rf /var/lib/apt/lists/*
 
 # An index of CPU builds of torch: --build-arg TORCH_INDEX=URL. Without one that has them the build stops, as make does.

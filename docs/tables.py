@@ -24,7 +24,6 @@ from regime_w.report.evaluation import Settings, model_row, scores
 from regime_w.report.inputs import note_sums
 from regime_w.report.marks import markdown_table, put_tables, tables_of
 from regime_w.runtime.records import read_json, write_text
-from regime_w.sampling.engines.interface import Completion
 from regime_w.tasks.verifiers import open_verifier
 from scripts.benchmark.benchmark_report import dpo_flops, joined, mfu, peak_of
 from scripts.evaluate import graded as answer
@@ -35,6 +34,14 @@ RUN = Settings(level=0.95, n_boot=10_000, seed=0)
 STUDY = Settings(level=0.95, n_boot=20_000, seed=0)
 NUMBER = open_verifier({"verifier": "number", "timeout": 10})
 MODELS = {"base": "base", "sft": "SFT", "round1": "round 1", "round2": "round 2"}
+
+QWEN_COLUMNS = {
+    "greedy": "greedy",
+    "mean of 8": "mean",
+    "mean of 8, flexible": "flexible_mean",
+    "pass@8": "pass",
+    "samples cut off": "truncated",
+}
 
 Rows = list[list[str]]
 Row = dict[str, Any]
@@ -62,8 +69,8 @@ def graded(row: Row) -> Row:
     """An evaluation record with its answers read from their texts again."""
 
     def again(out: Row) -> Row:
-        completion = Completion("", out["text"], out["num_tokens"], out["finish_reason"])
-        return answer(completion, out["seed"], NUMBER.grade(out["text"], row["gold_answer"]))
+        made = {name: out[name] for name in ("text", "num_tokens", "finish_reason")}
+        return answer(made, out["seed"], NUMBER.grade(out["text"], row["gold_answer"]))
 
     graded_row = row | {"greedy": again(row["greedy"]), "samples": [again(out) for out in row["samples"]]}
     note_sums(graded_row)
@@ -278,6 +285,28 @@ def second_round_of_study_5() -> str:
     found = read_json(DOCS / "results/smollm2_study_5/right_in_rollouts.json")
     rows = [[policy, f"{rate} %", f"{100 * mean(of[policy]['mean']):.1f} %"] for policy, rate in found.items()]
     return markdown_table(["policy", "right on the second round's questions", "mean of 16, held out"], rows)
+
+
+def qwen_coder() -> str:
+    """Every model on every evaluation set, from each question's scores."""
+    sets = {"platinum": "GSM8K Platinum", "svamp": "SVAMP", "math500": "MATH-500", "aqua": "AQuA"}
+    rows = [
+        [said, MODELS[model], *(share(RUN.mean(found[measure])) for measure in QWEN_COLUMNS.values())]
+        for name, said in sets.items()
+        for model, found in kept("qwen_coder")["scores"][name].items()
+    ]
+    return markdown_table(["questions", "model", *QWEN_COLUMNS], rows)
+
+
+def qwen_coder_differences() -> str:
+    """Round 1 against the start: mean of 8 and pass@8, p values Holm-adjusted for the rows."""
+    found = []
+    for name, of in kept("qwen_coder")["scores"].items():
+        for measure, said in (("mean", "mean of 8"), ("flexible_mean", "mean of 8, flexible"), ("pass", "pass@8")):
+            found.append((name, said, RUN.difference(of["round1"][measure], of["base"][measure])))
+    adjusted = holm([row["p"] for *_, row in found])
+    rows = [[name, said, points(row), p_value(p)] for (name, said, row), p in zip(found, adjusted, strict=True)]
+    return markdown_table(["questions", "measure", "points", "p, Holm"], rows)
 
 
 # Speed
@@ -500,6 +529,8 @@ TABLES: dict[str, Callable[[], str]] = {
             ("mean", "heldout", "calculations_2_rounds_1", "rounds_1"),
         ],
     ),
+    "qwen_coder": qwen_coder,
+    "qwen_coder differences": qwen_coder_differences,
     "speed": speed,
     "ways": ways,
     "phases": phases,

@@ -3,6 +3,7 @@
 import atexit
 import json
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from regime_w.config import plan
 from regime_w.config.claims import check_claim, claim, owner_of
 from regime_w.config.code_inputs import hash_of
 from regime_w.config.files import configured, layers_of
-from regime_w.config.recipes import number_of, prompt_of, read_by, recipes_of
+from regime_w.config.recipes import number_of, prompt_of, prompts_asked, read_by, recipes_of
 from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
@@ -78,9 +79,8 @@ except UserError as error:
 
 config = CONFIG  # what Snakemake itself reads of it: captions of its report
 if MAIN:
-    known = [str(path) for path in workflow.configfiles]
     workflow.configfiles += [
-        str(layer.path) for layer in LAYERS if layer.path and str(layer.path) not in known
+        layer.path for layer in LAYERS if layer.path and layer.path not in workflow.configfiles
     ]
 
 RUN = CONFIG["run"]
@@ -104,6 +104,10 @@ ONE_EVALUATION = (
 TEMPLATES = ["regime_w/report/report.*.j2", "regime_w/report/style.css.j2"]
 VIEWER = [f"regime_w/report/viewer.{ending}" for ending in ("html.j2", "css", "js")]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
+# For `--sdm apptainer`. From the working directory, so that both can be moved; Snakemake refuses blanks in it.
+IMAGE = os.path.relpath(ROOT / "envs" / ("gpu.sif" if GPUS else "cpu.sif"))
+if any(letter.isspace() for letter in IMAGE):
+    IMAGE = None
 BASE = f"checkpoints/{RUN}/base"
 # The run's models in their order, each with its folder.
 MODELS = {"base": BASE} | {OWN.called(number): OWN.model(number) for number in (0, *NUMBERS)}

@@ -27,7 +27,7 @@ rule base_model:
         ),
         config=part(**CONFIG["base_model"], seed=CONFIG["seed"]),
         # Looked at and no more: with an argument beside the wildcards a parameter is none that Snakemake reruns for.
-        prompts=lambda wildcards, output: argument(prompt_of(CONFIG)),
+        prompts=lambda wildcards, output: argument(prompts_asked(CONFIG)),
     shell:
         stage(
             "base_model",

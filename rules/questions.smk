@@ -60,6 +60,7 @@ rule join_evaluation:
         questions=f"data/{RUN}/questions/evaluation.jsonl",
     log:
         f"logs/{RUN}/join_evaluation.log",
+    localrule: True
     conda:
         ENV
     params:
@@ -119,6 +120,7 @@ rule split_questions:
         "logs/{run}/split_questions/{part}.log",
     wildcard_constraints:
         part=r"sft|round[1-9][0-9]*",
+    localrule: True
     conda:
         ENV
     params:
@@ -146,6 +148,7 @@ rule check_questions:
         summary=f"data/{RUN}/questions/summary.json",
     log:
         f"logs/{RUN}/check_questions.log",
+    localrule: True
     conda:
         ENV
     params:

@@ -32,6 +32,7 @@ rule import_rollouts:
         "logs/{run}/round{round}/import_rollouts.log",
     wildcard_constraints:
         round=round_of("rollouts"),
+    localrule: True
     conda:
         ENV
     params:
@@ -60,6 +61,7 @@ rule import_preferences:
         "logs/{run}/round{round}/import_preferences.log",
     wildcard_constraints:
         round=round_of("preferences"),
+    localrule: True
     conda:
         ENV
     params:

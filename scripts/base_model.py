@@ -1,6 +1,6 @@
 """Put the base model in place as a Hugging Face folder with safetensors weights, tokenizer and manifest.
 
-    python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --prompts '{"prompt": {...}, ...}' \
+    python -m scripts.base_model --params '{"source": "local", "path": "...", ...}' --prompts '{"prompt": {...}}' \
         --output checkpoints/demo/base
 
 Sources: `tiny` (trained here from scratch), `hub` (a snapshot), `local` (a folder) and `gguf` (one file).
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=from_argument, required=True, help="config section base_model, and seed")
     parser.add_argument(
-        "--prompts", type=from_argument, required=True, help="prompt and styles, which the model is to serve"
+        "--prompts", type=from_argument, help="by name, each prompt (with styles) that it is to be asked"
     )
     parser.add_argument("--output", type=Path, required=True, help="the model folder")
     args = parser.parse_args()
@@ -66,7 +66,8 @@ def main() -> None:
             copy_model(source, folder, params["trust_remote_code"])
         mend_generation(folder)
         check_whole(folder, params)
-        check_prompts(folder, args.prompts, trusted(params))
+        if args.prompts:
+            check_prompts(folder, args.prompts, trusted(params))
         write_manifest(folder, made_from)
     log.info(f"Base model in {args.output}")
 

@@ -8,6 +8,7 @@ Proof: the folder is loaded again and its logits on a few prompts are held again
 
 import argparse
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,14 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from regime_w.models.adapters import check_adapter, fit_embeddings, has_tokenizer, untie
-from regime_w.models.folders import check_model, load_model, trusted
-from regime_w.models.manifests import HashedFolder, list_files, new_artefact, write_manifest
+from regime_w.models.adapters import ADAPTER_WEIGHTS, check_adapter, fit_embeddings, has_tokenizer, untie
+from regime_w.models.folders import INDEX, check_model, load_model, model_shapes, trusted
+from regime_w.models.manifests import MANIFEST, HashedFolder, list_files, new_artefact, write_manifest
+from regime_w.models.merging import low_rank, write_merged
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument
@@ -47,8 +50,6 @@ def main() -> None:
     disable_progress_bar()
 
     base, adapter = HashedFolder(args.base), HashedFolder(args.adapter)
-    with base.suspected(), adapter.suspected():
-        check_adapter(adapter.folder, base.folder, args.params)
     size = sum(entry["bytes"] for name, entry in base.manifest["files"].items() if name.endswith(".safetensors"))
     device = choose_device(args.params["device"], size, args.gpus)
     log.info(f"LoRA merge\nConfiguration:\n  Base model: {base.folder}\n  LoRA adapter: {adapter.folder}")
@@ -57,10 +58,10 @@ def main() -> None:
     with new_artefact(args.output) as folder, ThreadPoolExecutor(1) as beside:
         try:
             with base.suspected(), adapter.suspected():
-                expected = merge(base.folder, adapter.folder, folder, device, args.params)
+                expected, hashes = merge(base.folder, adapter.folder, folder, device, args.params)
             base.verify()
             adapter.verify()
-            files = beside.submit(list_files, folder)
+            files = beside.submit(list_files, folder, hashes)
             with phase("Verifying the saved model"):
                 check_model(folder)
                 worst = verify(folder, device, expected, args.params)
@@ -97,28 +98,49 @@ def choose_device(wanted: str, model_bytes: int, gpus: int) -> str:
     return "cuda"
 
 
-def merge(base: Path, adapter: Path, folder: Path, device: str, params: dict[str, Any]) -> list[torch.Tensor]:
-    """Merge and save; returns the logits of base + adapter on the probes, from before the merge."""
-    with phase(f"Loading base model {base}"):
-        model = load_model(base, params, dtype="auto", device_map={"": device})
-        resized = fit_embeddings(model, adapter)
-        # A tokenizer with more tokens came with the embeddings that it needs.
-        words = adapter if resized and has_tokenizer(adapter) else base
-        tokenizer = AutoTokenizer.from_pretrained(words, **trusted(params))
-    with phase(f"Loading LoRA adapter from {adapter}"):
-        adapted = PeftModel.from_pretrained(model, adapter).eval()
-        expected = logits(adapted, tokenizer)
-    with phase("Merging LoRA weights into base model"):
-        if untie(adapted):
-            log.info("  input and output embeddings were one matrix, and are two from here on")
-        merged = adapted.merge_and_unload(safe_merge=True)
-    with phase(f"Saving merged model to {folder}"):
-        merged.save_pretrained(folder, max_shard_size="4GB")
-        tokenizer.save_pretrained(folder)
+def merge(
+    base: Path, adapter: Path, folder: Path, device: str, params: dict[str, Any]
+) -> tuple[list[torch.Tensor], dict[str, str]]:
+    """Write the merged model; returns the logits of base + adapter on the probes and the SHA-256 of files by name.
+
+    The shards of a plain LoRA are written while base + adapter are loaded for their logits. What else an adapter may do,
+    PEFT merges in the loaded model.
+    """
+    with phase("Checking the adapter"):
+        skeleton = check_adapter(adapter, base, params)
+        products = low_rank(skeleton, load_file(adapter / ADAPTER_WEIGHTS), model_shapes(base))
+    hashes: dict[str, str] = {}
+    with ThreadPoolExecutor(1) as beside:
+        written = beside.submit(write_merged, base, products, folder) if products else None
+        with phase(f"Loading base model {base}"):
+            model = load_model(base, params, dtype="auto", device_map={"": device})
+            resized = fit_embeddings(model, adapter)
+            # A tokenizer with more tokens came with the embeddings that it needs.
+            words = adapter if resized and has_tokenizer(adapter) else base
+            tokenizer = AutoTokenizer.from_pretrained(words, **trusted(params))
+        with phase(f"Loading LoRA adapter from {adapter}"):
+            adapted = PeftModel.from_pretrained(model, adapter).eval()
+            expected = logits(adapted, tokenizer)
+        with phase(f"Merging LoRA weights into base model, to {folder}"):
+            if written:
+                hashes = written.result()
+                copy_others(base, folder)
+            else:
+                if untie(adapted):
+                    log.info("  input and output embeddings were one matrix, and are two from here on")
+                adapted.merge_and_unload(safe_merge=True).save_pretrained(folder, max_shard_size="4GB")
+                tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(
         f"---\nlibrary_name: transformers\nbase_model: {base}\n---\n\n{base} with the LoRA adapter {adapter} merged.\n"
     )
-    return expected
+    return expected, hashes
+
+
+def copy_others(base: Path, folder: Path) -> None:
+    """All of a model folder but its weights and what is said of them: configuration, tokenizer, licence, code."""
+    for path in base.glob("[!.]*"):
+        if path.is_file() and path.suffix != ".safetensors" and path.name not in (INDEX, MANIFEST, "README.md"):
+            shutil.copyfile(path, folder / path.name)
 
 
 def verify(folder: Path, device: str, expected: list[torch.Tensor], params: dict[str, Any]) -> float:

@@ -81,7 +81,7 @@ def summarise(
     records = [read_object(path) for path in recipes]
     for record, path in zip(records, recipes, strict=True):
         if record["ids"] != records[0]["ids"]:
-            raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate_heldout again for both")
+            raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate again for both")
     opponents = list(dict.fromkeys([*params["baselines"], params["reference"]]))
     heldout = {record["recipe"]: record["models"][-1]["scores"] for record in records}
     counted = read_object(questions)

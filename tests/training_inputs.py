@@ -5,7 +5,7 @@ from helpers import template
 TEMPLATE = "Question:\n{question}\nAnswer:\nLet's think step by step.\n"
 PROMPTS = {"prompt": template(TEMPLATE), "styles": {"wolfram": "Be {exact}."}}
 CHAT = {"format": "chat", "system": None, "style_in": "system", "template_kwargs": {}, "think_marks": "auto"}
-LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}
+LORA = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear", "target_parameters": []}
 TRAINING = {
     "lora": LORA,
     "learning_rate": 1e-3,

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regime_w.config.recipes import read_by
+from regime_w.config.recipes import READS
 from regime_w.config.schema import load
 from regime_w.questions.parts import shard_of
 from regime_w.runtime.compute import threads
@@ -29,18 +29,19 @@ from regime_w.runtime.records import new_file, to_line, write_json
 
 CHUNK = 250  # questions
 TOKEN = 4.0  # characters
-SYNTHETIC = {"source": "synthetic", "n": 1}
-# A run of which nothing is said but what must be: all else is the defaults, as a real model has them.
+# Those of a run that says no more than it must, but with coherence pairs, which take the longest to find.
+SOURCE = {"source": "file", "path": "train.jsonl"}
 CONFIG = load(
     {
         "run": "made",
-        "base_model": {"source": "local", "path": "."},
-        "questions": {"train": SYNTHETIC | {"split": "train"}, "eval": {"made": SYNTHETIC | {"split": "eval"}}},
+        "base_model": {"source": "hub", "hub_id": "made/up"},
+        "questions": {"train": SOURCE, "eval": {"made": SOURCE}},
+        "pairs": {"coherence_share": 0.25},
     }
 )
 ARMS = CONFIG["arms"]
-PARAMS = {stage: read_by(stage, 1, CONFIG) for stage in ("score_rollouts", "check_rollouts", "build_preferences")}
-PARAMS["check_rollouts"]["n_questions"] = None
+PARAMS = {stage: READS[stage](CONFIG) for stage in ("score_rollouts", "check_rollouts", "build_preferences")}
+PARAMS["check_rollouts"]["n_questions"] = None  # as many as there are
 
 NAMES = ("Natalia", "Weng", "Betty", "Julie", "James", "Albert", "Ken", "Alexis", "Tina", "Tobias", "Randy", "Jasper")
 THINGS = ("apples", "clips", "pages", "letters", "flowers", "dollars", "stickers", "bottles", "miles", "tickets")

@@ -25,14 +25,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT = "config.yaml"
 COMMAND_LINE = "--config"
 EXTENDS = "extends"
-MOST_BYTES = 2_000_000
+MOST_BYTES = 500_000
 # Values of a file, those behind an alias counted wherever it stands: a few nested anchors make billions.
-MOST_VALUES = 200_000
+MOST_VALUES = 50_000
 MOST_DEPTH = 40
+# Characters of a number or a date: YAML 1.1 reads 1:1:1:... as one to the base of 60, in time that grows with its square.
+MOST_DIGITS = 100
+TOO_MANY = f"more than {MOST_VALUES:,} values, an anchor's counted wherever it stands, are no config's"
+TOO_DEEP = "nested too deep for a config, or an anchor inside itself"
 # libyaml's, which reads thousands of lines ten times faster, where PyYAML was built with it.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MERGE = "tag:yaml.org,2002:merge"
-MAPPING, SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+MAPPING, SEQUENCE, TEXT = (f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str"))
 
 Values = dict[str, Any]
 
@@ -92,7 +96,7 @@ def laid_over(below: Any, above: Mapping[str, Any]) -> Values:
 
 
 def origins(layers: Sequence[Layer]) -> dict[tuple[str, ...], str]:
-    """The name of the layer that each value comes from, by its path; a list is one value."""
+    """The name of the layer that each value comes from, by its path; a list is one value, an empty mapping none."""
 
     def named(values: Mapping[str, Any], name: str) -> Values:
         return {
@@ -102,7 +106,7 @@ def origins(layers: Sequence[Layer]) -> dict[tuple[str, ...], str]:
     whole: Values = {}
     for layer in layers:
         whole = laid_over(whole, named(layer.values, layer.name))
-    return dict(leaves(whole))
+    return {path: name for path, name in leaves(whole) if isinstance(name, str)}
 
 
 def leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -123,7 +127,7 @@ def read(path: Path) -> Values:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(
-                f"{where}: {path.stat().st_size / 1e6:.1f} MB, a config has {MOST_BYTES / 1e6:g} at most; put corrections"
+                f"{where}: {path.stat().st_size / 1e6:.1f} MB, a config has {MOST_BYTES / 1e6:g} MB at most; put corrections"
                 " into a file of their own (questions.train.corrections: FILE)"
             )
         text = path.read_text(encoding="utf-8-sig")
@@ -203,7 +207,7 @@ def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique)
     except RecursionError:
-        raise UserError(f"{where}: nested too deep for a config") from None
+        raise UserError(f"{where}: {TOO_DEEP}") from None
     except ValueError:
         return None
 
@@ -212,11 +216,11 @@ def _yaml(text: str, where: str) -> Any:
     try:
         # Without recursion, so that no depth hurts; and before anything is built.
         depth = 0
-        for event in yaml.parse(text, Loader=LOADER):
+        for number, event in enumerate(yaml.parse(text, Loader=LOADER)):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MOST_DEPTH:
+            if depth > MOST_DEPTH or number > 2 * MOST_VALUES:  # keys are events too
                 line = getattr(event.start_mark, "line", 0) + 1
-                raise UserError(f"{where}, line {line}: nested too deep for a config")
+                raise UserError(f"{where}, line {line}: {TOO_DEEP if depth > MOST_DEPTH else TOO_MANY}")
         loader = LOADER(text)
         try:
             node = loader.get_single_node()
@@ -239,16 +243,20 @@ class _Reader:
 
     def value(self, node: yaml.Node, depth: int) -> Any:
         self.values += 1
-        if self.values > MOST_VALUES or depth > MOST_DEPTH:
-            raise self.error(
-                node, f"anchors make more of it than a config holds ({MOST_VALUES:,} values); write them out"
-            )
+        if self.values > MOST_VALUES:
+            raise self.error(node, TOO_MANY)
+        if depth > MOST_DEPTH:
+            raise self.error(node, TOO_DEEP)
         if isinstance(node, yaml.ScalarNode):
+            if node.tag != TEXT and len(node.value) > MOST_DIGITS:
+                raise self.error(
+                    node, f"{node.value!r:.60} is no number that can be read; write it plainly, or quote it"
+                )
             try:
                 return self.loader.construct_object(node)
             except yaml.YAMLError:
                 raise self.error(node, f"{node.value!r:.60} cannot be read as {node.tag}; write it plainly") from None
-            except (ValueError, OverflowError):
+            except (ValueError, OverflowError, LookupError, AttributeError, TypeError):  # PyYAML checks no tag
                 raise self.error(node, f"{node.value!r:.60} is no number that can be read; write it plainly") from None
         if node.tag not in (MAPPING, SEQUENCE):
             raise self.error(node, f"{node.tag} is nothing that a config holds; write a plain mapping or list")

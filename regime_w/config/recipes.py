@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from regime_w.config.files import laid_over
-from regime_w.config.schema import load
+from regime_w.config.schema import load, of_set
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import fingerprint
 
@@ -42,6 +42,13 @@ def prompt_of(config: Config) -> Config:
     """What `Prompts` (regime_w/tasks/prompts.py) reads."""
     prompt = config["prompt"]
     return {"prompt": {key: prompt[key] for key in PROMPT_KEYS[prompt["format"]]}, "styles": config["styles"]}
+
+
+def prompts_asked(config: Config) -> dict[str, Config]:
+    """What `Prompts` reads for the run, by the section's name, and for each evaluation set that asks otherwise."""
+    own = prompt_of(config)
+    sets = {f"questions.eval.{name}.prompt": prompt_of(of_set(config, name)) for name in config["questions"]["eval"]}
+    return {"prompt": own} | {name: asked for name, asked in sets.items() if asked != own}
 
 
 def _prompts(config: Config) -> Config:

@@ -29,14 +29,15 @@ MUST = _names(
 )
 TUNE = _names(
     """
-    seed method rounds prompt.template prompt.stop styles arms
+    seed method rounds styles arms
+    prompt.format prompt.template prompt.system prompt.style_in prompt.template_kwargs prompt.think_marks prompt.stop
     questions.train.split questions.train.n questions.train.corrections questions.eval.*.split questions.eval.*.n
     questions.train.columns.question questions.train.columns.answer questions.train.columns.gold
     questions.train.columns.options questions.train.on_bad_row
     questions.eval.*.columns.question questions.eval.*.columns.answer questions.eval.*.columns.gold
     questions.eval.*.columns.options questions.eval.*.on_bad_row
     questions.eval.*.task questions.eval.*.prompt questions.eval.*.evaluate
-    task.verifier start sft.method
+    task.verifier start.rollouts start.preferences sft.method
     questions.heldout_fraction questions.variants questions.rollout_fraction
     sft.adapter sft.part sft.n_examples sft.styles sft.lora.r sft.lora.alpha sft.lora.target_modules sft.learning_rate
     sft.epochs sft.batch_size sft.per_device_batch_size sft.gradient_checkpointing

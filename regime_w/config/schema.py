@@ -32,7 +32,7 @@ from regime_w.method.rewards import check_weights
 from regime_w.runtime.errors import UserError, run
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-HUB_ID = r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$"
+HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$"
 MOST_SHARDS = 10_000  # of a round: each is a job
 SHOWN = 20  # problems that are told at once
 REFERENCE = "docs/reference/config.md"
@@ -194,6 +194,7 @@ class Questions(Section):
     eval: dict[SetName, EvalSet] = Field(
         description="evaluation sets by name; the report's headline is about the first. null takes out one that a file below"
         " names",
+        json_schema_extra={"additionalProperties": False, "minProperties": 1},
     )
     heldout_fraction: float = Field(
         0.05, ge=0, lt=1, description="share of train held out, by hash of the question's id"
@@ -367,6 +368,17 @@ class Lora(Section):
     target_modules: Annotated[list[Text], Field(min_length=1)] | Literal["all-linear"] = Field(
         "all-linear", description="names of the modules that are adapted, or all-linear"
     )
+    target_parameters: list[Text] = Field(
+        default_factory=list,
+        description="names of parameters that are adapted besides: experts' matrices, which are no modules"
+        " (experts.gate_up_proj)",
+    )
+
+    @model_validator(mode="after")
+    def _no_dropout_of_parameters(self) -> "Lora":
+        if self.target_parameters and self.dropout:
+            raise ValueError("dropout must be 0 with target_parameters")
+        return self
 
 
 class Training(Section):
@@ -925,7 +937,11 @@ def load(raw: dict[str, Any], origins: Mapping[tuple[str, ...], str] | None = No
 
 def schema() -> dict[str, Any]:
     """JSON schema of a whole configuration."""
-    return Config.model_json_schema()
+    whole = Config.model_json_schema()
+    # What GIVEN checks though nothing is said of it is needed.
+    for section, needed in ((whole, ["questions", "base_model"]), (whole["$defs"]["Questions"], ["train"])):
+        section["required"] = [*section.get("required", []), *needed]
+    return whole
 
 
 def file_schema() -> dict[str, Any]:
@@ -933,6 +949,9 @@ def file_schema() -> dict[str, Any]:
     whole = schema()
     for section in (whole, *(part for name, part in whole["$defs"].items() if name != "Arm")):
         section.pop("required", None)
+    sets = whole["$defs"]["Questions"]["properties"]["eval"]["patternProperties"]
+    for name, own in sets.items():
+        sets[name] = {"anyOf": [own, {"type": "null"}]}  # which takes it out
     whole["properties"] = {
         "extends": {
             "description": "config files that this one is laid over, from its own folder or the repository",

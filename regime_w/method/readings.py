@@ -21,18 +21,23 @@ ROUNDED = Fraction(1, 100)  # off by no more than this is right
 PARTS = (3, 6, 7, 9)  # a number like 0.67 may be a rounded 2/3
 # Words that calculate: a sum that begins behind one of them, or whose result one of them goes on with, is not read.
 BEFORE = set(
-    "half halve twice thrice double triple quadruple times plus minus less by over into mod modulo divided multiplied "
-    "multiply divide square squared cube cubed root percent dozen hundred thousand million billion third thirds quarter "
-    "quarters fourth fourths fifth fifths sixth sixths seventh eighth eighths ninth tenth tenths average mean product "
-    "difference ratio remainder digit digits power negative factorial logarithm log sin cos tan base".split()
+    str.split(
+        "half halve twice thrice double triple quadruple times plus minus less by over into mod modulo "
+        "divided multiplied multiply divide square squared cube cubed root percent dozen hundred thousand "
+        "million billion third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh "
+        "eighth eighths ninth tenth tenths average mean product difference ratio remainder digit digits power "
+        "negative factorial logarithm log sin cos tan base"
+    )
 )
 BEHIND = set(
-    "times plus minus less divided multiplied over squared cubed x r remainder mod point to and-a-half halves thirds fourths "
-    "fifths sixths sevenths eighths ninths tenths quarters half quarter factorial".split()
+    str.split(
+        "times plus minus less divided multiplied over squared cubed x r remainder mod point to and-a-half "
+        "halves thirds fourths fifths sixths sevenths eighths ninths tenths quarters half quarter factorial"
+    )
 )
 # A number behind one of these names something: `on day 1 * 2 = 20`.
 LABELS = set(
-    "day week month year step part question problem number no grade group round level page chapter case".split()
+    str.split("day week month year step part question problem number no grade group round level page chapter case")
 )
 # What a result may be off by if one of these stands up to PHRASE words before its sum: `half the 6+4 = 5`.
 FACTORS = {

@@ -320,7 +320,7 @@ def write_weights(file: Path, sources: list[Source], config: Any, folder: Path) 
     shards: list[list[Source]] = [[]]
     size = 0
     for source in sources:
-        own = 2 * int(source.tensor.n_elements) // (int(source.tensor.shape[-1]) if source.expert is not None else 1)
+        own = 2 * _weights(source)
         if shards[-1] and size + own > SHARD_BYTES:
             shards.append([])
             size = 0
@@ -331,14 +331,14 @@ def write_weights(file: Path, sources: list[Source], config: Any, folder: Path) 
         if len(shards) == 1
         else [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
     )
-    progress = Progress(len(sources), "GGUF", unit="tensors")
+    progress = Progress(sum(_weights(source) for source in sources), "GGUF", unit="weights")
     with ThreadPoolExecutor(threads()) as pool, ThreadPoolExecutor(1) as disk:
         written: Future[None] | None = None
         for name, shard in zip(names, shards, strict=True):
             tensors = {}
             for source, tensor in zip(shard, pool.map(lambda source: weights_of(source, config), shard), strict=True):
                 tensors[source.name] = tensor
-                progress.update(1)
+                progress.update(_weights(source))
             if written:
                 written.result()
             written = disk.submit(save_file, tensors, folder / name, metadata={"format": "pt"})
@@ -349,6 +349,11 @@ def write_weights(file: Path, sources: list[Source], config: Any, folder: Path) 
         places = {source.name: name for name, shard in zip(names, shards, strict=True) for source in shard}
         total = sum((folder / name).stat().st_size for name in names)
         write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+
+
+def _weights(source: Source) -> int:
+    experts = 1 if source.expert is None else int(source.tensor.shape[-1])
+    return int(source.tensor.n_elements) // experts
 
 
 def weights_of(source: Source, config: Any) -> torch.Tensor:

@@ -8,14 +8,15 @@ Beside such a folder stands its seal, NAME.sha256: the SHA-256 of its manifest, 
 tells whether a folder's content changed, since it knows a folder by its time alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import fingerprint, new_folder, read_json, sha256_file, write_json, write_text
+from regime_w.runtime.records import fingerprint, new_folder, read_json, sha256_file, umask, write_json, write_text
 
 MANIFEST = "manifest.json"
 TIMESTAMP = ".snakemake_timestamp"  # Snakemake's own, in every folder that a rule makes
@@ -28,6 +29,8 @@ def new_artefact(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with new_folder(path) as folder:
         yield folder
+        for path in folder.rglob("*.safetensors"):
+            path.chmod(0o666 & ~umask())  # safetensors closes its files to all others
         digest = sha256_file(folder / MANIFEST)
         seal_of(path).unlink(missing_ok=True)  # no kill from here on leaves it beside another's content
     write_text(seal_of(path), f"{digest}  {path.name}/{MANIFEST}\n")
@@ -37,11 +40,11 @@ def seal_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.sha256")
 
 
-def list_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of each file of a folder but its manifest."""
+def list_files(folder: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file of a folder but its manifest; `known`: SHA-256 by name, of files just written."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, TIMESTAMP))
     with ThreadPoolExecutor() as pool:
-        hashes = pool.map(sha256_file, files)
+        hashes = pool.map(lambda file: known.get(file.name) or sha256_file(file), files)
         return {
             str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": h}
             for p, h in zip(files, hashes, strict=True)

@@ -145,7 +145,9 @@ def _pair(row: Row, number: int, chat: bool) -> Row:
 
 
 def _check_messages(name: str, messages: Any) -> None:
-    if not (isinstance(messages, list) and messages and all(isinstance(each, dict) for each in messages)):
+    if messages == []:
+        raise Bad(f"{name} is empty")
+    if not (isinstance(messages, list) and all(isinstance(each, dict) for each in messages)):
         raise Bad(f"{name} is {kind_of(messages)}, a list of messages was expected")
     for each in messages:
         if not (isinstance(each.get("role"), str) and isinstance(each.get("content"), str)):

@@ -51,8 +51,8 @@ def families(scores: dict[str, Found], opponents: list[str], settings: Settings)
 
 
 def _test(ours: Found, theirs: Found, metric: str, settings: Settings) -> Found:
-    """Exact McNemar for right or wrong, the paired bootstrap for means."""
-    if metric == "mean":
+    """Exact McNemar for right or wrong, the paired bootstrap for means; a majority that ties is right by a share."""
+    if metric in ("mean", "majority"):
         return settings.difference(ours[metric], theirs[metric])
     return discordant(ours[metric], theirs[metric], settings)
 

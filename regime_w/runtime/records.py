@@ -141,7 +141,7 @@ def new_file(path: str | Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
+            os.chmod(name, 0o666 & ~umask())
             os.replace(name, path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
@@ -258,7 +258,8 @@ def _mark(path: Path) -> Path:
     return path.with_name(f".{path.name}.link")
 
 
-def _umask() -> int:
+def umask() -> int:
+    """What this process takes from the rights of new files."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -59,18 +59,30 @@ def conversation(source: Source, messages: Sequence[Message], generation: bool) 
     """
     texts = [text for _, own in messages for text in own]
     number = iter(range(len(texts)))
-    rendered = render(
-        source, [(role, [f"Standin{next(number)}nidnatS" for _ in own]) for role, own in messages], generation
-    )
+    stand_ins = [(role, [f"Standin{next(number)}nidnatS" for _ in own]) for role, own in messages]
+    try:
+        rendered = _once(source, stand_ins, generation, as_parts=False)
+    except (TemplateFault, Left) as fault:
+        try:  # some templates, of vision models chiefly, take a message's parts alone
+            rendered = _once(source, stand_ins, generation, as_parts=True)
+        except (TemplateFault, Left):
+            raise fault from None
     places = list(STAND_IN.finditer(rendered))
-    found = [int(place[1]) for place in places]
-    if found != list(range(len(texts))):
-        raise Left([role for role, own in messages for _ in own], found)
     pieces, start = [], 0
     for place, text in zip(places, texts, strict=True):
         pieces += [Piece(rendered[start : place.start()], True), Piece(text, False)]
         start = place.end()
     return [*pieces, Piece(rendered[start:], True)]
+
+
+def _once(source: Source, messages: Sequence[Message], generation: bool, as_parts: bool) -> str:
+    """The conversation, in which each text stands once and in its order."""
+    rendered = render(source, messages, generation, as_parts)
+    roles = [role for role, own in messages for _ in own]
+    found = [int(place[1]) for place in STAND_IN.finditer(rendered)]
+    if found != list(range(len(roles))):
+        raise Left(roles, found)
+    return rendered
 
 
 class Left(UserError):
@@ -82,10 +94,15 @@ class Left(UserError):
         super().__init__(f"the model's chat template writes {what}; set prompt.format: template")
 
 
-def render(source: Source, messages: Sequence[Message], generation: bool) -> str:
+def render(source: Source, messages: Sequence[Message], generation: bool, as_parts: bool) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    conversations = [[{"role": role, "content": BETWEEN.join(texts)} for role, texts in messages]]
+    contents: list[Any] = [BETWEEN.join(texts) for _, texts in messages]
+    if as_parts:
+        contents = [[{"type": "text", "text": content}] for content in contents]
+    conversations = [
+        [{"role": role, "content": content} for (role, _), content in zip(messages, contents, strict=True)]
+    ]
     try:
         rendered = render_jinja_template(
             conversations=conversations,

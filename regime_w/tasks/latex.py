@@ -12,6 +12,7 @@ the reference; that takes a simplifier, hence a limit of time, of memory and of 
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 from regime_w.runtime.errors import UserError
@@ -173,7 +174,5 @@ def warm() -> None:
 
 def require() -> None:
     """UserError where math-verify is not installed."""
-    try:
-        math_verify()
-    except ImportError:
-        raise UserError("task.verifier latex needs the package math-verify; install it") from None
+    if not find_spec("math_verify"):
+        raise UserError("task.verifier latex needs the package math-verify; install it")

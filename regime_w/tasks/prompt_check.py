@@ -1,6 +1,6 @@
 """Whether a model's prompts can be made, before anything is made from them, and what they look like.
 
-    check_prompts(Path("checkpoints/demo/base"), {"prompt": {...}, "styles": {...}}, {"trust_remote_code": False})
+    check_prompts(Path("checkpoints/demo/base"), {"prompt": {"prompt": {...}, "styles": {...}}}, {"trust_remote_code": False})
 
 A chat template is a program that came with the model: it is first run in a process of its own, with bounds.
 """
@@ -10,15 +10,16 @@ import logging
 import multiprocessing
 import resource
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.processes import die_with_parent
-from regime_w.tasks.prompts import Prompts, prompts_of
+from regime_w.tasks.prompts import Params, Prompts, prompts_of
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,22 @@ BYTES = 2 * 2**30  # beyond what the process has when it begins
 QUESTION = "How much is 3 + 4?"
 
 
-def check_prompts(folder: Path, params: dict[str, Any], trust: dict[str, bool]) -> None:
-    """Print the first prompt of each style as text and ids; UserError where the model cannot be asked in this format."""
-    if params["prompt"]["format"] == "chat":
-        try_template(folder, params, trust)
-    prompts = prompts_of(folder, params, trust)
-    rows = vocabulary(folder)
+def check_prompts(folder: Path, wanted: Mapping[str, Params], trust: dict[str, bool]) -> None:
+    """Print, for the parameters of each name, the first prompt of each style as text and ids.
+
+    UserError where the model cannot be asked so, which begins with the name.
+    """
+    chats = {name: params for name, params in wanted.items() if params["prompt"]["format"] == "chat"}
+    if chats:
+        try_template(folder, chats, trust)
+    for name, params in wanted.items():
+        with _named(name):
+            prompts = prompts_of(folder, params, trust)
+            show(name, prompts, vocabulary(folder))
+
+
+def show(name: str, prompts: Prompts, rows: int | None) -> None:
+    """Print what a model is asked; UserError where a token is beyond the `rows` that it embeds."""
     for style in prompts.forms:
         prompt = prompts.ask(QUESTION, style)
         _, answer = prompts.example(QUESTION, style, "7")
@@ -40,20 +51,28 @@ def check_prompts(folder: Path, params: dict[str, Any], trust: dict[str, bool]) 
         if rows is not None and highest >= rows:
             token = prompts.tokenizer.convert_ids_to_tokens(highest)
             raise UserError(
-                f"{folder}: the prompt uses {token!r}, id {highest}, and the model embeds {rows} tokens; resize its "
-                "embeddings, or set prompt.format: template"
+                f"it uses {token!r}, id {highest}, and the model embeds {rows} tokens; resize its embeddings, or set "
+                "prompt.format: template"
             )
-        log.info(f"Prompt, style {style}: {prompt.text!r}\n  ids: {list(prompt.ids)}\n  an answer `7`: {answer}")
+        log.info(f"{name}, style {style}: {prompt.text!r}\n  ids: {list(prompt.ids)}\n  an answer `7`: {answer}")
     names = prompts.tokenizer.convert_ids_to_tokens(list(prompts.stops))
     log.info(f"Completions end at: {', '.join(names)}; an answer that is learnt ends with {prompts.ending!r}")
     log.info(f"Think marks: {' '.join(prompts.marks) if prompts.marks else 'none'}")
 
 
-def try_template(folder: Path, params: dict[str, Any], trust: dict[str, bool], seconds: int = SECONDS) -> None:
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def try_template(folder: Path, wanted: Mapping[str, Params], trust: dict[str, bool], seconds: int = SECONDS) -> None:
     """Render the chat template in a process with bounds; UserError where it fails, takes too long or too much memory."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=_render, args=(theirs, folder, params, trust, seconds))
+    child = context.Process(target=_render, args=(theirs, folder, dict(wanted), trust, seconds))
     child.start()
     theirs.close()
     try:
@@ -69,14 +88,16 @@ def try_template(folder: Path, params: dict[str, Any], trust: dict[str, bool], s
         raise UserError(fault)
 
 
-def _render(pipe: Connection, folder: Path, params: dict[str, Any], trust: dict[str, bool], seconds: int) -> None:
+def _render(pipe: Connection, folder: Path, wanted: dict[str, Params], trust: dict[str, bool], seconds: int) -> None:
     from transformers import AutoTokenizer
 
     die_with_parent()
     tokenizer = AutoTokenizer.from_pretrained(folder, **trust)
     _bound(seconds)
     try:
-        Prompts(params, tokenizer, folder)
+        for name, params in wanted.items():
+            with _named(name):
+                Prompts(params, tokenizer, folder)
         pipe.send(None)
     except UserError as error:
         pipe.send(str(error))

@@ -121,8 +121,7 @@ class Prompts:
         self.stops = tuple(sorted({*self.known, self.encoder.control[self._spelled(self.ending)[-1][0]]}))
         own = prompt["think_marks"]
         self.marks: Marks | None = marks_of(tokenizer, template) if own == "auto" else Marks(*own) if own else None
-        if self.source:
-            self._tell(prompt)
+        self._tell(prompt)
 
     def ask(self, question: str, style: str) -> Prompt:
         """The prompt of a question in a style, `plain` for none."""
@@ -153,8 +152,14 @@ class Prompts:
         if isinstance(prompt, str) and isinstance(completion, str):
             pieces, opening, answer = [Piece(prompt, True)], "", completion.removesuffix(self.ending)
         else:
+            if isinstance(prompt, str) or isinstance(completion, str):
+                raise UserError(
+                    "a pair's prompt, chosen and rejected are to be texts, or all of them lists of messages"
+                )
             if self.source is None:
                 raise UserError("the pairs are conversations; set prompt.format: chat to train on them")
+            if [each["role"] for each in completion] != ["assistant"]:
+                raise UserError("a pair's chosen and rejected side are to be one message of the assistant")
             messages = [(str(each["role"]), [str(each["content"]).strip()]) for each in [*prompt, *completion]]
             pieces = chat.conversation(self.source, messages[: len(prompt)], generation=True)
             whole = text_of(chat.conversation(self.source, messages, generation=False)[:-2])
@@ -214,7 +219,12 @@ class Prompts:
 
     def _tell(self, prompt: Params) -> None:
         """What of the config or the model is not as one would think."""
-        assert self.source
+        if any(self._thinks(form.after) for form in self.forms.values()):
+            self.notes.append(
+                "prompts end inside the think marks; an answer that SFT learns without a thought closes them first"
+            )
+        if self.source is None:
+            return
         name = self._spelled(self.ending)[-1][0]
         if self.encoder.control[name] not in self.known:
             self.notes.append(
@@ -225,10 +235,6 @@ class Prompts:
             self.notes.append("the chat template has no system message; its text stands before the question")
         if self.source.dates:
             self.notes.append(f"the chat template's date is {chat.DATE:%d %b %Y} on every day")
-        if any(self._thinks(form.after) for form in self.forms.values()):
-            self.notes.append(
-                "prompts end inside the think marks; an answer that SFT learns without a thought closes them first"
-            )
         if self.encoder.adds_bos and not text_of(self.forms[PLAIN].before).startswith(self.tokenizer.bos_token):
             self.notes.append("the chat template writes no BOS; the tokenizer adds one, and so do we")
 

@@ -70,7 +70,7 @@ def lora_config(lora: dict[str, Any], model: Any) -> LoraConfig:
     """LoRA by the config section, on the model's text alone; UserError where a module is named that the model has not."""
     modules = [name for name, _ in model.named_modules()]
     parameters = [name for name, _ in model.named_parameters()]
-    targets, matrices = lora["target_modules"], lora.get("target_parameters") or []
+    targets, matrices = lora["target_modules"], lora["target_parameters"]
     for key, wanted, there in (("target_modules", targets, modules), ("target_parameters", matrices, parameters)):
         for name in wanted if isinstance(wanted, list) else ():
             if not any(f".{place}".endswith(f".{name}") for place in there):
@@ -279,7 +279,7 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     if compiled:
         compile_layers(trainer.model)
     if not args.use_cpu:
-        reason = why_padded(trainer.model)
+        reason = why_padded(trainer.model, max(lengths), "cuda")
         if reason is None:
             pack(trainer.model)
         else:

@@ -10,6 +10,8 @@ from regime_w.report.marks import tables_of
 from regime_w.runtime.records import read_json
 
 
+@pytest.mark.docs
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("path", [path for path in PAGES if tables_of(path.read_text())], ids=lambda path: path.name)
 def test_tables_are_those_of_the_records(path: Path) -> None:
     assert page(path) == path.read_text(encoding="utf-8")

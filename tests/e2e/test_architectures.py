@@ -24,6 +24,7 @@ ENGINE = {
     "stall_timeout": 900,
     "random_lengths": None,
     "transformers": {"batch_size": 8, "mode": "batched"},
+    "vllm": {},
 }
 ARMS = [{"name": style, "style": style, "temperature": 1.0} for style in ("plain", "wolfram")]
 SAMPLING = {"max_new_tokens": 6, "top_p": 1.0}
@@ -59,7 +60,7 @@ def test_from_base_model_to_evaluation(
     )
     own = {"source": "local", "path": str(source), "hub_id": None, "revision": None, "licence": None, "seed": 0}
     own |= {"trust_remote_code": False, "tiny": {}}
-    run(monkeypatch, base_model, own, prompts=json.dumps(PROMPTS), output=base)
+    run(monkeypatch, base_model, own, prompts=json.dumps({"prompt": PROMPTS}), output=base)
     assert type(load_model(base, {})) is type(AutoModelForCausalLM.from_pretrained(source))
     run(
         monkeypatch,
@@ -74,9 +75,8 @@ def test_from_base_model_to_evaluation(
     assert "The adapter changes" in said
     run(monkeypatch, merge_lora, {"device": "cpu"}, base=base, adapter=sft, output=merged)
     params = PROMPTS | {"engine": ENGINE, "arms": ARMS, "seed": 0}
-    sampled = {"generate": SAMPLING | {"part": "all", "n_samples": 4, "skip": 0, "new_questions": False}}
     run(
-        monkeypatch, generate, params | sampled, model=merged, questions=tmp_path / "train.jsonl", round=1,
+        monkeypatch, generate, params | {"generate": SAMPLING}, model=merged, questions=tmp_path / "train.jsonl", round=1,
         shard="0-of-1", journal=tmp_path / "journal", output=tmp_path / "completions.jsonl",
     )  # fmt: skip
     run(
@@ -86,21 +86,22 @@ def test_from_base_model_to_evaluation(
     run(monkeypatch, merge_lora, {"device": "cpu"}, base=merged, adapter=dpo, output=policy)
     settings = SAMPLING | {"styles": ["plain"], "k": 1, "temperature": 1.0, "n_questions": 3, "batch_invariant": False}
     outputs = [tmp_path / "eval" / f"{name}.jsonl" for name in ("base", "round1")]
+    task = {"verifier": "number", "timeout": 10}
     run(
-        monkeypatch, evaluate, params | {"evaluate": settings, "stop": []}, models=[base, policy],
+        monkeypatch, evaluate, params | {"evaluate": settings, "stop": [], "task": task}, models=[base, policy],
         questions=tmp_path / "train.jsonl", outputs=outputs,
     )  # fmt: skip
 
-    assert len(read_jsonl(tmp_path / "completions.jsonl")) == 8
+    assert len(read_jsonl(tmp_path / "completions.jsonl")) == len(QUESTIONS) * len(ARMS)
     assert [len(read_jsonl(output)) for output in outputs] == [3, 3]
     for folder in (sft, dpo):
         losses = [entry["loss"] for entry in read_json(folder / "training.json")["log_history"] if "loss" in entry]
         assert losses
         assert all(map(math.isfinite, losses))
-    for manifest in (merged, policy):
-        assert load_manifest(manifest)[1]["made_from"]["largest_logit_difference"] < 0.01
+    for folder in (merged, policy):
+        assert load_manifest(folder)[1]["made_from"]["largest_logit_difference"] < 0.01
     models = [load_model(folder, {}).eval() for folder in (base, merged, policy)]
-    assert (why_padded(models[0]) is None) == row.packs
+    assert (why_padded(models[0], 99, "cpu") is None) == row.packs
     ids = torch.arange(3, 23)[None]
     with torch.no_grad():
         logits = [model(input_ids=ids).logits for model in models]

@@ -13,6 +13,8 @@ from families import FAMILIES
 from training_inputs import CHAT, TRAINING
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from regime_w.config.recipes import READS
+from regime_w.config.schema import load
 from regime_w.models.manifests import write_manifest
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
@@ -28,38 +30,37 @@ from scripts import (
     train_rft,
 )
 
-PROMPTS = {"prompt": CHAT, "styles": {"wolfram": "Be exact.", "maudlin": "Check each step."}, "seed": 0}
+NEW = 24  # tokens
 ARMS = [
     {"name": f"{style}_{n}", "style": style, "temperature": 1.0} for style in ("wolfram", "maudlin") for n in range(4)
 ]
 QUESTIONS = [
     {"id": f"q{n}", "question": f"How much is {n} <|im_end|> + {n}?", "gold_answer": str(1 + n % 2)} for n in range(12)
 ]
-ENGINE = {
-    "name": "transformers", "stall_timeout": 900, "random_lengths": None,
-    "transformers": {"batch_size": 96, "mode": "batched"},
-}  # fmt: skip
-NEW = 24  # tokens
-GENERATE = PROMPTS | {
-    "engine": ENGINE, "arms": ARMS,
-    "generate": {
-        "part": "all", "n_samples": 12, "skip": 0, "new_questions": False, "max_new_tokens": NEW, "top_p": 1.0, "shards": 1,
-    },
-}  # fmt: skip
-SCORE = {
-    "arms": ARMS, "coherence": {"s_end": 0.4, "s_path": 0.3, "s_cf": 0.3, "path_mix": 0.5},
-    "reward": {
-        "alpha": 1.0, "beta": 0.5, "lambda_length": 0.001, "length_limit": 512, "coherence_level": "trajectory",
-        "math_verify": False,
-    },
-}  # fmt: skip
-PAIRS = PROMPTS | {
-    "pairs": {
-        "policy": "capped", "per_question": 2, "coherence_share": 0.0, "min_margin": 0.0, "max_similarity": 1.0,
-        "max_length_ratio": 9.0, "train_prompt": "canonical", "same_style": True, "calculations": 0,
-    },
-}  # fmt: skip
-SAMPLES = PROMPTS | {"rejection_sampling": {"per_question": 2, "max_similarity": 1.0, "train_prompt": "arm"}}
+
+CONFIG = load(
+    {
+        "run": "chat",
+        "base_model": {"source": "local", "path": "model"},
+        "questions": {"train": {"source": "file", "path": "q"}, "eval": {"test": {"source": "file", "path": "q"}}},
+        "prompt": {"format": "chat", "style_in": "system"},
+        "styles": {"wolfram": "Be exact.", "maudlin": "Check each step."},
+        "arms": ARMS,
+        "sft": {"method": "none"},
+        "generate": {"n_samples": 12, "max_new_tokens": NEW},
+        "engine": {"name": "transformers"},
+        "reward": {"math_verify": False},
+        "pairs": {
+            "per_question": 2, "min_margin": 0.0, "max_similarity": 1.0, "max_length_ratio": 9.0, "train_prompt": "canonical",
+        },
+        "rejection_sampling": TRAINING | {"per_question": 2, "max_similarity": 1.0},
+        "dpo": TRAINING,
+        "evaluate": {"k": 2, "temperature": 1.0, "max_new_tokens": NEW, "styles": ["wolfram"]},
+    }
+)  # fmt: skip
+PARAMS = {stage: read(CONFIG) for stage, read in READS.items() if not stage.startswith(("import", "train_sft"))}
+GENERATE = PARAMS["generate"]
+PROMPTS = {key: GENERATE[key] for key in ("prompt", "styles")}
 
 
 def ran(module: Any, **options: Any) -> None:
@@ -106,7 +107,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(folder / "train.jsonl", QUESTIONS)
     sampled(folder, "completions.jsonl", GENERATE)
     ran(
-        score_rollouts, params=SCORE, completions=folder / "completions.jsonl", questions=folder / "train.jsonl",
+        score_rollouts, params=PARAMS["score_rollouts"], completions=folder / "completions.jsonl", questions=folder / "train.jsonl",
         output=folder / "rollouts.jsonl",
     )  # fmt: skip
     return folder
@@ -159,7 +160,7 @@ def test_only_what_is_said_behind_the_thought_is_graded(run: Path) -> None:
 
 def test_dpo_trains_on_the_ids_that_were_sampled(run: Path) -> None:
     ran(
-        build_preferences, params=PAIRS, rollouts=run / "rollouts.jsonl", policy=run / "model",
+        build_preferences, params=PARAMS["build_preferences"], rollouts=run / "rollouts.jsonl", policy=run / "model",
         output=run / "preferences.jsonl", summary=run / "preferences.json",
     )  # fmt: skip
     prompts, pairs = prompts_of(run), read_jsonl(run / "preferences.jsonl")
@@ -174,9 +175,8 @@ def test_dpo_trains_on_the_ids_that_were_sampled(run: Path) -> None:
         assert pair["prompt"] == template
         assert prompts.tokenizer.decode(ids["prompt_ids"]) == template
         assert ids["prompt_ids"].count(prompts.stops[-1]) == 1  # the template's own, not the question's
-    dpo = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0], "beta": 0.1, "alarm_logps_drop": 10.0}
     ran(
-        train_dpo, params=PROMPTS | {"dpo": TRAINING | dpo}, policy=run / "model",
+        train_dpo, params=PARAMS["train_dpo"], policy=run / "model",
         preferences=run / "preferences.jsonl", work=run / "dpo.work", output=run / "dpo",
     )  # fmt: skip
     record = read_json(run / "dpo/training.json")
@@ -187,11 +187,11 @@ def test_dpo_trains_on_the_ids_that_were_sampled(run: Path) -> None:
 
 def test_rejection_sampling_trains_on_them_too(run: Path) -> None:
     ran(
-        build_samples, params=SAMPLES, rollouts=run / "rollouts.jsonl", policy=run / "model",
+        build_samples, params=PARAMS["build_samples"], rollouts=run / "rollouts.jsonl", policy=run / "model",
         output=run / "samples.jsonl", summary=run / "samples.json",
     )  # fmt: skip
     ran(
-        train_rft, params=PROMPTS | {"rejection_sampling": TRAINING | SAMPLES["rejection_sampling"]},
+        train_rft, params=PARAMS["train_rft"],
         policy=run / "model", samples=run / "samples.jsonl", work=run / "rft.work",
         output=run / "rft",
     )  # fmt: skip
@@ -200,11 +200,8 @@ def test_rejection_sampling_trains_on_them_too(run: Path) -> None:
 
 
 def test_evaluation_asks_in_the_same_format_and_grades_what_is_said(run: Path) -> None:
-    settings = {"k": 2, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": NEW, "n_questions": None}
-    settings |= {"styles": ["wolfram"], "batch_invariant": False}
-    params = PROMPTS | {"evaluate": settings, "engine": ENGINE, "stop": []}
     ran(
-        evaluate, params=params, models=run / "model", questions=run / "train.jsonl",
+        evaluate, params=PARAMS["evaluate"], models=run / "model", questions=run / "train.jsonl",
         outputs=run / "model.jsonl",
     )  # fmt: skip
     rows = read_jsonl(run / "model.jsonl")

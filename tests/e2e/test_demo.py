@@ -9,7 +9,7 @@ from plans import edit_config, planned
 
 from regime_w.runtime.records import read_json, read_jsonl
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.demo, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,29 @@ def test_greedy_texts_are_those_of_transformers(engine, model):
         assert texts(engine, asked) == texts(other, asked)
 
 
+def test_completions_end_at_the_ids_that_they_are_asked_to_end_at(engine, model):
+    free = texts(engine, requests(0.0))
+    end = next(c.token_ids[3] for c in free.values() if len(c.token_ids) > 5)
+    asked = [replace(request, stop_ids=(end,)) for request in requests(0.0)]
+    ended = texts(engine, asked)
+    assert any(c.token_ids[-1] == end for c in ended.values())
+    with open_transformers(model, {"batch_size": 8, "mode": "batched"}, gpus=0) as other:
+        other.load(64)
+        assert ended == texts(other, asked)
+        stopped = [replace(request, stop=(" ",)) for request in asked]
+        ours, theirs = texts(engine, stopped), texts(other, stopped)
+    assert {key: c.text for key, c in ours.items()} == {key: c.text for key, c in theirs.items()}
+
+
+def test_special_tokens_are_seen(engine):
+    """Of a random model all tokens are much alike: some that it samples are BOS or padding."""
+    made = texts(engine, [replace(request, temperature=2.0) for request in requests(1.0, n=300)])
+    inner = [c for c in made.values() if 0 in c.token_ids]
+    assert inner
+    assert all(c.text.count("<s>") == c.token_ids.count(0) for c in inner)
+    assert all("<pad>" not in c.text and not c.text.endswith("</s>") for c in made.values())
+
+
 @pytest.mark.parametrize("row", [row for row in ARCHITECTURES if row.vllm], ids=lambda row: row.name)
 def test_an_architectures_greedy_texts_are_those_of_transformers(row, model, tmp_path, monkeypatch):
     from regime_w.sampling.engines.vllm import open_vllm

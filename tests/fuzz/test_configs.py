@@ -5,20 +5,25 @@ import datetime
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fuzz.guard import attempt, ends, repeatable
 from fuzz.hostile import numbers, texts, values
-from helpers import demo_config
+from helpers import ROOT, demo_config
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from regime_w.config.plan import auto_shards, check_gpus, check_paths
+from regime_w.config import files
+from regime_w.config.plan import auto_shards, problems_of
 from regime_w.config.recipes import recipes_of
 from regime_w.config.schema import Config, load, schema
+from regime_w.models.modules import LLAMA
+from regime_w.runtime.errors import UserError
 
 COUNTS = [pytest.param(200, id="smoke"), pytest.param(5_000, marks=pytest.mark.fuzz, id="full")]
 SCHEMA = schema()
@@ -47,8 +52,8 @@ def of_schema(part: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that a part of the schema accepts."""
     if "$ref" in part:
         return st.deferred(lambda: section(part["$ref"].rpartition("/")[2]))
-    if "anyOf" in part:
-        return st.one_of(*map(of_schema, part["anyOf"]))
+    if either := part.get("anyOf") or part.get("oneOf"):
+        return st.one_of(*map(of_schema, either))
     if "enum" in part:
         return st.sampled_from(part["enum"])
     if "const" in part:
@@ -62,7 +67,12 @@ def of_schema(part: dict[str, Any]) -> st.SearchStrategy[Any]:
         bounds = {"exclude_min": "exclusiveMinimum" in part, "exclude_max": "exclusiveMaximum" in part}
         return st.floats(low, high, allow_nan=False, allow_infinity=False, **bounds)
     if kind == "string":
-        return st.from_regex(part["pattern"], fullmatch=True) if "pattern" in part else whole
+        least = part.get("minLength", 0)
+        return (
+            st.from_regex(part["pattern"], fullmatch=True)
+            if "pattern" in part
+            else whole.filter(lambda text: len(text) >= least)
+        )
     if kind == "array" and "prefixItems" in part:
         return st.tuples(*map(of_schema, part["prefixItems"])).map(list)
     if kind == "array":
@@ -134,12 +144,16 @@ def holds(raw: dict[str, Any]) -> bool:
         text = json.dumps(config, allow_nan=False)
         assert load(config) == config
         VALID.validate(json.loads(text))
-        attempt(lambda: check_paths(config))
         attempt(lambda: recipes_of(config))
         for gpus in (0, 8):
-            attempt(partial(check_gpus, config, gpus, 1))
+            for problem in problems_of(config, gpus, LLAMA):
+                attempt(partial(tell, problem))
             assert 1 <= len(auto_shards(config, gpus)) <= 10_000
     return True
+
+
+def tell(problem: str) -> None:
+    raise UserError(problem)
 
 
 def objections(raw: dict[str, Any]) -> dict[str, Any]:
@@ -212,19 +226,116 @@ def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
         VALID.validate(raw)
         assert set(refused := objections(raw)) <= {"value_error"}, refused
         # Styles and arms are names that must meet: here they do, so that many are accepted whole.
-        tied = raw | {"styles": {arm["style"]: "x" for arm in raw["arms"]}}
-        for number, arm in enumerate(tied["arms"]):
+        tied = copy.deepcopy(raw)
+        arms = tied.get("arms", [])
+        tied["styles"] = {arm["style"]: "x" for arm in arms if arm["style"] != "plain"} | {
+            "wolfram": "x",
+            "maudlin": "x",
+        }
+        for number, arm in enumerate(arms):
             arm["name"] = f"arm{number}"
-        for name in ("sft", "evaluate", "coherence", "dpo", "prompt"):
+        for name in ("sft", "start", "coherence", "dpo", "rejection_sampling", "prompt", "benchmark"):
             tied.pop(name, None)
-        for name in ("train", "eval"):
-            tied.get("questions", {}).get(name, {}).update(path="x", hub_id="x")
-        tied.get("base_model", {}).update(path="x", hub_id="x")
+        asked, sets = tied["questions"], tied["questions"]["eval"]
+        sets.pop("heldout", None)
+        for number, source in enumerate(
+            sources := asked["train"] if isinstance(asked["train"], list) else [asked["train"]]
+        ):
+            source |= {"name": f"part{number}"} if len(sources) > 1 else {}
+        for source in (*sources, *sets.values()):
+            source |= {"path": "x", "hub_id": "x", "n": 1, "split": "train"}
+            for key in ("task", "prompt", "evaluate"):  # overlays, which are sections with their own ties
+                source.pop(key, None)
+        sets.setdefault("one", {"source": "hub", "hub_id": "x"})
+        tied["base_model"] |= {"path": "x", "hub_id": "x"}
+        tied["base_model"].pop("tiny", None)
         tied.get("engine", {}).get("vllm", {}).pop("tensor_parallel_size", None)
         tied.pop("study", None)
         tied["rounds"] = max(2, tied.get("rounds", 2))
         tied["reward"] = {"beta": 0.0, "lambda_length": 0.0}
+        tied["generate"] = tied["evaluate"] = {"max_new_tokens": 32}
         assert holds(tied), tied
         return holds(raw)
 
     accepted(count // 2, section(""), check)  # each makes two configs
+
+
+# The text of config files
+
+WRITTEN = [path.read_text() for path in (ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml")))]
+WHOLE = yaml.safe_dump(DEFAULT, sort_keys=False)
+NESTED = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 10)}]\n" for n in range(9))
+PIECES = (
+    *("&a ", "*a", "<<: *a", "<<: [*a, *a]", "&a [*a]", "&a {b: *a}", NESTED, "!!set {a, b}", "!!binary aGk="),
+    *("!!python/name:os.system ", "!!float ", "!x ", "? ", "- ", ": ", ":", "{", "}", "[", "]", ", ", "|\n  ", ">-\n"),
+    *("---\n", "...\n", "%YAML 1.1\n", "\t", "\r", "\n", "\n\n", "  ", '"', "'", "#", "@", "`", "\0", "\x07", "\x85"),
+    *("\u2028", "\ufeff", "\U0001f600", "~", "null", "yes", "=", "1:1:1", "1:" * 5000, "0x1f", "017", "0b1", "1_000"),
+    *(".nan", "-.inf", "1e400", "1e-4", "9" * 5000, "2026-01-31", "2026-02-31 25:61:61", "x" * 5000, "[" * 2000),
+    *("- " * 2000, "extends: config.yaml\n", "extends: [configs/demo.yaml]\n", "extends: .\n", "run: x\n", "dpo:\n"),
+    *("dpo: {beta: 1}\n", "- {name: a}\n"),
+)  # fmt: skip
+changes_of_text = st.lists(
+    st.tuples(
+        st.sampled_from(("insert", "insert", "cut", "twice", "indent", "remark", "remark")),
+        st.integers(0, 10**6),
+        st.integers(1, 60),
+        st.one_of(st.sampled_from(PIECES), texts),
+    ),
+    min_size=1,
+    max_size=3,
+)
+texts_of_yaml = st.one_of(
+    st.tuples(st.sampled_from([*WRITTEN, WHOLE, WHOLE]), changes_of_text),
+    st.tuples(st.lists(st.sampled_from(PIECES), max_size=20).map("".join), changes_of_text),
+)
+
+
+def changed_text(text: str, changes: list[tuple[str, int, int, str]]) -> str:
+    for kind, place, length, piece in changes:
+        lines = text.splitlines(True) or [""]
+        at, line = place % (len(text) + 1), place % len(lines)
+        if kind == "insert":
+            text = text[:at] + piece + text[at:]
+        elif kind == "cut":
+            text = text[:at] + text[at + length :]
+        elif kind == "remark":
+            remark = "".join(letter for letter in piece if letter.isprintable())
+            text = "".join([*lines[:line], f"# {remark}\n", *lines[line:]])
+        elif kind == "twice":
+            text = "".join(lines[: line + length] + lines[line:])
+        else:
+            text = "".join([*lines[:line], " " * (length % 5) + lines[line], *lines[line + 1 :]])
+    return text
+
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(200, id="smoke"), pytest.param(2_000, marks=pytest.mark.fuzz, id="full")]
+)
+def test_texts_of_config_files(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is accepted whole or refused in lines, at most as many values built as a config may have."""
+    built = 0
+    value = files._Reader.value
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal built
+        built += 1
+        return value(*arguments)
+
+    monkeypatch.setattr(files._Reader, "value", counted)
+    path = tmp_path / "hostile.yaml"
+
+    def check(item: tuple[str, list[tuple[str, int, int, str]]]) -> bool:
+        nonlocal built
+        built = 0
+        path.write_text(changed_text(*item), encoding="utf-8", errors="surrogatepass", newline="")
+        try:
+            _, config = files.configured(files.layers_of([path]), gpus=1)
+        except UserError as error:
+            for line in error.lines:
+                assert line.isprintable(), line
+                assert 0 < len(line) < 2_100, line
+            config = None
+        assert built <= 5 * (files.MOST_VALUES + 1)  # of the file, and of what it extends
+        return config is not None and holds(config)
+
+    assert 0.02 < accepted(count, texts_of_yaml, check) < 0.9

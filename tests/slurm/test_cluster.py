@@ -25,10 +25,11 @@ from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
 pytestmark = pytest.mark.slurm
 # Questions so easy that a model made in seconds is sometimes right.
 SMALL: dict[str, Any] = {
+    "extends": "config.yaml",
     "rounds": 1,
     "questions": {
         "train": {"source": "file", "path": "train_questions.jsonl", "n": None},
-        "eval": {"source": "file", "path": "eval_questions.jsonl", "n": None},
+        "eval": {"generated": {"source": "file", "path": "eval_questions.jsonl", "n": None}},
     },
     "base_model": {"tiny": {"steps": 80}},
     "sft": {"n_examples": 160, "epochs": 3, "learning_rate": 0.003},
@@ -38,7 +39,7 @@ SMALL: dict[str, Any] = {
 }
 ATTEMPTS = 2
 SHARDS = [f"data/demo/round1/completions/{shard}-of-8.jsonl" for shard in range(8)]
-CANCELLED, LATE, LARGE = SHARDS[3], "data/demo/eval/sft.jsonl", "checkpoints/demo/base"
+CANCELLED, LATE, LARGE = SHARDS[3], "data/demo/answers/generated/sft.jsonl", "checkpoints/demo/base"
 REPORT = "results/demo/eval_report.json"
 # What the signals hit, and what has to be made again for it.
 RUNNING = SHARDS[:2]
@@ -318,7 +319,7 @@ def test_failed_and_retried_jobs(demo: tuple[Clone, "Future[list[int]]"]) -> Non
     assert [_asked(event.job) for event in clone.events("start", CANCELLED)] == [(64000, 240), (128000, 480)]
     assert [_asked(event.job)[1] for event in clone.events("start", LATE)] == [1, 16]
     assert clone.kept(CANCELLED)[0] == 5
-    assert "5 kept from the journal" in (clone.folder / "logs/demo/evaluate/sft.log").read_text()
+    assert "5 kept from the journal" in (clone.folder / "logs/demo/evaluate/generated/sft.log").read_text()
 
     # So was the job that took too much memory.
     jobs = re.findall(r"Job \d+ has been submitted with SLURM jobid (\d+) \(log: \S*rule_base_model/", said)

@@ -9,13 +9,17 @@ import torch
 from helpers import save_random_model
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from training_inputs import SFT
+from training_inputs import LORA, SFT
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
-from regime_w.models.adapters import ADAPTER_WEIGHTS, adapted_modules
+from regime_w.models import merging
+from regime_w.models.adapters import ADAPTER_WEIGHTS, adapted_modules, check_adapter
+from regime_w.models.folders import model_shapes, weight_files
 from regime_w.models.manifests import load_manifest, write_manifest
+from regime_w.models.merging import Product, added, low_rank, write_merged
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_json, write_json
+from regime_w.runtime.records import read_json, sha256_file, write_json
+from regime_w.training.trainer import lora_config
 from scripts import merge_lora, train_sft
 
 EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -141,6 +145,55 @@ def test_what_fits_is_merged(bases, tmp_path, name):
     merged = taken_and_merged(base, adapter, tmp_path)
     same_as_adapted(base, adapter, merged)
     assert load_manifest(merged)[1]["made_from"]["largest_logit_difference"] < 0.01
+
+
+PLAIN = ("lora", "all-linear", "of a part", "tied")
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_a_plain_lora_is_merged_shard_by_shard_and_all_else_by_peft(bases, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(merging, "SHARD_BYTES", 100_000)
+    base, config = MERGED[name]
+    base = bases / base
+    adapter = adapter_of(base, tmp_path / "adapter", config)
+    products = low_rank(check_adapter(adapter, base, {}), load_file(adapter / ADAPTER_WEIGHTS), model_shapes(base))
+    assert (products is not None) == (name in PLAIN)
+    if not products:
+        return
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    hashes = write_merged(base, products, merged)
+    assert len(hashes) > 2
+    assert hashes == {file.name: sha256_file(file) for file in merged.glob("*.safetensors")}
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).merge_and_unload()
+    model.save_pretrained(tmp_path / "by_peft")
+    expected = load_file(tmp_path / "by_peft/model.safetensors")
+    found = {name: tensor for file in weight_files(merged) for name, tensor in load_file(file).items()}
+    assert found.keys() == expected.keys()
+    for weight, tensor in found.items():
+        torch.testing.assert_close(tensor, expected[weight])
+
+
+def test_what_is_merged_is_rounded_once():
+    weight = torch.tensor([[1.0]], dtype=torch.bfloat16)  # its neighbours are 2**-8 below and 2**-7 above
+    a, b = torch.tensor([[0.5]]), torch.tensor([[2**-7 + 2**-16]])
+    assert added(weight, Product(1.0, a, b)).item() == 1 + 2**-7  # the product itself would round to half of that
+    assert added(weight, None) is weight
+
+
+def test_the_merged_folder_has_the_bases_files(bases, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(bases / "llama", base)
+    (base / "LICENSE").write_text("Apache")
+    (base / ".snakemake_timestamp").touch()
+    write_manifest(base, {})
+    adapter = adapter_of(base, tmp_path / "adapter", lora())
+    merged = taken_and_merged(base, adapter, tmp_path)
+    same = ["LICENSE", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+    assert all((merged / name).read_bytes() == (base / name).read_bytes() for name in same)
+    files = load_manifest(merged)[1]["files"]
+    assert {*files} >= {*same, "README.md", "model.safetensors"}
+    assert ".snakemake_timestamp" not in files
 
 
 @pytest.mark.parametrize("base", ["llama", "tied"])
@@ -286,3 +339,21 @@ def test_the_log_says_what_is_adapted(bases):
     line = said("mixtral", target_modules=["q_proj"], target_parameters=["experts.down_proj"])
     assert "changes 2 experts.down_proj, 2 q_proj:" in line
     assert "2 experts.gate_up_proj" in line.partition("leaves out")[2]
+
+
+def test_lora_on_what_the_model_has(bases):
+    model = AutoModelForCausalLM.from_pretrained(bases / "mixtral")
+
+    def config(**how):
+        return lora_config(LORA | how, model)
+
+    assert config(target_parameters=["experts.down_proj"]).target_parameters == ["experts.down_proj"]
+    assert config(target_modules=["self_attn.q_proj", "lm_head"]).exclude_modules is None
+    with pytest.raises(
+        UserError, match=r"lora.target_modules: the model has no 'q_prj'; it has k_proj, lm_head, o_proj"
+    ):
+        config(target_modules=["v_proj", "q_prj"])
+    with pytest.raises(
+        UserError, match=r"lora.target_parameters: the model has no 'experts.w1'; it has down_proj, gate_up_proj"
+    ):
+        config(target_parameters=["experts.w1"])

@@ -13,18 +13,22 @@ from helpers import ROOT, demo_config
 from jsonschema import Draft202012Validator
 
 from regime_w.config import plan, reference
-from regime_w.config.files import configured, layers_of, leaves, merged
+from regime_w.config.files import configured, laid_over, layers_of, leaves, merged
 from regime_w.config.plan import auto_shards, problems_of, shards_for
-from regime_w.config.schema import SYNTHETIC_SPLITS, Loss, Scheduler, Vllm, file_schema, load, schema
+from regime_w.config.schema import SYNTHETIC_SPLITS, Loss, Scheduler, Vllm, file_schema, load, of_set, schema
 from regime_w.runtime.errors import UserError
 
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
 SHARED = {"demo.yaml", "gsm8k.yaml"}  # extended by runs, and none themselves
 RUNS = [path for path in CONFIGS if path.name not in SHARED]
+SET = {"source": "synthetic", "split": "eval", "n": 4}
 BARE = {
     "run": "mine",
     "base_model": {"source": "hub", "hub_id": "some/model"},
-    "questions": {"train": {"source": "hub", "hub_id": "a/b"}, "eval": {"source": "hub", "hub_id": "a/b"}},
+    "questions": {
+        "train": {"source": "hub", "hub_id": "a/b"},
+        "eval": {"platinum": {"source": "hub", "hub_id": "a/b"}},
+    },
 }
 
 
@@ -82,33 +86,28 @@ def test_who_sets_a_key_is_said_of_keys_that_there_are() -> None:
 
 def test_the_tour_in_config_yaml_shows_the_keys_that_people_set_with_their_defaults() -> None:
     text = (ROOT / "config.yaml").read_text()
-    parts = re.split(r"^# (?:You must|You may|For experts).*$", text, flags=re.MULTILINE)[1:]
-    must, tune, expert = (
-        dict(
-            leaves(
-                yaml.safe_load("".join(line[1:] for line in part.splitlines(True) if re.match(r"#[^ #\n]|#  ", line)))
-            )
-        )
-        for part in parts
-    )
-    default = dict(leaves(load(BARE)))
-    known = set(reference.all_keys())
+    parts = [
+        yaml.safe_load("".join(line[1:] for line in part.splitlines(True) if re.match(r"#[^ #\n]|#  ", line)))
+        for part in re.split(r"^# (?:You must|You may|For experts).*$", text, flags=re.MULTILINE)[1:]
+    ]
+    must, tune, expert = (dict(leaves(part)) for part in parts)
+    known = {tuple(key.split(".")) for key in reference.all_keys()}
 
     def dotted(found: dict[tuple[str, ...], Any]) -> set[str]:
-        """Keys of the schema: `styles` and not its entries."""
-        return {next(".".join(path[:end]) for end in range(1, 9) if ".".join(path[:end]) in known) for path in found}
+        """Keys of the schema: `styles` and not its entries, a star for a name that the config gives."""
+        keys = set()
+        for path in found:
+            starred = ("questions", "eval", "*", *path[3:]) if path[:2] == ("questions", "eval") else path
+            keys.add(next(".".join(starred[:end]) for end in range(1, 9) if starred[:end] in known))
+        return keys
 
     assert dotted(must) == reference.MUST
     assert dotted(tune) == reference.TUNE
-    for path, value in (
-        tune | {path: value for path, value in expert.items() if path[0] not in ("study", "benchmark")}
-    ).items():
-        assert value == default[path], path
-    assert not dotted({path: 0 for path in expert if path[0] not in ("study", "benchmark")}) & (
-        reference.MUST | reference.TUNE
-    )
-    for path, value in leaves(load(merged(layers_of([ROOT / "config.yaml"])))):
-        assert value is not None or path in default
+    expert = {path: value for path, value in expert.items() if path[0] not in ("study", "benchmark")}
+    assert not dotted(expert) & (reference.MUST | reference.TUNE)
+    for part in parts[1:]:
+        shown = {key: value for key, value in part.items() if key not in ("study", "benchmark", "start")}
+        assert load(laid_over(BARE, shown)) == load(BARE)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -122,7 +121,10 @@ def test_a_run_has_defaults_and_what_its_own_files_say(path: Path) -> None:
     written = dict(leaves(merged(layers)))
     default = {key: None if key[-1] == "hub_id" else value for key, value in leaves(load(BARE))}
     for key, value in leaves(whole):
-        if key not in default or value != default[key]:
+        if key == ("prompt", "stop"):  # follows from the format, where it is not set
+            continue
+        usual = ("questions", "eval", "platinum", *key[3:]) if key[:2] == ("questions", "eval") else key
+        if usual not in default or value != default[usual]:
             place = next((key[:end] for end in range(len(key), 0, -1) if key[:end] in written), None)
             section = whole[key[0]] if key[0] in ("benchmark", "study") else None
             assert place is not None or section is not None, key
@@ -151,6 +153,41 @@ def test_defaults_are_those_of_a_real_model() -> None:
         (style, temperature) for style in ("wolfram", "maudlin") for temperature in (0.2, 0.3, 0.4, 0.5)
     ]
     assert all(text.endswith(".") and len(text.split()) > 8 for text in whole["styles"].values())
+
+
+def test_an_evaluation_set_differs_in_what_it_says() -> None:
+    """Its own task, prompt and evaluation over the run's; what belongs to another prompt format goes."""
+    sets = {
+        "platinum": SET,
+        "aqua": SET | {"task": {"verifier": "choice"}, "evaluate": {"k": 32}, "prompt": {"format": "chat"}},
+    }
+    whole = load(BARE | {"questions": BARE["questions"] | {"eval": sets}, "prompt": {"stop": ["END"]}})
+    assert list(whole["questions"]["eval"]) == ["platinum", "aqua"]
+    assert of_set(whole, "platinum") == whole
+    own = of_set(whole, "aqua")
+    assert own["task"] == whole["task"] | {"verifier": "choice"}
+    assert own["evaluate"] == whole["evaluate"] | {"k": 32}
+    assert (own["prompt"]["format"], own["prompt"]["stop"]) == ("chat", [])
+    assert {key for key in own if own[key] != whole[key]} == {"task", "evaluate", "prompt"}
+
+
+def test_held_out_questions_are_asked_as_the_study_says() -> None:
+    study = {"recipes": {"a": {}}, "baselines": ["a"], "reference": "a", "evaluate": {"k": 3}}
+    whole = load(changed(study=study))
+    assert of_set(whole, "heldout")["evaluate"] == whole["evaluate"] | {"k": 3, "n_questions": None}
+
+
+def test_files_of_questions_are_inputs(tmp_path: Path) -> None:
+    (tmp_path / "set/data").mkdir(parents=True)
+    for name in ("set/data/b.parquet", "set/README.md", "q.csv", "right.csv"):
+        (tmp_path / name).touch()
+    sources = {
+        "a": {"source": "file", "path": f"{tmp_path}/set", "corrections": {}},
+        "b": {"source": "file", "path": f"{tmp_path}/q.csv", "corrections": f"{tmp_path}/right.csv"},
+        "c": {"source": "hub", "path": None, "corrections": {}},
+    }
+    names = ["set/README.md", "set/data/b.parquet", "q.csv", "right.csv"]
+    assert plan.inputs_of(sources) == [f"{tmp_path}/{name}" for name in names]
 
 
 def test_a_run_without_rounds_is_a_run() -> None:
@@ -205,6 +242,25 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"generate__part": "rollouts"}, "generate.part: no question is in the part rollouts"),
     ({"questions__train__n": None}, "questions.train: source: synthetic needs n"),
     ({"questions__train__split": "dev"}, "questions.train: split 'dev' is none of the generator's"),
+    ({"questions__train": [{"source": "synthetic", "n": 9}, {"source": "file"}]}, "questions.train.1: source: file needs a path"),
+    ({"questions__train": []}, "questions.train: List should have at least 1 item"),
+    ({"questions__train__columns": {"qestion": "a"}}, "questions.train.columns.qestion: no such key; did you mean 'question'?"),
+    ({"questions__train__on_bad_row": "skip"}, "questions.train.on_bad_row: Input should be 'error' or 'drop'"),
+    ({"questions__eval": {"source": "hub", "hub_id": "a/b"}}, "questions.eval: give each evaluation set a name"),
+    ({"questions__eval": {"generated": None}}, "questions.eval: no evaluation set is left"),
+    ({"questions__eval": {"heldout": SET}}, "questions.eval: heldout is the name of the held-out training questions"),
+    ({"questions__eval": {"a b": SET}}, "questions.eval.a b.[key]: "),
+    ({"questions__eval": {"a": SET | {"hub": 1}}}, "questions.eval.a.hub: no such key; did you mean 'hub_id'?"),
+    ({"questions__eval": {"a": SET | {"task": {"verifier": "chois"}}}}, "questions.eval.a.task.verifier: "),
+    ({"questions__eval": {"a": SET | {"prompt": {"tempalte": "x"}}}}, "questions.eval.a.prompt.tempalte: no such key; did you"),
+    ({"questions__eval": {"a": SET | {"evaluate": {"k": 0}}}}, "questions.eval.a.evaluate.k: "),
+    ({"questions__eval": {"a": SET | {"evaluate": {"styles": ["x"]}}}}, "questions.eval.a.evaluate.styles: style 'x' is not"),
+    ({"sft__method": "full"}, "sft.method: Input should be 'lora' or 'none'"),
+    ({"sft__method": "none", "sft__adapter": "a"}, "sft: method none and an adapter"),
+    ({"start": {}}, "start: name one file"),
+    ({"start": {"rollouts": "a", "preferences": "b"}}, "start: name one file"),
+    ({"start": {"rollouts": "a"}, "rounds": 0}, "start: no round begins with it"),
+    ({"start": {"preferences": "a"}, "method": "rejection_sampling"}, "start.preferences: round 1 trains by rejection_sampling"),
     ({"base_model__source": "hub", "base_model__hub_id": "https://huggingface.co/a/b"}, "base_model.hub_id: "),
     ({"dpo__learning_rate": float("inf")}, "holds what JSON cannot"),
     ({"arms": [{"name": "a", "style": "wolfram", "temperature": 0.2}] * 2}, "arms: the name 'a' stands twice"),
@@ -338,7 +394,7 @@ def test_shards_are_neither_tiny_nor_huge(trajectories: int, engines: int, shard
         ({"generate__new_questions": True}, 0, ["asks for 4000 questions in 2 rounds after the first 1000"]),
         ({"generate__new_questions": True, "rounds": 1}, 0, []),
         ({"sft__n_examples": 3290}, 0, ["sft.n_examples asks for 3290 questions, the part all has 32"]),
-        ({"evaluate__n_questions": 1001}, 0, ["evaluate.n_questions asks for 1001 questions, there are 1000"]),
+        ({"evaluate__n_questions": 1001}, 0, ["evaluate.n_questions asks for 1001 questions, questions.eval.generated has 1000"]),
         ({"dpo__lora__target_modules": ["q_prj", "v_proj"]}, 0, ["'q_prj' is no module of the model; did you mean 'q_proj'?"]),
         ({"dpo__lora__target_modules": ["q_prj"], "method": "rejection_sampling"}, 0, []),
         ({"sft__lora__target_modules": ["q_proj", "lm_head"]}, 0, []),
@@ -356,27 +412,76 @@ def test_what_does_not_fit_here_is_a_line_each(changes: dict[str, Any], gpus: in
 def test_questions_of_a_file_are_counted(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text('{"question": "1?", "answer": "#### 1"}\n\n' * 50)
     source = {"source": "file", "path": str(tmp_path / "q.jsonl")}
-    whole = load(changed(questions__train=source, questions__eval=source, sft__n_examples=None, generate__skip=0))
+    whole = load(
+        changed(questions__train=source, questions__eval={"own": source}, sft__n_examples=None, generate__skip=0)
+    )
     (problem,) = problems_of(whole, 0)
     assert problem.startswith("generate.n_samples asks for 2000 questions after the first 0")
     assert problem.endswith("the part all has 50 at most; lower one")
     whole["generate"]["n_samples"] = 40
     assert problems_of(whole, 0) == []
-    whole["questions"]["eval"]["n"] = 51
+    whole["questions"]["eval"]["own"]["n"] = 51
     (problem,) = problems_of(whole, 0)
-    assert "questions.eval.n asks for 51 questions" in problem
+    assert "questions.eval.own.n asks for 51 questions" in problem
+    whole["questions"]["eval"]["own"]["n"] = None
+    whole["generate"]["n_samples"] = 101
+    whole["questions"]["train"] = [whole["questions"]["train"] | {"weight": None}] * 2
+    (problem,) = problems_of(whole, 0)
+    assert problem.endswith("the part all has 100 at most; lower one")
+    whole["questions"]["train"][1]["weight"] = 0.5  # how many that leaves is known when they are mixed
+    assert problems_of(whole, 0) == []
 
 
 def test_a_parts_size_is_never_said_too_small() -> None:
     """The split by hash of a thousand sets of questions, each of 200."""
-    from scripts.fetch_questions import drawn
+    from regime_w.questions.parts import in_share
 
     questions = demo_config()["questions"] | {"rollout_fraction": 0.3, "heldout_fraction": 0.2}
     for number in range(1000):
         names = [f"{number}-{each}" for each in range(200)]
-        own = [name for name in names if not drawn("heldout", name, 0.2)]
-        rollouts = [name for name in own if drawn("rollouts", name, 0.3)]
+        own = [name for name in names if not in_share("heldout", name, 0.2)]
+        rollouts = [name for name in own if in_share("rollouts", name, 0.3)]
         assert len(own) <= plan._most(questions, 200, "all")
         assert len(rollouts) <= plan._most(questions, 200, "rollouts")
         assert len(own) - len(rollouts) <= plan._most(questions, 200, "sft")
     assert plan._most(questions, 10_000, "rollouts") < 2_700
+
+
+# A verifier of the user's own
+
+
+@pytest.mark.parametrize("verifier", ["numbers", "grade.py", "{run}/grade.py:f", "grade.py:not-a-name"])
+def test_verifiers_that_cannot_be(verifier: str) -> None:
+    assert "task.verifier" in " ".join(refusal(changed(task__verifier=verifier)))
+
+
+def test_a_score_needs_a_verifier_that_gives_one() -> None:
+    assert "reward.correct: number gives no score" in " ".join(refusal(changed(reward__correct="score")))
+    scored = load(changed(reward__correct="score", task__verifier="mine.py:grade"))
+    assert scored["reward"]["correct"] == "score"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (None, "No such file"),
+        ("def grade(:", "not Python"),
+        ("def grades(): ...", "no function 'grade', it has grades"),
+        ("x = 1", "no function 'grade', it has none"),
+    ],
+)
+def test_a_users_verifier_is_checked_before_any_job(tmp_path: Path, code: str | None, said: str) -> None:
+    path = tmp_path / "own.py"
+    if code is not None:
+        path.write_text(code)
+    [problem] = [each for each in problems_of(load(changed(task__verifier=f"{path}:grade")), 0) if "verifier" in each]
+    assert problem.startswith("task.verifier: ")
+    assert said in problem
+
+
+@pytest.mark.parametrize("code", ["def grade(): ...", "from a import b as grade", "grade = print", "class grade: ..."])
+def test_a_users_verifier_may_come_from_anywhere(tmp_path: Path, code: str) -> None:
+    (tmp_path / "own.py").write_text(code)
+    assert plan.verifier_problem(f"{tmp_path / 'own.py'}:grade") is None
+    assert plan.verifier_file(f"{tmp_path / 'own.py'}:grade") == [f"{tmp_path / 'own.py'}"]
+    assert plan.verifier_file("latex") == []

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from helpers import ROOT
 
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 KINDS = ("cpu", "gpu", "dev", "vllm-cpu")
 Version = namedtuple("Version", "major minor micro")
 
@@ -230,9 +231,10 @@ def test_an_environment_that_is_whole_needs_no_python_but_its_own(setup, monkeyp
 
 
 def test_a_python_that_the_user_names_makes_the_environment_again(setup, monkeypatch, capsys):
+    monkeypatch.setattr(setup.environment, "RUNNING", HERE)
     setup.ensure(asked=True)
     assert setup.ensure(asked=True) == []
-    monkeypatch.setattr(setup.environment, "RUNNING", "3.12")
+    monkeypatch.setattr(setup.environment, "RUNNING", "3.10")
     assert setup.ensure() == []
     assert setup.ensure(asked=True)[0] == ("venv",)
     assert re.search(r"has Python 3\.\d+: made again", capsys.readouterr().out)
@@ -287,3 +289,10 @@ def test_pythons_that_fit_are_those_that_the_project_names():
         r"\d+", tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     )[1::2]
     assert ((3, int(first)), (3, int(last) - 1)) == (environment.FIRST, environment.LAST)
+
+
+def test_a_version_stands_in_three_places():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    versions = re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == version

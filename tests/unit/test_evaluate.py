@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from regime_w.config.recipes import READS, recipes_of
 from regime_w.models.folders import alike
 from regime_w.models.manifests import write_manifest
+from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import read_jsonl, write_jsonl
 from regime_w.sampling import collect
 from regime_w.sampling.engines.interface import CannotSwitch
@@ -72,9 +73,9 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     config = demo()
     config["engine"]["name"] = "transformers"
     config["evaluate"] |= SETTINGS
-    params = json.dumps(READS["evaluate"](config))
 
-    def run(models: dict[str, Path], folder: str) -> dict[str, list[dict[str, Any]]]:
+    def run(models: dict[str, Path], folder: str, **task: Any) -> dict[str, list[dict[str, Any]]]:
+        params = json.dumps(READS["evaluate"](config | {"task": config["task"] | task}))
         outputs = {name: tmp_path / folder / f"{name}.jsonl" for name in models}
         command = ["evaluate", "--params", params, "--questions", str(tmp_path / "eval.jsonl")]
         command += ["--models", *(str(model) for model in models.values())]
@@ -99,6 +100,44 @@ def test_one_engine_answers_for_each_model_as_its_own_would(
     assert answers(chosen(models, *names), "together") == alone
     (did,) = engines
     assert [each.split()[0] for each in did if each != "load 0"] == ["load", "switch", "switch"]
+
+
+def test_a_users_function_grades_what_the_journal_holds(
+    models: dict[str, Path], answers: Any, engines: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Edited, it is asked again of the same texts; nothing is generated."""
+    own = tmp_path / "own.py"
+    own.write_text("def grade(text, gold, row): return {'answer': str(len(text)), 'correct': row['id'] == 'q1'}\n")
+    numbers = answers(chosen(models, "base"), "run")["base"]
+    rows = answers(chosen(models, "base"), "run", verifier=f"{own}:grade")["base"]
+    texts = [[out["text"] for out in (row["greedy"], *row["samples"])] for row in rows]
+    assert texts == [[out["text"] for out in (row["greedy"], *row["samples"])] for row in numbers]
+    for row in rows:
+        for out in (row["greedy"], *row["samples"]):
+            right = row["id"] == "q1"
+            assert (out["answer"], out["extraction"]) == (str(len(out["text"])), "function")
+            assert out["correct"] is (right and out["finish_reason"] == "stop")
+            assert out["score"] == float(out["correct"])
+    own.write_text("def grade(text, gold, row):\n    if row['id'] == 'q1': raise ValueError('x')\n"
+                   "    return {'answer': None, 'correct': False}\n")  # fmt: skip
+    rows = answers(chosen(models, "base"), "run", verifier=f"{own}:grade", timeout=9)["base"]
+    assert [row["greedy"].get("fault") for row in rows] == [None, "exception: ValueError: x", None, None, None]
+    assert (
+        f"The verifier failed on 3 of {ANSWERS} answers, which are not correct; first: question q1"
+        in capsys.readouterr().out
+    )
+    assert [did for did in engines if "load 0" not in did and did] == engines[:1]
+    own.write_text("def grade(text, gold, row): return 1\n")
+    with pytest.raises(UserError, match=f"failed on all {ANSWERS} answers, first question q0: return"):
+        answers(chosen(models, "base"), "run", verifier=f"{own}:grade", timeout=8)
+
+
+def test_gold_answers_are_read_before_an_engine_starts(
+    models: dict[str, Path], answers: Any, engines: list[list[str]]
+) -> None:
+    with pytest.raises(UserError, match="question q0: the verifier choice cannot read the gold answer '1'"):
+        answers(chosen(models, "base"), "run", verifier="choice")
+    assert engines == []
 
 
 def test_a_model_that_differs_in_more_than_weights_gets_its_own_engine(
@@ -246,9 +285,9 @@ def test_a_study_on_one_gpu(
 ) -> None:
     folder = clone_to(tmp_path / "clone")
     study = STUDY | {"recipes": STUDY["recipes"] | recipes}
-    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2)
+    edit_config(folder, rounds=1, study=study, questions__heldout_fraction=0.2, generate__n_samples=1500)
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", "1")
-    jobs = planned(folder, target=f"data/demo/eval/{model}.jsonl")
+    jobs = planned(folder, target=f"data/demo/answers/generated/{model}.jsonl")
     assert [each for each in jobs if each.startswith("evaluate")] == [rule]
     assert "train_dpo" in jobs or rule == "evaluate"
 
@@ -290,10 +329,10 @@ def test_a_job_for_all_models_that_failed_goes_on_where_it_stopped(
     write_manifest(round1, {})
     (folder / "checkpoints/demo/round1/merged").unlink()
     (folder / "checkpoints/demo/round1/merged").symlink_to(round1)
-    write_jsonl(folder / "data/demo/eval.jsonl", QUESTIONS)
+    write_jsonl(folder / "data/demo/questions/eval/generated.jsonl", QUESTIONS)
     make_outputs(folder, "eval_report")
-    outputs = [folder / f"data/demo/eval/{name}.jsonl" for name in places]
-    usage = folder / "benchmarks/demo/evaluate.usage.json"
+    outputs = [folder / f"data/demo/answers/generated/{name}.jsonl" for name in places]
+    usage = folder / "benchmarks/demo/evaluate/generated.usage.json"
     for file in (*outputs, usage):
         file.unlink()
     weights = round1 / "model.safetensors"
@@ -302,7 +341,7 @@ def test_a_job_for_all_models_that_failed_goes_on_where_it_stopped(
 
     def run() -> tuple[int, str]:
         done = snakemake(folder, "eval_report", "--until", "evaluate_all", "--rerun-triggers", "mtime")
-        return done.returncode, (folder / "logs/demo/evaluate_all.log").read_text()
+        return done.returncode, (folder / "logs/demo/evaluate/generated.log").read_text()
 
     status, log = run()
     assert status != 0
@@ -321,7 +360,10 @@ def test_a_job_for_all_models_that_failed_goes_on_where_it_stopped(
 def test_the_usage_of_one_job_for_all_models_counts_once() -> None:
     own, _ = recipes_of(demo() | {"rounds": 1})
     shards = ["0-of-1"]
-    assert [name for name in own.usage(shards) if "evaluate" in name] == [
-        f"benchmarks/demo/evaluate/{name}.usage.json" for name in ("sft", "round1")
+    each = own.usage(shards, ["generated", "aqua"])
+    assert [name for name in each if "evaluate" in name] == [
+        f"benchmarks/demo/evaluate/{name}/{model}.usage.json"
+        for model in ("sft", "round1")
+        for name in ("generated", "aqua")
     ]
-    assert own.usage(shards, None) == [name for name in own.usage(shards) if "evaluate" not in name]
+    assert own.usage(shards, []) == [name for name in each if "evaluate" not in name]

@@ -8,8 +8,9 @@ import pytest
 import torch
 from helpers import save_random_model
 from safetensors.torch import load_file, save_file
+from training_inputs import PROMPTS
 
-from regime_w.models.folders import check_model, check_tokenizer, skeleton
+from regime_w.models.folders import check_model, check_tokenizer, positions, skeleton
 from regime_w.models.manifests import load_manifest
 from regime_w.models.weights import check_finite
 from regime_w.runtime.errors import UserError
@@ -25,6 +26,35 @@ SOURCE = {
     "tiny": {},
     "seed": 0,
 }
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"max_position_embeddings": 4096}, 4096),
+        ({"n_positions": 1024}, 1024),
+        ({"text_config": {"max_position_embeddings": 512}}, 512),
+        ({"vocab_size": 9}, None),
+        ({"max_position_embeddings": 4096, "rope_scaling": {"type": "linear", "factor": 2.0}}, 8192),
+        (
+            {
+                "max_position_embeddings": 131072,
+                "rope_parameters": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192},
+            },
+            131072,
+        ),
+        (
+            {
+                "max_position_embeddings": 32768,
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768},
+            },
+            131072,
+        ),
+    ],
+)
+def test_what_a_model_has_positions_for(tmp_path, config, expected):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert positions(tmp_path) == expected
 
 
 def as_bin(folder, shards):
@@ -47,7 +77,9 @@ def base_model(tmp_path, path, **changes):
     output = tmp_path / "out" / "base"
     params = json.dumps(SOURCE | {"path": path and str(path)} | changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["", "--params", params, "--output", str(output)])
+        patch.setattr(
+            "sys.argv", ["", "--params", params, "--prompts", json.dumps({"prompt": PROMPTS}), "--output", str(output)]
+        )
         stage.main()
     return output
 
@@ -99,6 +131,7 @@ def test_bin_weights_become_safetensors_in_either_form_and_beside_an_adapter(tmp
     (source / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     folder = base_model(tmp_path, source)
     made = load_file(folder / "model.safetensors")
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
     assert made.keys() == state.keys()
     assert all(torch.equal(made[name], state[name]) for name in state)
     assert not list(folder.glob("adapter*"))

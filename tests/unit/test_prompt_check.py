@@ -12,6 +12,7 @@ from training_inputs import CHAT, PROMPTS
 from regime_w.runtime.errors import UserError
 from regime_w.tasks.prompt_check import check_prompts, try_template
 
+pytestmark = pytest.mark.e2e  # templates are tried in processes of their own
 TRUST = {"trust_remote_code": False}
 IN_CHAT = PROMPTS | {"prompt": CHAT}
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
@@ -25,10 +26,10 @@ def folder_of(folder: Path, template: str) -> Path:
 def test_the_first_prompt_of_each_style_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = save_random_model(tmp_path / "model")
     for params in (PROMPTS, IN_CHAT):
-        check_prompts(folder, params, TRUST)
+        check_prompts(folder, {"prompt": params}, TRUST)
         out = capsys.readouterr().out
         for style in ("plain", "wolfram"):
-            assert f"Prompt, style {style}: " in out
+            assert f"prompt, style {style}: " in out
         assert "\n  ids: [0, " in out
         assert "Completions end at: </s>" in out
     assert "Be {exact}." in out
@@ -46,24 +47,24 @@ def test_the_first_prompt_of_each_style_is_printed(tmp_path: Path, capsys: pytes
 )
 def test_a_template_is_run_with_bounds(tmp_path: Path, template: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        try_template(folder_of(tmp_path / "model", template), IN_CHAT, TRUST, seconds=2)
+        try_template(folder_of(tmp_path / "model", template), {"prompt": IN_CHAT}, TRUST, seconds=2)
 
 
 def test_a_template_whose_token_the_model_does_not_embed(tmp_path: Path) -> None:
     folder = save_random_model(tmp_path / "model")
     FAMILIES["qwen2.5"].build().save_pretrained(folder)
     with pytest.raises(
-        UserError, match=r"the prompt uses '<\|im_end\|>', id [0-9]+, and the model embeds 2[0-9]+ tokens"
+        UserError,
+        match=r"questions\.eval\.math\.prompt: it uses '<\|im_end\|>', id [0-9]+, and the model embeds 2[0-9]+ tokens",
     ):
-        check_prompts(folder, IN_CHAT, TRUST)
+        check_prompts(folder, {"questions.eval.math.prompt": IN_CHAT}, TRUST)
 
 
 def base_model(source: Path, output: Path, prompts: dict[str, Any]) -> Any:
     params = {"source": "local", "hub_id": None, "revision": None, "path": str(source), "licence": None, "seed": 0}
     params["trust_remote_code"] = False
     return stage(
-        "base_model", "--params", json.dumps(params), "--prompts", json.dumps(prompts), "--output",
-        output,
+        "base_model", "--params", json.dumps(params), "--prompts", json.dumps({"prompt": prompts}), "--output", output,
     )  # fmt: skip
 
 
@@ -71,10 +72,11 @@ def test_base_model_takes_what_can_be_asked_and_leaves_nothing_of_the_rest(tmp_p
     source = save_random_model(tmp_path / "source")
     done = base_model(source, tmp_path / "base", IN_CHAT)
     assert done.returncode == 0, done.stderr
-    assert "Prompt, style wolfram: 'system: Be {exact}." in done.stdout
+    assert "prompt, style wolfram: 'system: Be {exact}." in done.stdout
     (source / "chat_template.jinja").write_text("{{ raise_exception('no messages today') }}")
     done = base_model(source, tmp_path / "other", IN_CHAT)
     assert done.returncode == 2
     assert "no messages today" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("other*"))

@@ -228,6 +228,17 @@ def test_a_template_without_a_system_role_has_its_text_before_the_question(tmp_p
     assert any("no system message" in note for note in prompts.notes)
 
 
+def test_a_template_that_takes_messages_in_parts(tmp_path: Path) -> None:
+    special = ["<|im_start|>", "<end_of_utterance>", "<image>"]
+    tokenizer = byte_level(shipped("smolvlm"), special, bos="<|im_start|>", eos_token="<end_of_utterance>")
+    prompts = Prompts({"prompt": CHAT, "styles": STYLES}, tokenizer, tmp_path)
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Be exact.\n\n1 <image>?"}]}]
+    text = tokenizer.apply_chat_template(parts, add_generation_prompt=True, tokenize=False)
+    assert prompts.ask("1 <image>?", "wolfram").text == text
+    assert tokenizer.convert_tokens_to_ids("<image>") not in prompts.ask("1 <image>?", "wolfram").ids
+    assert prompts.ending == "<end_of_utterance>"
+
+
 def test_a_conversation_that_ends_otherwise_than_a_turn_does(tmp_path: Path) -> None:
     """gpt-oss ends a turn with <|end|> and a conversation with <|return|>; Phi-3 writes <|endoftext|> behind the last <|end|>;
     GLM writes nothing, the next turn's <|user|> is the end."""
@@ -347,6 +358,14 @@ def test_pairs_of_another_tool_as_text_end_once_and_have_one_bos(tmp_path: Path)
             assert tokenizer.convert_ids_to_tokens(ids)[:2] == ["<s>", "[INST]"]
             assert completion.count(tokenizer.eos_token_id) == 1
             assert completion[-1] == tokenizer.eos_token_id
+    with pytest.raises(UserError, match="texts, or all of them lists"):
+        prompts.foreign("a", [{"role": "assistant", "content": "b"}])
+    turn = [{"role": "user", "content": "a"}]
+    with pytest.raises(UserError, match="one message of the assistant"):
+        prompts.foreign(turn, [{"role": "assistant", "content": "b"}, *turn])
+    plain = Prompts({"prompt": TEMPLATE, "styles": {}}, tokenizer, tmp_path)
+    with pytest.raises(UserError, match=r"set prompt\.format: chat"):
+        plain.foreign([{"role": "user", "content": "a"}], [{"role": "assistant", "content": "b"}])
 
 
 def test_pairs_of_another_prompt_are_refused(tmp_path: Path) -> None:

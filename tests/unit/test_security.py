@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from helpers import ROOT, clone_to, demo_config, listening, save_random_model, snakemake, stage, template
+from training_inputs import PROMPTS
 
 from regime_w.config.recipes import READS
 from regime_w.config.schema import load
@@ -30,7 +31,7 @@ from scripts.merge_lora import merge
 SOURCES = sorted(path for room in ("scripts", "regime_w") for path in (ROOT / room).rglob("*.py"))
 CANARY = "hf_CanaryThatNobodyMayRead0123456789"
 BASE = {"source": "local", "hub_id": None, "revision": None, "licence": None, "trust_remote_code": False, "seed": 0}
-LOADS_A_MODEL = ("train_sft", "merge_lora", "generate", "train_dpo", "train_rft", "evaluate", "evaluate_heldout")
+LOADS_A_MODEL = ("train_sft", "merge_lora", "generate", "train_dpo", "train_rft", "evaluate")
 
 
 # Pickles
@@ -77,10 +78,17 @@ def test_no_call_unpickles_or_runs_text() -> None:
             loads += 1
             assert keywords(call).get("weights_only") == "True", where
         assert keywords(call).get("allow_pickle", "False") == "False", where
-        assert last not in ("read_pickle", "unsafe_load", "full_load", "load_all", "mktemp"), f"{where}: {name}"
-        assert name not in ("eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load"), (
-            f"{where}: {name}"
-        )
+        assert last not in ("read_pickle", "unsafe_load", "full_load", "mktemp"), f"{where}: {name}"
+        assert name not in (
+            "eval",
+            "exec",
+            "compile",
+            "__import__",
+            "os.system",
+            "os.popen",
+            "yaml.load",
+            "yaml.load_all",
+        ), f"{where}: {name}"
         assert "shell" not in keywords(call), where
     assert loads >= 2  # the walk does see them
 
@@ -113,22 +121,39 @@ def test_a_pickle_with_code_is_refused_as_weights(tmp_path: Path, form: Callable
     assert mark.exists()
 
 
-def test_an_adapters_pickle_is_left_behind(tmp_path: Path) -> None:
+def adapter_of(base: Path, folder: Path, targets: Any, **trust: Any) -> Path:
+    """Save an adapter that changes something."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    base, adapter, mark = save_random_model(tmp_path / "checkpoints/base"), tmp_path / "adapter", tmp_path / "pwned"
-    model = AutoModelForCausalLM.from_pretrained(base)
-    get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")).save_pretrained(adapter)
+    model = AutoModelForCausalLM.from_pretrained(base, **trust)
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=targets, task_type="CAUSAL_LM"))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapted.save_pretrained(folder)
+    return folder
+
+
+def test_an_adapters_pickle_is_left_behind_and_one_with_code_refused(tmp_path: Path) -> None:
+    from regime_w.models.adapters import copy_adapter
+
+    base, mark = save_random_model(tmp_path / "checkpoints/base"), tmp_path / "pwned"
+    adapter = adapter_of(base, tmp_path / "adapter", "all-linear")
     for name in ("adapter_model.bin", "training_args.bin", "optimizer.pt", "adapter.py"):
         (adapter / name).write_bytes(pickle.dumps(Payload(mark)))
+    for folder in ("taken", "merged"):
+        (tmp_path / folder).mkdir()
+    copy_adapter(adapter, tmp_path / "taken")
+    assert {path.name for path in (tmp_path / "taken").iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors", "README.md",
+    }  # fmt: skip
     merge(base, adapter, tmp_path / "merged", "cpu", {})
     assert not mark.exists()
     (adapter / "adapter_model.safetensors").unlink()
-    from regime_w.models.folders import check_adapter
-
-    with pytest.raises(UserError, match=r"adapter_model\.safetensors: missing"):
-        check_adapter(adapter, base)
+    with pytest.raises(UserError, match="not a readable"):
+        copy_adapter(adapter, tmp_path / "taken")
+    assert not mark.exists()
 
 
 def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
@@ -168,7 +193,10 @@ def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
 def base_model(folder: Path, source: Path, **changes: Any) -> Any:
     params = json.dumps(BASE | {"path": str(source)} | changes)
     environment = {"HF_MODULES_CACHE": str(folder / "modules")}
-    return stage("base_model", "--params", params, "--output", folder / "checkpoints/base", env=environment)
+    return stage(
+        "base_model", "--params", params, "--prompts", json.dumps({"prompt": PROMPTS}), "--output", folder / "checkpoints/base",
+        env=environment,
+    )  # fmt: skip
 
 
 def model_with_code(folder: Path, mark: Path) -> Path:
@@ -207,16 +235,12 @@ def test_a_models_code_runs_only_where_it_is_trusted(tmp_path: Path, monkeypatch
 
     # Merged and sampled, as trusted as the base; not without.
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules2"))
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
     from regime_w.sampling.engines.interface import Request
     from regime_w.sampling.engines.open import open_engine
 
     trust = {"trust_remote_code": True}
-    model = AutoModelForCausalLM.from_pretrained(base, **trust)
-    adapter = tmp_path / "adapter"
-    get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")).save_pretrained(adapter)
+    adapter = adapter_of(base, tmp_path / "adapter", ["q_proj"], **trust)
+    (tmp_path / "merged").mkdir()
     merge(base, adapter, tmp_path / "merged", "cpu", trust)
     assert (tmp_path / "merged/modeling_own.py").is_file()
     params = demo_config()["engine"]
@@ -306,23 +330,26 @@ def test_a_runs_name_cannot_be_a_command(run: str) -> None:
 def test_values_of_a_config_are_words_not_commands(tmp_path: Path) -> None:
     """Paths, prompts and styles that a shell would act on reach the stage as they are; so does the work folder's name."""
     clone = clone_to(tmp_path / 'it\'s $(touch pwned1) "here"; touch pwned2')
-    questions = tmp_path / "a b'c\"d;$(touch pwned3)`touch pwned4`&|*?~#.jsonl"
-    questions.write_text(
-        "".join(json.dumps({"question": f"{n} + 1?", "answer": f"#### {n + 1}"}) + "\n" for n in range(40))
-    )
+    questions = {
+        name: tmp_path / f"{name} b'c\"d;$(touch pwned3)`touch pwned4`&|*?~#.jsonl" for name in ("train", "eval")
+    }
+    for add, path in enumerate(questions.values(), 1):
+        rows = [{"question": f"{n} + {add}?", "answer": f"#### {n + add}"} for n in range(40)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     raw = demo_config()
     licence = "'; touch pwned5; echo '\" $(touch pwned6) `touch pwned7` {input} {{x}} \\\n%s $HOME"
-    for name in ("train", "eval"):
-        raw["questions"][name] |= {"source": "file", "path": str(questions), "n": None, "licence": licence}
+    for name, section in {"train": raw["questions"]["train"], "eval": raw["questions"]["eval"]["generated"]}.items():
+        section |= {"source": "file", "path": str(questions[name]), "n": None, "licence": licence}
     raw["generate"] |= {"n_samples": 10, "skip": 0}
     raw["sft"]["n_examples"] = None
     (clone / "config.yaml").write_text(yaml.safe_dump(raw))
-    done = snakemake(clone, "data/demo/questions.json", "--config", "seed=1")
+    done = snakemake(clone, "data/demo/questions/summary.json", "--config", "seed=1")
     assert done.returncode == 0, done.stderr
-    written = read_json(clone / "data/demo/questions.json")
-    assert written["train"]["licence"] == licence
-    assert written["train"]["path"] == str(questions)
-    assert len(read_jsonl(clone / "data/demo/eval.jsonl")) == 40
+    written = read_json(clone / "data/demo/questions/summary.json")
+    for name, told in {"train": written["train"]["sources"][0], "eval": written["eval"]["generated"]}.items():
+        assert told["licence"] == licence
+        assert told["path"] == str(questions[name])
+    assert len(read_jsonl(clone / "data/demo/questions/eval/generated.jsonl")) == 40
     assert not list(tmp_path.rglob("pwned*"))
 
 
@@ -348,18 +375,18 @@ def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch
     assert done.returncode != 0
     assert f"Bearer {CANARY}" in [authorization for _, authorization in asked]  # it is used
     said += [done.stdout, done.stderr]
-    done = snakemake(clone, "data/demo/questions.json", "--show-failed-logs", "--printshellcmds")
+    done = snakemake(clone, "data/demo/questions/summary.json", "--show-failed-logs", "--printshellcmds")
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
     done = stage("base_model", "--params", json.dumps(BASE | {"path": str(save_random_model(tmp_path / "m"))}),
-                 "--output", clone / "checkpoints/local")  # fmt: skip
+                 "--prompts", json.dumps({"prompt": PROMPTS}), "--output", clone / "checkpoints/local")  # fmt: skip
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
-    from report_inputs import PARAMS, inputs
+    from report_inputs import PARAMS, SET, inputs
 
-    found = json.dumps({"evaluations": inputs(clone / "made")["evaluations"]}, default=str)
+    evaluations = [f"{SET}/{name}={path}" for name, path in inputs(clone / "made")["evaluations"][SET].items()]
     outputs = [word for kind in ("html", "md", "json") for word in (f"--{kind}", clone / f"report.{kind}")]
-    done = stage("eval_report", "--params", json.dumps(PARAMS), "--inputs", found, *outputs)
+    done = stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *outputs)
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
     assert (clone / "logs/demo/base_model.log").is_file()

@@ -48,7 +48,6 @@ x + 3 + 4 = 10 | 2x + 3 = 11 | 100/5 = 5A/5 or 20 = A | 192 / 1.2 = 1.2Y / 1.2 |
 60 / 3/4 = 80 | 3/ 1/4 = 12 | 4+6 / 2 = 5 | 1/2 = 50 students | 1.500 + 500 = 2.000 | 14, 400 / 80 = 180 | on page 5 100 + 2 = 102
 10/3 ≈ 3 | 0.33*300 = 100 | $1.67 * 6 = $10 | 49*2 = 100 (rounded) | 5! = 120 | 4 * 3 * 2 * 1 = 4! | sqrt(9) + 1 = 4
 3 + 4 == 7 | 3 + 4 => 8 | 3 + 4 <= 8 | \\frac{1}{2} + 3 = 3.5 | 2 + \\frac12 + 3 = 5.5 | 4 + 5 = 12 in base 7
-3 + 4 = | = 4 | 1e3 * 2 = 2000 | 3 + 4 = 7th | 2 + 3 =\n6 | 4 *\n3 + 4 = 16 | 12 + 12 = 24\n- 4 = 20 | 2 * 1 = 20
 """
 
 
@@ -61,7 +60,7 @@ def test_right_sums_are_read_in_every_notation(text):
     assert [own.wrong for own in written_sums(text)].count(False) == len(list(written_sums(text))) > 0
 
 
-@pytest.mark.parametrize("text", split(OTHERWISE.rpartition("\n3 + 4 = |")[0]))
+@pytest.mark.parametrize("text", split(OTHERWISE))
 def test_what_may_be_right_in_another_way_is_not_called_wrong(text):
     assert holds(text)
     assert first_slip(text) is None
@@ -70,17 +69,10 @@ def test_what_may_be_right_in_another_way_is_not_called_wrong(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "3 + 4 =",
-        "= 4",
-        "1e3 * 2 = 2000",
-        "3 + 4 = 7th",
-        "2 + 3 =\n6",
-        "4 *\n3 + 4 = 16",
-        "12 + 12 = 20\n- 4 = 20",
-        "2 $ = $",
-        "=" * 500,
+        "3 + 4 =", "= 4", "1e3 * 2 = 2000", "3 + 4 = 7th", "2 + 3 =\n6", "4 *\n3 + 4 = 16", "12 + 12 = 20\n- 4 = 20",
+        "2 $ = $", "=" * 500,
     ],
-)
+)  # fmt: skip
 def test_no_sum_is_read_where_a_side_is_missing_or_goes_on(text):
     assert holds(text)
 
@@ -119,22 +111,13 @@ def test_a_wrong_result_is_put_right(text, mended):
 @pytest.mark.parametrize(
     "text",
     [
-        "no sum",
-        "2+2 = 4",
-        "10/3 = 3.33",
-        "2+2 = 4 = 5",
-        "5 + 3 = 8 + 2 = 10",
-        "3/0 = 3",
-        "5-6 = 6",
-        "60/67 = 4",  # nothing that could stand there: the plan is wrong, not the arithmetic
+        "no sum", "2+2 = 4", "10/3 = 3.33", "2+2 = 4 = 5", "5 + 3 = 8 + 2 = 10", "3/0 = 3",
+        "5-6 = 6", "60/67 = 4",  # nothing that could stand there: the plan is wrong, not the arithmetic
         "5-6 = 6, then 2+2 = 5",  # and what comes after it follows from that
-        "80 000 x 5/100 = 5 000",
-        "100% - 30% = 75%",
-        "8 x 1 1/2 = 13 1/2",  # another notation
-        "1+1 = " + "9" * 5000,
-        "+".join("1" * 3000) + " = 7",
+        "80 000 x 5/100 = 5 000", "100% - 30% = 75%", "8 x 1 1/2 = 13 1/2",  # another notation
+        "1+1 = " + "9" * 5000, "+".join("1" * 3000) + " = 7",
     ],
-)
+)  # fmt: skip
 def test_no_slip_where_nothing_can_be_put_right(text):
     assert first_slip(text) is None
 

@@ -1,12 +1,19 @@
 """Verifiers: each finds, reads and compares its own kind of answer, and says the same to all that ask."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import textwrap
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -289,6 +296,62 @@ def test_what_a_function_does_wrong_costs_that_answer(grader: Verifier, text: st
     assert failed.fault.startswith(fault)
     assert first == after
     assert first.fault is None
+
+
+ENDLESS = """
+import os, subprocess, sys, time
+
+def grade(text, gold, row):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    with open(text, "w") as file:
+        file.write(f"{os.getppid()} {os.getpid()} {child.pid}")
+    while True:
+        pass
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids: list[int]) -> bool:
+    for _ in range(600):
+        if not any(map(alive, pids)):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_an_answer_that_is_given_up_takes_with_it_what_it_started(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(ENDLESS)
+    verifier = new_verifier(f"{tmp_path / 'own.py'}:grade", 3)
+    assert (verifier.grade(str(tmp_path / "pids"), None).fault or "").startswith("timeout")
+    _, *own = map(int, (tmp_path / "pids").read_text().split())
+    assert gone(own)
+    verifier.close()
+
+
+def test_nothing_outlives_a_stage_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(ENDLESS)
+    code = (
+        "from regime_w.tasks.verifiers import new_verifier\n"
+        f"new_verifier({str(tmp_path / 'own.py')!r} + ':grade', 600).grade({str(tmp_path / 'pids')!r}, None)"
+    )
+    stage = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    while not (tmp_path / "pids").is_file() or len((tmp_path / "pids").read_text().split()) < 3:
+        assert stage.poll() is None
+        time.sleep(0.1)
+    server, worker, child = map(int, (tmp_path / "pids").read_text().split())
+    stage.kill()
+    stage.wait()
+    try:
+        assert gone([server, worker])
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)  # what a function starts is the job's to end (runtime/job.py)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,6 @@ def test_slurm_gpu_rules_ask_for_gpus_of_one_node_and_cpu_rules_for_none(folder)
         "train_dpo",
         "evaluate",
         "evaluate_all",
-        "evaluate_heldout",
     }
     assert rules().keys() <= asked.keys()
     for name in rules():

@@ -4,7 +4,6 @@ import json
 import random
 import shutil
 from collections import Counter
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import yaml
 from helpers import ROOT, clone_to, demo_config, save_random_model, snakemake
 from plans import edit_config, make_outputs, planned
 
+from regime_w.config.files import configured, layers_of
 from regime_w.config.recipes import Recipe, overlaid, recipes_of
 from regime_w.config.schema import load
 from regime_w.report import study
@@ -75,10 +75,11 @@ def toy(tmp_path_factory):
         texts += [f"{style}\n\n{prompt}{row['answer']}</s>" for style in styles.values()]
     source = {"source": "file", "licence": "MIT"}
     overlay = {
+        "extends": "configs/demo.yaml",
         "run": "toy",
         "questions": {
             "train": source | {"path": str(train), "n": None},
-            "eval": source | {"path": str(evaluation), "n": None},
+            "eval": {"flips": source | {"path": str(evaluation), "n": None}},
             "heldout_fraction": 0.2,
         },
         "base_model": {"source": "local", "path": str(model_of_flips(data / "model", texts))},
@@ -99,7 +100,7 @@ def toy(tmp_path_factory):
 def test_the_toy_study_ends_with_a_report(toy):
     found = read_json(toy / "results/toy/study_report.json")
     assert {row["recipe"] for row in found["heldout"]["ranking"]} == {"sft", "rft", "dpo"}
-    assert found["settings"]["heldout_questions"] == len(read_jsonl(toy / "data/toy/heldout.jsonl"))
+    assert found["settings"]["heldout_questions"] == len(read_jsonl(toy / "data/toy/questions/heldout.jsonl"))
     assert all(0 < row["row"]["mean"]["value"] < 1 for row in found["heldout"]["ranking"])
     assert set(found["heldout"]["tests"]["sft"]) == {"rft", "dpo"}
     assert set(found["evaluation"]["rows"]) == {"sft", found["choice"]["chosen"]}
@@ -113,7 +114,7 @@ def test_the_toy_studys_recipes_share_all_but_their_own_stages(toy):
     assert len(list((toy / "data/toy").rglob("completions/*.jsonl"))) == 1
     costs = read_json(toy / "results/toy/study_report.json")["costs"]["recipes"]
     own = {name: spent["own"]["jobs"] for name, spent in costs.items()}
-    # build_preferences or build_samples, train, merge, evaluate_heldout
+    # build_preferences or build_samples, train, merge, evaluate
     assert own == {"sft": 0, "rft": 4, "dpo": 4}
 
 
@@ -151,11 +152,12 @@ DEMO_STUDY = {
     "reference": "dpo",
 }
 LAST = Counter(study_recipe=1, choose_recipe=1, study_report=1)
-DPO = Counter(train_dpo=1, merge_lora=1, evaluate_heldout=1)
-RFT = Counter(train_rft=1, merge_lora=1, evaluate_heldout=1)
+DPO = Counter(train_dpo=1, merge_lora=1, evaluate=1)
+RFT = Counter(train_rft=1, merge_lora=1, evaluate=1)
 PAIRS = DPO + Counter(build_preferences=1)
 SCORES = PAIRS + Counter(score_rollouts=1, check_rollouts=1)
 ROLLOUTS = SCORES + Counter(generate=2)
+PART = Counter(split_questions=1)
 ADDED = [
     ({}, Counter()),
     ({"dpo": {"beta": 0.2}}, DPO),
@@ -165,12 +167,15 @@ ADDED = [
     ({"reward": {"coherence_level": "question"}}, SCORES),
     ({"generate": {"max_new_tokens": 60}}, ROLLOUTS),
     ({"arms": [{"name": f"hot_{n}", "style": "wolfram", "temperature": 1.2} for n in "ab"]}, ROLLOUTS),
-    ({"rounds": 2}, ROLLOUTS),
-    ({"dpo": {"beta": 0.2}, "rounds": 2}, DPO + ROLLOUTS),
+    ({"generate": {"n_samples": 1500}}, ROLLOUTS + PART),
+    ({"generate": {"new_questions": True}}, Counter()),
+    ({"rounds": 2}, ROLLOUTS + PART),
+    ({"dpo": {"beta": 0.2}, "rounds": 2}, DPO + ROLLOUTS + PART),
     ({"method": "rejection_sampling", "rejection_sampling": {"epochs": 2.0}}, RFT),
     ({"method": "rejection_sampling", "rejection_sampling": {"per_question": 1}}, RFT + Counter(build_samples=1)),
-    ({"method": "rejection_sampling_then_dpo", "rounds": 2}, ROLLOUTS),
-    ({"sft": {"epochs": 2.0}}, ROLLOUTS + Counter(train_sft=1, merge_lora=1, evaluate_heldout=1)),
+    ({"method": "rejection_sampling_then_dpo", "rounds": 2}, ROLLOUTS + PART),
+    ({"sft": {"epochs": 2.0}}, ROLLOUTS + Counter(train_sft=1, merge_lora=1, evaluate=1)),
+    ({"sft": {"method": "none"}}, ROLLOUTS),
 ]
 
 
@@ -200,12 +205,11 @@ def test_a_new_recipe_has_its_own_stages_only(overlay, jobs):
     new = recipes.pop("new")
     known = {(stage, place) for recipe in recipes.values() for stage, place in recipe.places.items()}
     own = Counter(stage for (stage, number), place in new.places.items() if ((stage, number), place) not in known)
-    own.subtract(evaluate=own["evaluate_heldout"])  # only the chosen recipe is evaluated on `eval`
     own["generate"] *= 2  # shards
     assert +own == jobs
 
 
-@pytest.mark.parametrize("index", [1, 8, 10, 13])
+@pytest.mark.parametrize("index", [1, 10, 12, 15])
 def test_the_build_makes_a_new_recipes_own_stages_only(clone, index):
     overlay, jobs = ADDED[index]
     edit_config(clone, study=DEMO_STUDY | {"recipes": {"new": overlay} | DEMO_STUDY["recipes"]})
@@ -252,7 +256,18 @@ def test_the_runs_own_stages_stand_below_its_name():
     for number in (0, 1, 5):
         assert own.model(number).startswith("checkpoints/demo/" + (f"round{number}/" if number else "sft_merged/"))
     assert recipes["dpo"].model(1) == own.model(1)
-    assert recipes["dpo"].evaluation(1, "heldout") == "data/demo/heldout/round1.jsonl"
+    assert recipes["dpo"].answers(1, "heldout") == "data/demo/answers/heldout/round1.jsonl"
+
+
+def test_a_recipe_without_sft_samples_from_the_base():
+    """What it makes of it is its own, the questions and the base's answers are the run's."""
+    new = recipes_of(config(recipes=DEMO_STUDY["recipes"] | {"new": {"sft": {"method": "none"}}}))[1]["new"]
+    assert new.models == ["base", "round1"]
+    assert new.model(0) == "checkpoints/demo/base/manifest.json"
+    assert new.answers(0, "heldout") == "data/demo/answers/heldout/base.jsonl"
+    assert new.questions(1) == "data/demo/questions/round1.jsonl"
+    assert new.place("generate", 1).startswith("demo/study/")
+    assert not {"train_sft", "merge_lora"} & {stage for stage, number in new.stages() if not number}
 
 
 def test_folders_depend_on_differences_alone():
@@ -306,24 +321,15 @@ def test_a_study_needs_held_out_questions():
 
 
 def test_the_shipped_grid_is_sound_and_shares_its_rollouts():
-    raw = demo_config()
-    overlay = yaml.safe_load((ROOT / "configs/smollm2.yaml").read_text())
-    own, recipes = recipes_of(merged(raw, overlay))
+    _, whole = configured(layers_of([ROOT / "configs/smollm2.yaml"]), gpus=1)
+    own, recipes = recipes_of(whole)
     assert {"sft", "rejection_sampling", "rejection_sampling_then_dpo", "rounds_3", "hot"} <= set(recipes)
     # Each recipe makes a model of its own: none is the same as another.
     assert len({recipe.model(recipe.rounds) for recipe in recipes.values()}) == len(recipes)
     for name, recipe in recipes.items():
         if recipe.rounds:
-            own_rollouts = {"arms", "sft", "generate"} & overlay["study"]["recipes"][name].keys()
+            own_rollouts = {"arms", "sft", "generate"} & whole["study"]["recipes"][name].keys()
             assert (recipe.place("generate", 1) != own.run) == bool(own_rollouts)
-
-
-def merged(raw, overlay):
-    from snakemake.utils import update_config
-
-    both = deepcopy(raw)
-    update_config(both, overlay)
-    return load(both)
 
 
 def test_overlays_change_nested_keys_and_replace_lists():

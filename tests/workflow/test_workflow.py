@@ -45,6 +45,20 @@ def test_a_reward_weight_reruns_scores_and_below_but_no_generation(clone):
     assert models_of(jobs, "merge_lora") == {"round1/merged"}
 
 
+def test_a_users_verifier_is_an_input_of_what_grades(clone):
+    """Its file reruns scores and evaluations; what was generated stays (evaluations take their texts from the journal)."""
+    own = clone / "graders" / "own.py"
+    own.parent.mkdir()
+    own.write_text("def grade(text, gold, row): return {'answer': text, 'correct': text == gold}\n")
+    edit_config(clone, task__verifier="graders/own.py:grade")
+    make_outputs(clone, "eval_report")
+    assert planned(clone) == {}
+    own.write_text(own.read_text().replace("text == gold", "gold in text"))
+    jobs = planned(clone)
+    assert set(jobs) == {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS
+    assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
+
+
 def test_pairs_per_question_reruns_pairs_and_below(clone):
     edit_config(clone, pairs__per_question=1)
     assert set(planned(clone)) == STAGES_BELOW_PAIRS
@@ -97,6 +111,16 @@ def test_a_second_round_adds_its_stages_only(clone):
     assert models_of(jobs, "merge_lora") == {"round2/merged"}
     assert "train_sft" not in jobs
     assert all("round=2" in wildcards for wildcards in jobs["generate"])
+
+
+@pytest.mark.parametrize("changes", [{"rounds": 0}, {"method": "none"}])
+def test_without_rounds_base_and_sft_alone_are_reported(clone, changes):
+    edit_config(clone, **changes)
+    assert set(planned(clone)) <= REPORTS | {"check_questions"}
+    done = snakemake(clone, "eval_report", "--dry-run", "--forceall", "--quiet", "host")
+    rules = set(re.findall(r"rule (\w+):", done.stdout + done.stderr))
+    assert {"fetch_questions", "base_model", "train_sft", "merge_lora", "evaluate"} <= rules
+    assert not {"generate", "score_rollouts", "build_preferences", "train_dpo"} & rules
 
 
 @pytest.mark.parametrize(
