@@ -48,6 +48,15 @@ def test_stages_and_tools_import_the_library_alone(path: Path) -> None:
     assert not [name for name in imports(path) if name.split(".")[0] in ("scripts", "tools", "tests")]
 
 
+def test_what_is_said_goes_through_logging() -> None:
+    """So that every line has the time and the job's name; commands that print what they are asked for stand apart."""
+    commands = {"config/show.py", "config/reference.py", "config/schema.py", "runtime/log.py", "runtime/errors.py"}
+    for path in [*LIBRARY, *STAGES]:
+        if path not in [ROOT / "regime_w" / name for name in commands]:
+            calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            assert not [call for call in calls if isinstance(call, ast.Name) and call.id == "print"], path
+
+
 def test_every_rule_has_a_module_of_its_name_and_every_module_of_scripts_a_rule() -> None:
     """Rules made of another with `use rule` have the other's."""
     texts = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
