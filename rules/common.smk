@@ -55,6 +55,10 @@ def base_modules():
 
 
 try:
+    if {"{", "}"} & set(str(ROOT)):
+        raise UserError(
+            f"{ROOT}: the path has braces, which Snakemake takes for wildcards; move or rename"
+        )
     LAYERS, CONFIG = configured(read_layers(), gpus=1)
     JOBS_PER_GPU = CONFIG["resources"]["jobs_per_gpu"]
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,9 @@ def demo_config(**changes: Any) -> dict[str, Any]:
 
     _, config = configured(layers_of([ROOT / "config.yaml"]), gpus=1)
     return config | changes
+
+
+STAMP = re.compile(r"^\d\d:\d\d:\d\d \S+  ", re.MULTILINE)  # time and job of a line (regime_w/runtime/log.py)
 
 
 def heed_signals() -> None:
@@ -90,8 +94,10 @@ def snakemake_server() -> subprocess.Popen[str]:
 def stage(
     module: str, *arguments: Any, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
-    """Run `python -m scripts.MODULE ARGUMENTS` and return the finished process with its output as text."""
-    return run_module(f"scripts.{module}", *arguments, cwd=cwd, env=env or {})
+    """Run `python -m scripts.MODULE ARGUMENTS` and return the finished process with its output as text, unstamped."""
+    done = run_module(f"scripts.{module}", *arguments, cwd=cwd, env=env or {})
+    done.stdout = STAMP.sub("", done.stdout)
+    return done
 
 
 def tool(module: str, *arguments: Any) -> subprocess.CompletedProcess:
