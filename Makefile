@@ -1,5 +1,5 @@
 # make eval_report   sets up an environment and runs the demo (CONFIG=configs/abel.yaml runs another config)
-# make quick         the unit tests: two minutes
+# make quick         the unit tests that start no stage: two minutes
 # make test          unit tests, dry runs, small runs end to end: ten minutes on two cores
 # make check         formatting, lint, types
 # make test_demo     the demo as users run it, and its figures: ten minutes
@@ -49,7 +49,7 @@ dev:
 	$(call environment,dev,$(DEV))
 
 quick: dev
-	$(PYTEST_IN) $(SIDE_BY_SIDE) tests/unit $(PYTEST)
+	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not e2e" tests/unit $(PYTEST)
 
 test: dev
 	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not demo and not docs and not vllm and not slurm and not faults and not fuzz" $(PYTEST)

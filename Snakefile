@@ -13,6 +13,12 @@ min_version("9.20")
 
 # The config: files named with --configfile, or config.yaml (regime_w/config/files.py).
 include: "rules/common.smk"
+
+
+# Of all rules, for `--sdm apptainer`: made of `make image` by `apptainer build envs/cpu.sif docker-daemon:regime-w:cpu`.
+container: IMAGE
+
+
 # Every rule reruns when its own part of the config changes, see rules/common.smk.
 include: "rules/questions.smk"
 include: "rules/models.smk"

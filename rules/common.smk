@@ -3,6 +3,7 @@
 import atexit
 import json
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -54,6 +55,10 @@ def base_modules():
 
 
 try:
+    if {"{", "}"} & set(str(ROOT)):
+        raise UserError(
+            f"{ROOT}: the path has braces, which Snakemake takes for wildcards; move or rename"
+        )
     LAYERS, CONFIG = configured(read_layers(), gpus=1)
     JOBS_PER_GPU = CONFIG["resources"]["jobs_per_gpu"]
     # On a cluster the profile sets the cap; here it is what the machine has, 0 for a CPU run.
@@ -99,6 +104,10 @@ ONE_EVALUATION = (
 TEMPLATES = ["regime_w/report/report.*.j2", "regime_w/report/style.css.j2"]
 VIEWER = [f"regime_w/report/viewer.{ending}" for ending in ("html.j2", "css", "js")]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
+# For `--sdm apptainer`. From the working directory, so that both can be moved; Snakemake refuses blanks in it.
+IMAGE = os.path.relpath(ROOT / "envs" / ("gpu.sif" if GPUS else "cpu.sif"))
+if any(letter.isspace() for letter in IMAGE):
+    IMAGE = None
 BASE = f"checkpoints/{RUN}/base"
 # The run's models in their order, each with its folder.
 MODELS = {"base": BASE} | {OWN.called(number): OWN.model(number) for number in (0, *NUMBERS)}

@@ -1,7 +1,9 @@
 """What several tests use: the root, running a stage or Snakemake as users do, a clone, a small random model."""
 
+import atexit
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS_NO_JOB = {"--dry-run", "--summary", "--touch", "--lint", "--rulegraph", "--report", "--reporter"}
-SERVER_BUSY = threading.Lock()
+FORKING = threading.Lock()
 PARTS = (
     "Snakefile",
     "config.yaml",
@@ -37,6 +39,9 @@ def demo_config(**changes: Any) -> dict[str, Any]:
 
     _, config = configured(layers_of([ROOT / "config.yaml"]), gpus=1)
     return config | changes
+
+
+STAMP = re.compile(r"^\d\d:\d\d:\d\d \S+  ", re.MULTILINE)  # time and job of a line (regime_w/runtime/log.py)
 
 
 def heed_signals() -> None:
@@ -64,16 +69,11 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2, timeout: int = 600)
 
 
 def forked(folder: Path, words: list[str]) -> subprocess.CompletedProcess:
-    with tempfile.TemporaryDirectory() as scratch, SERVER_BUSY:
+    with tempfile.TemporaryDirectory() as scratch, FORKING:
         server = snakemake_server()
         out, err = Path(scratch, "out"), Path(scratch, "err")
-        call = {
-            "folder": str(folder),
-            "arguments": words,
-            "environment": dict(os.environ),
-            "out": str(out),
-            "err": str(err),
-        }
+        streams = {"out": str(out), "err": str(err)}
+        call = {"folder": str(folder), "arguments": words, "environment": dict(os.environ), **streams}
         assert server.stdin
         assert server.stdout
         server.stdin.write(json.dumps(call) + "\n")
@@ -86,14 +86,18 @@ def forked(folder: Path, words: list[str]) -> subprocess.CompletedProcess:
 @cache
 def snakemake_server() -> subprocess.Popen[str]:
     command = [sys.executable, str(ROOT / "tests/snakemake_server.py")]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(server.communicate)
+    return server
 
 
 def stage(
     module: str, *arguments: Any, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess:
-    """Run `python -m scripts.MODULE ARGUMENTS` and return the finished process with its output as text."""
-    return run_module(f"scripts.{module}", *arguments, cwd=cwd, env=env or {})
+    """Run `python -m scripts.MODULE ARGUMENTS` and return the finished process with its output as text, unstamped."""
+    done = run_module(f"scripts.{module}", *arguments, cwd=cwd, env=env or {})
+    done.stdout = STAMP.sub("", done.stdout)
+    return done
 
 
 def tool(module: str, *arguments: Any) -> subprocess.CompletedProcess:

@@ -2,20 +2,52 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from helpers import snakemake
 
 
+class Planned(NamedTuple):
+    """A job as a dry run prints it: `told` has its input, output, log, wildcards, threads and resources, where it has any.
+
+    `local` is one that is not submitted.
+    """
+
+    local: bool
+    rule: str
+    told: dict[str, str]
+    command: str
+
+    @property
+    def outputs(self) -> list[str]:
+        return self.told["output"].split(", ")
+
+    @property
+    def resources(self) -> dict[str, str]:
+        return dict(part.split("=", 1) for part in self.told["resources"].split(", "))
+
+
+def dry_run(folder: Path, target: str, *arguments: str, cores: int = 2) -> list[Planned]:
+    """The jobs that a dry run would start, with their shell commands, in its order."""
+    options = ("--dry-run", "--printshellcmds", "--quiet", "host")
+    done = snakemake(folder, target, *options, *arguments, cores=cores)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    blocks = re.findall(
+        r"^(local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)(?:Shell command: (.*)\n)?", text, re.MULTILINE
+    )
+    return [
+        Planned(bool(local), rule, dict(re.findall(r"^    (\w+): (.*)$", told, re.MULTILINE)), command)
+        for local, rule, told, command in blocks
+    ]
+
+
 def planned(folder: Path, *arguments: str, target: str = "eval_report") -> dict[str, list[str]]:
     """Rule -> wildcards of the jobs that a dry run would start."""
-    done = snakemake(folder, target, "--dry-run", "--quiet", "host", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    text = done.stdout + done.stderr
     jobs: dict[str, list[str]] = {}
-    for block in re.findall(r"(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", text):
-        wildcards = re.search(r"wildcards: (.*)", block[1])
-        jobs.setdefault(block[0], []).append(wildcards[1] if wildcards else "")
+    for job in dry_run(folder, target, *arguments):
+        jobs.setdefault(job.rule, []).append(job.told.get("wildcards", ""))
     return jobs
 
 

@@ -7,6 +7,7 @@ Files and values are read as Snakemake's --configfile and --config; what is wron
 """
 
 import argparse
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, help="config files, laid over each other")
     parser.add_argument("--config", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="laid over them")
     args = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     layers, config = configured(layers_of(args.files, _values(args.config)), len(visible_gpus()))
     print(f"# {', '.join(layer.name for layer in layers)}")
     print("\n".join(lines(config, origins(layers))))

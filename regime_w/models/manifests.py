@@ -29,9 +29,10 @@ def new_artefact(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with new_folder(path) as folder:
         yield folder
-        for path in folder.rglob("*.safetensors"):
-            path.chmod(0o666 & ~umask())  # safetensors closes its files to all others
+        for weights in folder.rglob("*.safetensors"):
+            weights.chmod(0o666 & ~umask())  # safetensors closes its files to all others
         digest = sha256_file(folder / MANIFEST)
+        seal_of(path).unlink(missing_ok=True)  # no kill from here on leaves it beside another's content
     write_text(seal_of(path), f"{digest}  {path.name}/{MANIFEST}\n")
 
 

@@ -33,6 +33,7 @@ NAMES = set(
 YEARS = range(1700, 2101)
 ALWAYS = (Fraction(0), Fraction(1), Fraction(2))
 SMALL = 31  # such a number, or a constant of the world, may be there for another reason
+MOST_SUMMED = 8  # given numbers whose sums are looked at
 CONTEXT = 5  # words on both sides of a number
 # Words behind a number that are not what it counts.
 NO_NOUNS = set(
@@ -72,6 +73,7 @@ def named(question: str) -> set[Fraction]:
             or before[-1:] in ("/", ":", "#", "-", "^")
             or (word and word[1].lower() in NAMES)
             or (month and month[1].lower() in MONTHS)
+            or any(place.start() <= match.start() < place.end() for place in world.CONVERSION.finditer(question))
         ):
             found.add(value)
     return found
@@ -157,13 +159,27 @@ def only_added(tree: ast.expr) -> bool:
 
 
 def made_up(asked: list[Fraction], percent: frozenset[Fraction], words: list[str]) -> set[Fraction]:
-    """Given numbers of which two make up a third, or a week, a day, a whole."""
+    """Given numbers that make up another one, or a week, a day, a whole: as a sum, a product or so many times another."""
     totals = world.limits(words) | {value for value in map(Fraction, world.TOTALS) if value in world.near(words)}
-    found = set()
-    for one, other in combinations(asked, 2):
-        whole = one + other
-        if (one in percent) == (other in percent) and (whole in asked or whole in totals):
-            found |= {one, other, whole}
+    times = (
+        world.spelled(words)
+        | world.meant(words)
+        | {value / 100 for one in percent for value in (one, 100 - one, 100 + one)}
+    )
+    found: set[Fraction] = set()
+    counts = [value for value in asked if value not in percent and value > 1][:MOST_SUMMED]
+    shares = [value for value in asked if value in percent][:MOST_SUMMED]
+    for several in (
+        several for values in (counts, shares) for size in range(2, 5) for several in combinations(values, size)
+    ):
+        whole = sum(several, Fraction(0))
+        if whole in asked or whole in (totals if len(several) == 2 or several[0] in percent else ()):
+            found |= {*several, whole}
+    for one, other in combinations(counts, 2):
+        if one * other in counts and min(one, other) > 2:
+            found |= {one, other, one * other}
+        if any(one * factor == other or other * factor == one for factor in times if factor not in (0, 1)):
+            found |= {one, other}
     return found
 
 

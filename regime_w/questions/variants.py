@@ -17,6 +17,7 @@ was less than a price, part of a whole or 5 of 7 days still is.
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
@@ -29,6 +30,7 @@ from regime_w.questions.calculations import (
     NUMBER,
     Equation,
     calculations,
+    constants,
     given_numbers,
     numbers,
     operands,
@@ -39,12 +41,18 @@ from regime_w.questions.stuck import named, stuck, words_of
 
 TIMES = re.compile(r"[0-9] ?(?:[ap]\.?m\b|o'? ?clock)|[0-9]:[0-9]|\b(?:noon|midnight)\b", re.IGNORECASE)
 OTHERS = re.compile(r"\b(?:other|rest|remaining|another) (?:[a-z]+ )?\$?([0-9][0-9,]*)(?![0-9.])", re.IGNORECASE)
-VAGUE = re.compile(r"\b(?:at (?:least|most)|approximately|roughly|(?:about|up to|around) (?=\$?[0-9]))", re.IGNORECASE)
+VAGUE = re.compile(
+    r"\b(?:at (?:least|most)|approximately|roughly|(?:about|up to|around) (?=\$?[0-9])|at [0-9]+ ?% of|fold(?:s|ed)?\b)",
+    re.IGNORECASE,
+)
+ASKED_UNIT = re.compile(
+    r"how many ((?:milli|centi|kilo)?(?:gram|lit(?:er|re)|met(?:er|re))|inche|ounce|pound|minute|hour)s?\b"
+)
 KNOWN = (Fraction(1), Fraction(100), Fraction(1, 100))  # `.01` for a percent
 MANY_DIGITS = re.compile(r"[0-9]{16}")
 STEPS = [Fraction(step) for step in (1000, 500, 100, 50, 10, 5, 1, "1/2", "1/4", "1/10", "1/20", "1/100")]
 LEAST_CHOICES = 8  # between which a new number is drawn, where its step allows it
-TRIES = 1000
+TRIES = 300
 LARGER = 4  # a result's size against the old one's, at most; smaller ones may be of any size
 ALWAYS_LIKE = 50
 
@@ -102,7 +110,10 @@ def read(question: str, answer: str) -> Template | None:
     """The template of a question and its annotated answer, or None where it is not certain."""
     rationale, mark, label = answer.rpartition("####")
     both = f"{question} {rationale}"
-    if not mark or MANY_DIGITS.search(question + answer) or TIMES.search(both) or VAGUE.search(question):
+    unit = ASKED_UNIT.search(question.lower())
+    if not mark or (unit and unit[1] not in rationale.lower()):
+        return None
+    if MANY_DIGITS.search(question + answer) or TIMES.search(both) or VAGUE.search(question):
         return None
     asked, final, plain = numbers(question), numbers(label), without_annotations(answer)
     equations = calculations(rationale)
@@ -113,11 +124,17 @@ def read(question: str, answer: str) -> Template | None:
     said = world.spelled(words_of(question))
     if final[0] not in results or results & literals.union(asked, said):
         return None  # a given number or a result?
-    if any(value_of(match[1]) in results for match in OTHERS.finditer(rationale)):
-        return None  # one result or another?
-    percent = frozenset(value for value in asked if re.search(rf"(?<![\d.]){shown(value)} ?(?:%|percent)", question))
     words, names = words_of(both), named(question)
     meant = world.meant(words) | {Fraction(100) for sign in "%" if sign in both}
+    uses = Counter(value for equation in equations for value in constants(equation.tree))
+    if any(
+        uses[value] > (0 if value in KNOWN or value in meant else 1)
+        for value in results & (world.near(words) | set(KNOWN))
+    ):
+        return None  # a result or a constant?
+    if any(value_of(match[1]) in results for match in OTHERS.finditer(rationale)) or world.MEASURED & set(words):
+        return None  # one result or another?
+    percent = frozenset(value for value in asked if re.search(rf"(?<![\d.]){shown(value)} ?(?:%|percent)", question))
     known = {*asked, *meant, *(1 / value for value in meant), *KNOWN, *names}
     shares = [share for value in percent for share in shares_of(value) if share.value in literals - known]
     of_percents = {share.value for share in shares}

@@ -5,6 +5,7 @@
     limits(["hour", "day"])     # {24, 60, ...}: a number below one of them stays below it
 """
 
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -120,6 +121,28 @@ NEAR = {
 }
 
 
+# `2.54 cm per inch`, `an inch is 2.54 cm`: two units of one kind.
+KINDS = (
+    "inch(?:es)?|f(?:oo|ee)t|yards?|miles?|(?:centi|milli|kilo)?met(?:er|re)s?|[ckm]?m",
+    "ounces?|pounds?|tons?|(?:kilo|milli)?grams?|[km]?g|lbs?|oz|kilos?|stones?",
+    "gallons?|quarts?|pints?|cups?|(?:tea|table)spoons?|(?:milli)?lit(?:er|re)s?|ml|ounces?",
+    "seconds?|minutes?|hours?|days?|weeks?|months?|years?|decades?|centur(?:y|ies)",
+    "cents?|dollars?|pounds?|euros?|pennies|nickels?|dimes?|quarters?|pesos?|yen|rupees?|francs?|crowns?",
+)
+CONVERSION = re.compile(
+    "|".join(
+        rf"\b(?:(?:an?|one|1|each|every|the) )?(?:{kind})\b (?:is|are|equals?|has|have|contains?|makes?|=|to|costs?|was|weighs?)"
+        rf"(?: \w+){{0,3}}? \$?[0-9][0-9,.]* (?:{kind})\b"
+        rf"|\$?[0-9][0-9,.]* (?:{kind})\b(?: \w+)?? (?:in|per|to|for|equals?|is|are|makes?)"
+        rf"(?: an?| one| 1| each| every| the)? (?:{kind})\b"
+        for kind in KINDS
+    ),
+    re.IGNORECASE,
+)
+# Where people are measured, a number of another size would be a giant's; the angles of a figure have their sum.
+MEASURED = frozenset(("tall", "taller", "height", "heights", "angle", "angles", "triangle", "triangles"))
+
+
 def _by_word(*tables: dict[str, str]) -> dict[str, set[Fraction]]:
     numbers: dict[str, set[Fraction]] = {}
     for table in tables:
@@ -139,7 +162,7 @@ LIMITS = {
     "31": "month months monthly",
     "52": "week weeks weekly year years",
     "60": "minute minutes second seconds hour hours",
-    "100": "percent percentage old age ages older younger",
+    "100": "percent percentage old age ages older younger grade grades test tests exam exams score scores scored marks",
     "365": "day days year years",
 }
 SPELLED = {

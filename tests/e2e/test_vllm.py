@@ -95,8 +95,8 @@ def test_completions_end_at_the_ids_that_they_are_asked_to_end_at(engine, model)
 
 
 def test_special_tokens_are_seen(engine):
-    """Sampled at a temperature at which all tokens are alike: some are BOS or padding."""
-    made = texts(engine, [replace(request, temperature=100.0) for request in requests(1.0)])
+    """Of a random model all tokens are much alike: some that it samples are BOS or padding."""
+    made = texts(engine, [replace(request, temperature=2.0) for request in requests(1.0, n=300)])
     inner = [c for c in made.values() if 0 in c.token_ids]
     assert inner
     assert all(c.text.count("<s>") == c.token_ids.count(0) for c in inner)

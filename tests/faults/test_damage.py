@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tiny
+import toy
 from helpers import save_random_model, stage
 
 from regime_w.models.folders import check_adapters_tokenizer, check_tokenizer
@@ -48,7 +49,7 @@ def test_a_model_whose_bytes_changed_is_refused(
 
 
 def base_model(folder: Path, source: Path) -> Any:
-    params = tiny.CONFIG["base_model"] | {
+    params = toy.CONFIG["base_model"] | {
         "source": "local", "path": str(source), "hub_id": None, "revision": None, "licence": None,
         "trust_remote_code": False, "seed": 0,
     }  # fmt: skip

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 import tiny
+import toy
 from helpers import snakemake
 
 from regime_w.runtime.records import read_json
@@ -156,13 +157,13 @@ def test_snakemake_killed_over_and_over_ends_in_the_same_results(whole: Path, tm
     draw = random.Random(0)
     kills: list[str] = []
     kept: set[str] = set()
-    folder = tiny.new_run(tmp_path / "run")
+    folder = toy.new_run(tmp_path / "run")
     while len(kills) < KILLS_OF_SNAKEMAKE:
         victim = ("group", "snakemake", "any")[len(kills) % 3]
         process = start_snakemake(folder)
         if not reached(process, folder, draw.randint(0, EVENTS)):  # it finished: once more from the start
             assert_same(folder, whole, kills)
-            folder, kept = tiny.new_run(tmp_path / f"run after {len(kills)} kills"), set()
+            folder, kept = toy.new_run(tmp_path / f"run after {len(kills)} kills"), set()
             continue
         time.sleep(draw.uniform(0, LONGEST))
         tree = psutil.Process(process.pid).children(recursive=True)

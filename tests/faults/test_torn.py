@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from regime_w.models.manifests import load_manifest, write_manifest
-from regime_w.runtime.records import new_folder, write_text
+from regime_w.models.manifests import load_manifest, new_artefact, write_manifest
+from regime_w.runtime.records import write_text
 from regime_w.training.trainer import newest_checkpoint
 
 pytestmark = pytest.mark.faults
@@ -60,7 +60,7 @@ def test_a_folder_is_whole_or_absent_whatever_step_is_killed(tmp_path: Path) -> 
     path = tmp_path / "model"
 
     def write(text: str) -> None:
-        with new_folder(path) as folder:
+        with new_artefact(path) as folder:
             (folder / "weights").write_text(text)
             (folder / "config").write_text(text)
             write_manifest(folder, {"text": text})

@@ -1,10 +1,8 @@
-"""A run of all real stages that takes seconds a stage: what its config is, what it makes, the command of each job."""
+"""The toy run taken apart: what it makes, the command of each job."""
 
 import hashlib
 import json
 import os
-import random
-import re
 import shutil
 import subprocess
 import sys
@@ -13,74 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-from helpers import clone_to, snakemake
+from plans import dry_run
+from toy import RUN, SET, TARGET
 
 AT_ONCE = 2
-RUN = "tiny"
-TARGET = ("eval_report", "--configfile", "tiny.yaml")
-SET = "quiz"
 ORDER = [
     "fetch_evaluation", "join_evaluation", "fetch_questions", "split_questions", "check_questions", "base_model",
     "train_sft", "merge_lora", "generate", "score_rollouts", "check_rollouts", "build_preferences", "train_dpo",
     "evaluate", "view_trajectories", "eval_report",
 ]  # fmt: skip
-CONFIG: dict[str, Any] = {
-    "run": RUN,
-    "rounds": 1,
-    "questions": {
-        "train": {"source": "file", "path": "train.source.jsonl", "n": 120},
-        "eval": {SET: {"source": "file", "path": "eval.source.jsonl", "n": 16}},
-    },
-    "base_model": {
-        "source": "tiny",
-        "tiny": {
-            "vocab_size": 600, "hidden_size": 64, "num_layers": 1, "num_heads": 2, "intermediate_size": 128, "steps": 200,
-            "batch_size": 8, "sequence_length": 64,
-        }
-    },
-    "prompt": {"template": "Question: {question}\nAnswer:\n"},
-    "styles": {"wolfram": "Style: exact.", "maudlin": "Style: careful."},
-    "arms": [
-        {"name": f"{style}_{name}", "style": style, "temperature": temperature}
-        for style in ("wolfram", "maudlin")
-        for name, temperature in (("greedy", 0.0), ("t06", 0.6), ("t08", 0.8), ("t10", 1.0))
-    ],
-    "sft": {"n_examples": 64, "batch_size": 4, "per_device_batch_size": 4, "learning_rate": 0.02, "save_steps": 2,
-            "epochs": 2.0},
-    "generate": {"n_samples": 20, "skip": 64, "max_new_tokens": 12, "shards": 2},
-    "engine": {"name": "transformers", "transformers": {"batch_size": 16}},
-    "pairs": {"max_similarity": 1.0, "min_margin": 0.0, "same_style": False},
-    "dpo": {"batch_size": 4, "per_device_batch_size": 4, "learning_rate": 0.001, "save_steps": 2},
-    "evaluate": {"k": 2, "max_new_tokens": 12, "temperature": 0.8},
-    "report": {"n_boot": 1000},
-}  # fmt: skip
-
-
-def questions(split: str, n: int) -> list[dict[str, str]]:
-    """Questions whose answer nobody can know: half of a policy's answers are right, so that there are pairs."""
-    draw = random.Random(split)
-    names = [f"{draw.choice('BDFGKLMNPRST')}{draw.choice('aeiou')}{draw.choice('lmnrt')}" for _ in range(n)]
-    rows = []
-    for number, name in enumerate(names):
-        gold = draw.choice("12")
-        rows.append({"question": f"{name} of {split} {number}?", "answer": f"#### {gold}"})
-    return rows
-
-
-def write_questions(folder: Path) -> None:
-    """The files that the config names."""
-    for split, section in {"train": CONFIG["questions"]["train"], "eval": CONFIG["questions"]["eval"][SET]}.items():
-        rows = questions(split, section["n"])
-        (folder / section["path"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def new_run(folder: Path) -> Path:
-    """A clone with the run's config and its questions."""
-    clone_to(folder)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
-    write_questions(folder)
-    return folder
 
 
 class Job(NamedTuple):
@@ -98,16 +37,10 @@ class Job(NamedTuple):
 
 def jobs(folder: Path) -> list[Job]:
     """All jobs in an order in which they can run, with the shell commands that Snakemake would start."""
-    done = snakemake(folder, *TARGET, "--dry-run", "--forceall", "--printshellcmds", "--quiet", "host")
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = re.findall(
-        r"^(?:local)?rule (\w+):\n((?:    .*\n)+)Shell command: (.*)$", done.stdout + done.stderr, re.MULTILINE
-    )
     made = []
-    for rule, block, command in found:
-        outputs, log = (re.search(rf"    {key}: (.*)", block)[1] for key in ("output", "log"))
-        name = log.removeprefix(f"logs/{RUN}/").removesuffix(".log")
-        made.append(Job(name, rule, outputs.split(", "), command))
+    for job in dry_run(folder, *TARGET, "--forceall"):
+        name = job.told["log"].removeprefix(f"logs/{RUN}/").removesuffix(".log")
+        made.append(Job(name, job.rule, job.outputs, job.command))
     # A dry run lists a target after what it needs, but not always its other needs: by depth of the pipeline instead.
     return sorted(made, key=lambda job: ORDER.index(job.rule))
 

@@ -192,6 +192,7 @@ def test_the_shape_is_abels():
     assert len(train_tokenizer(1000, "Question:", 0)) == 1000
 
 
+@pytest.mark.e2e
 def test_the_whole_benchmark_at_toy_size(tmp_path):
     folder = clone_to(tmp_path / "clone")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "benchmark_report", "--configfile"]

@@ -237,6 +237,12 @@ def test_the_command_shows_and_refuses(place: Path) -> None:
     assert all(line.startswith("error: --config: ") for line in done.stderr.splitlines())
 
 
+def test_a_reader_may_leave_early(place: Path) -> None:
+    command = f"{sys.executable} -m regime_w.config.show configs/smollm2.yaml | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("# configs/gsm8k.yaml, configs/smollm2.yaml\n", "")
+
+
 # One run, one config
 
 

@@ -77,7 +77,9 @@ def base_model(tmp_path, path, **changes):
     output = tmp_path / "out" / "base"
     params = json.dumps(SOURCE | {"path": path and str(path)} | changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["", "--params", params, "--prompts", json.dumps(PROMPTS), "--output", str(output)])
+        patch.setattr(
+            "sys.argv", ["", "--params", params, "--prompts", json.dumps({"prompt": PROMPTS}), "--output", str(output)]
+        )
         stage.main()
     return output
 

@@ -12,6 +12,7 @@ from training_inputs import CHAT, PROMPTS
 from regime_w.runtime.errors import UserError
 from regime_w.tasks.prompt_check import check_prompts, try_template
 
+pytestmark = pytest.mark.e2e  # templates are tried in processes of their own
 TRUST = {"trust_remote_code": False}
 IN_CHAT = PROMPTS | {"prompt": CHAT}
 LOOP = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

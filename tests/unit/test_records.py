@@ -2,12 +2,21 @@
 
 import errno
 import os
+import subprocess
 
 import pytest
 
-from regime_w.models.manifests import load_manifest, write_manifest
+from regime_w.models.manifests import load_manifest, new_artefact, seal_of, write_manifest
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import new_file, new_folder, read_jsonl, write_json, write_jsonl, write_text
+from regime_w.runtime.records import (
+    new_file,
+    new_folder,
+    read_jsonl,
+    remember_link,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 def test_jsonl_round_trip(tmp_path):
@@ -72,6 +81,79 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         with new_folder(target) as folder:
             (folder / "weights").write_text(content)
     assert (target / "weights").read_text() == "two"
+
+
+def write_folder(path, content):
+    with new_folder(path) as folder:
+        (folder / "weights").write_text(content)
+
+
+@pytest.mark.parametrize("target", ["here", "not yet there"])
+def test_a_folder_that_is_a_link_to_another_disk_stays_there(tmp_path, target):
+    place, link = tmp_path / "scratch/base", tmp_path / "checkpoints/base"
+    place.parent.mkdir()
+    link.parent.mkdir()
+    if target == "here":
+        place.mkdir()
+    link.symlink_to(place)
+    for content in ("one", "two", "three"):
+        remember_link(link)
+        link.unlink(missing_ok=True)  # as Snakemake does before each job
+        write_folder(link, content)
+        assert link.is_symlink()
+        assert link.resolve() == place
+        assert (place / "weights").read_text() == content
+        assert [path.name for path in place.parent.iterdir()] == ["base"]
+    write_folder(link, "by hand")
+    assert (place / "weights").read_text() == "by hand"
+    assert link.is_symlink()
+
+
+def test_a_link_that_a_folder_took_the_place_of_is_forgotten(tmp_path):
+    link = tmp_path / "base"
+    (tmp_path / "scratch").mkdir()
+    link.symlink_to(tmp_path / "scratch/base")
+    remember_link(link)
+    link.unlink()
+    link.mkdir()
+    remember_link(link)
+    link.rmdir()
+    write_folder(link, "here")
+    assert not link.is_symlink()
+
+
+def test_a_disk_that_is_not_there_is_told(tmp_path):
+    link = tmp_path / "base"
+    link.symlink_to(tmp_path / "unmounted/base")
+    remember_link(link)
+    link.unlink()
+    with pytest.raises(UserError, match=r"unmounted is not there; make it, or remove .*\.base\.link"):
+        write_folder(link, "x")
+    assert not (tmp_path / "unmounted").exists()
+
+
+def test_a_seal_says_which_manifest_a_folder_has(tmp_path):
+    path = tmp_path / "base"
+    seals = []
+    for content in ("one", "two"):
+        with new_artefact(path) as folder:
+            (folder / "weights").write_text(content)
+            write_manifest(folder, {"source": "test"})
+        load_manifest(path)
+        seals.append(seal_of(path).read_text())
+        subprocess.run(["sha256sum", "--check", "base.sha256"], cwd=tmp_path, check=True, capture_output=True)
+    assert seals[0] != seals[1]
+    write_manifest(path, {"source": "of another run"})
+    with pytest.raises(UserError, match=r"is not the manifest that .*base\.sha256 was written for"):
+        load_manifest(path)
+    seal_of(path).unlink()
+    load_manifest(path)
+
+
+def test_snakemakes_own_file_is_no_part_of_a_model(tmp_path):
+    (tmp_path / "weights").write_text("x")
+    (tmp_path / ".snakemake_timestamp").touch()
+    assert set(write_manifest(tmp_path, {})["files"]) == {"weights"}
 
 
 @pytest.fixture

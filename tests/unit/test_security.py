@@ -194,7 +194,7 @@ def base_model(folder: Path, source: Path, **changes: Any) -> Any:
     params = json.dumps(BASE | {"path": str(source)} | changes)
     environment = {"HF_MODULES_CACHE": str(folder / "modules")}
     return stage(
-        "base_model", "--params", params, "--prompts", json.dumps(PROMPTS), "--output", folder / "checkpoints/base",
+        "base_model", "--params", params, "--prompts", json.dumps({"prompt": PROMPTS}), "--output", folder / "checkpoints/base",
         env=environment,
     )  # fmt: skip
 
@@ -379,7 +379,7 @@ def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
     done = stage("base_model", "--params", json.dumps(BASE | {"path": str(save_random_model(tmp_path / "m"))}),
-                 "--prompts", json.dumps(PROMPTS), "--output", clone / "checkpoints/local")  # fmt: skip
+                 "--prompts", json.dumps({"prompt": PROMPTS}), "--output", clone / "checkpoints/local")  # fmt: skip
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
     from report_inputs import PARAMS, SET, inputs

@@ -107,8 +107,18 @@ def test_spearman() -> None:
     assert spearman([], []) is None
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm(p_values: list[float]) -> None:
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
+def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
+    """A hypothesis falls with every set of hypotheses that holds it: p is the largest of the sets' own."""
+    numbers = range(len(p_values))
+    sets = [group for size in numbers for group in combinations(numbers, size + 1)]
+    own = {group: min(1.0, len(group) * min(p_values[number] for number in group)) for group in sets}
+    assert holm(p_values) == pytest.approx([max(own[group] for group in sets if number in group) for number in numbers])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 30])
+def test_holm_as_statsmodels_has_it(count: int) -> None:
+    p_values = np.random.default_rng(count).beta(0.3, 2, count).tolist()
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
 
 

@@ -285,16 +285,13 @@ def test_dpo_with_calculation_pairs(run):
     assert read_json(run / "mixed_lora/training.json")["preflight"]["types"] == {"correctness": 7, "calculation": 1}
 
 
-def test_every_loss_of_the_config_is_trls():
-    """Names are checked before anything runs; TRL would refuse them after an hour of rollouts."""
-    from typing import get_args
-
-    from trl import DPOConfig
-
-    from regime_w.config.schema import Loss
-
-    described = DPOConfig.__dataclass_fields__["loss_type"].metadata["help"]
-    assert {loss for loss in get_args(Loss) if f"'{loss}'" not in described} == set()
+def test_a_module_that_the_model_lacks_is_one_line_before_training(random_model):
+    """PEFT passes over a name where another one of the list is there."""
+    model = AutoModelForCausalLM.from_pretrained(random_model)
+    lora = {"r": 2, "alpha": 2, "dropout": 0.0, "target_modules": ["q_proj", "v_prj"]}
+    with pytest.raises(UserError, match=r"lora\.target_modules: the model has no 'v_prj'; it has down_proj, gate_proj"):
+        training.lora_config(lora, model)
+    assert training.lora_config(lora | {"target_modules": ["q_proj", "v_proj"]}, model).r == 2
 
 
 @pytest.mark.parametrize(("losses", "beta"), [(["sigmoid_norm"], 5.0), (["apo_zero"], 0.1)])

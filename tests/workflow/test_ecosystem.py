@@ -1,6 +1,7 @@
 """What Snakemake's own tools make of the repository: snakedeploy, the workflow catalog, an RO-Crate of a run."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -38,8 +39,32 @@ def test_the_catalogs_entry_says_what_the_rules_have():
     entry = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     assert entry["software-stack-deployment"]["conda"] == ("\n    conda:\n" in rules)
-    assert entry["software-stack-deployment"]["apptainer"] == ("\n    container:\n" in rules)
+    assert entry["software-stack-deployment"]["apptainer"] == ("\ncontainer: " in (ROOT / "Snakefile").read_text())
     assert entry["report"] == ("report(" in rules)
+
+
+def test_jobs_run_in_the_image_that_the_snakefile_names(clone, tmp_path, monkeypatch):
+    """With an apptainer that notes what it is asked and runs the command outside of any image."""
+    apptainer = tmp_path / "bin/apptainer"
+    apptainer.parent.mkdir()
+    apptainer.write_text(
+        f"""#!/bin/bash
+if [ "$1" = --version ]; then echo apptainer version 1.3.0; exit; fi
+echo "$@" >> {tmp_path}/asked
+while [ "$1" != envs/cpu.sif ]; do shift || exit 9; done
+shift
+exec "$@"
+"""
+    )
+    apptainer.chmod(0o755)
+    (clone / "envs/cpu.sif").touch()
+    monkeypatch.setenv("PATH", f"{apptainer.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    done = snakemake(clone, "check_questions", "--sdm", "apptainer", "--until", "fetch_questions")
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = (tmp_path / "asked").read_text()
+    assert "exec --home" in asked
+    assert "scripts.fetch_questions" in asked
 
 
 def test_a_run_is_described_by_an_ro_crate(clone):

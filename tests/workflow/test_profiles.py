@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import ROOT, clone_to, snakemake
+from helpers import ROOT, clone_to
+from plans import dry_run
 
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 TRAINING = ("train_sft", "train_dpo", "train_rft")
@@ -31,13 +32,10 @@ def planned(folder: Path, profile: str) -> dict[str, dict[str, str]]:
     """Resources and threads of each rule as dry runs print them, with one GPU for those that only such a run has."""
     asked = {}
     for target, config, *more in (("eval_report", "configs/abel.yaml", "--resources", "gpu=1"), *TARGETS.items()):
-        options = (target, "--dry-run", "--workflow-profile", f"profiles/{profile}", "--configfile", config)
-        done = snakemake(folder, *options, *more, cores=64)
-        assert done.returncode == 0, done.stdout + done.stderr
-        for name, text in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout + done.stderr, re.MULTILINE):
-            resources = dict(part.split("=", 1) for part in re.search(r"resources: (.*)", text)[1].split(", "))
-            threads = re.search(r"threads: (\d+)", text)
-            asked[name] = resources | {"threads": threads[1] if threads else "1"}
+        options = (target, "--workflow-profile", f"profiles/{profile}", "--configfile", config)
+        for job in dry_run(folder, *options, *more, cores=64):
+            if not job.local:
+                asked[job.rule] = job.resources | {"threads": job.told.get("threads", "1")}
     return asked
 
 

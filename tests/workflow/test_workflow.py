@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import clone_to, snakemake
-from plans import edit_config, make_outputs, planned
+from plans import dry_run, edit_config, make_outputs, planned
 
 from regime_w.runtime.records import expand
 
@@ -51,15 +51,11 @@ def test_a_users_verifier_is_an_input_of_what_grades(clone):
     own.parent.mkdir()
     own.write_text("def grade(text, gold, row): return {'answer': text, 'correct': text == gold}\n")
     edit_config(clone, task__verifier="graders/own.py:grade")
-    graded = {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS
-    jobs = planned(clone)
-    assert set(jobs) == graded
-    assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
     make_outputs(clone, "eval_report")
     assert planned(clone) == {}
     own.write_text(own.read_text().replace("text == gold", "gold in text"))
     jobs = planned(clone)
-    assert set(jobs) == graded
+    assert set(jobs) == {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS
     assert models_of(jobs, "evaluate") == {"base", "sft", "round1"}
 
 
@@ -117,6 +113,16 @@ def test_a_second_round_adds_its_stages_only(clone):
     assert all("round=2" in wildcards for wildcards in jobs["generate"])
 
 
+@pytest.mark.parametrize("changes", [{"rounds": 0}, {"method": "none"}])
+def test_without_rounds_base_and_sft_alone_are_reported(clone, changes):
+    edit_config(clone, **changes)
+    assert set(planned(clone)) <= REPORTS | {"check_questions"}
+    done = snakemake(clone, "eval_report", "--dry-run", "--forceall", "--quiet", "host")
+    rules = set(re.findall(r"rule (\w+):", done.stdout + done.stderr))
+    assert {"fetch_questions", "base_model", "train_sft", "merge_lora", "evaluate"} <= rules
+    assert not {"generate", "score_rollouts", "build_preferences", "train_dpo"} & rules
+
+
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
@@ -148,32 +154,29 @@ def test_real_runs_plan_from_questions_to_report(finished, config, rounds):
 
 def test_the_shape_of_abels_jobs_on_eight_gpus(finished):
     """8 H100s: 500 x 8 trajectories are one engine's work, training takes all eight."""
-    done = snakemake(
-        finished, "eval_report", "--dry-run", "--configfile", "configs/abel.yaml", "--resources", "gpu=8", cores=64
-    )
-    text = done.stdout + done.stderr
-    assert done.returncode == 0, text
-    resources = dict(
-        re.findall(r"rule (train_dpo|generate|evaluate|merge_lora):\n(?:    .*\n)*?    resources: (.*)\n", text)
-    )
-    assert "gpu=8" in resources["train_dpo"]
+    jobs = dry_run(finished, "eval_report", "--configfile", "configs/abel.yaml", "--resources", "gpu=8", cores=64)
+    asked = {job.rule: job.resources.get("gpu") for job in jobs}
+    assert asked["train_dpo"] == "8"
     for rule in ("generate", "evaluate", "merge_lora"):
-        assert "gpu=1" in resources[rule]
+        assert asked[rule] == "1"
 
 
 def test_commands_of_many_shards_fit_the_shell(clone):
     """Linux hands a program at most 128 KiB in one argument, and the shell takes a command as one."""
     edit_config(clone, generate__shards=1000, rounds=2)
-    jobs = planned(clone)
-    assert len(jobs["generate"]) == 2000
-    done = snakemake(clone, "eval_report", "--dry-run", "--forceall", "--printshellcmds")
-    commands = re.findall(r"python -m regime_w\.runtime\.job .*", done.stdout)
-    assert len(commands) > 2000
-    assert max(map(len, commands)) < 2**17 / 4
-    score = next(command for command in commands if "scripts.score_rollouts" in command)
-    words = shlex.split(score)
-    files = expand([Path(words[words.index("--completions") + 1])])
+    jobs = dry_run(clone, "eval_report", "--forceall")
+    assert sum(job.rule == "generate" for job in jobs) == 2000
+    assert max(len(job.command) for job in jobs) < 2**17 / 4
+    words = {job.rule: shlex.split(job.command) for job in jobs if job.told.get("wildcards") != "run=demo, round=2"}
+    given = words["score_rollouts"]
+    files = expand([Path(given[given.index("--completions") + 1])])
     assert files == [Path(f"data/demo/round1/completions/{shard}-of-1000.jsonl") for shard in range(1000)]
+    given = words["eval_report"]
+    file = given[given.index("--inputs") + 1]
+    assert file.startswith("@")
+    inputs = json.loads((clone / file[1:]).read_text())
+    assert sum("/generate/" in path for path in inputs["usage"]) == 2000
+    assert list(inputs["evaluations"]["generated"]) == ["base", "sft", "round1", "round2"]
 
 
 BAD = [
@@ -215,8 +218,64 @@ def test_report_graph_and_lint(finished):
 
 
 def test_every_params_value_is_json(finished):
-    done = snakemake(finished, "eval_report", "--dry-run", "--forceall", "--printshellcmds")
-    commands = re.findall(r"--params ('(?:[^']|'\"'\"')*'|\S+)", done.stdout)
-    assert len(commands) >= 10
-    for command in commands:
-        json.loads(command.strip("'").replace("'\"'\"'", "'"))
+    commands = [shlex.split(job.command) for job in dry_run(finished, "eval_report", "--forceall")]
+    values = [words[words.index("--params") + 1] for words in commands if "--params" in words]
+    assert len(values) >= 10
+    for value in values:
+        json.loads((finished / value[1:]).read_text() if value.startswith("@") else value)
+
+
+@pytest.mark.parametrize(
+    ("folder", "rules"),
+    [
+        ("base", {"base_model"}),
+        ("sft_lora", {"base_model", "train_sft"}),
+        ("sft_merged", {"base_model", "train_sft", "merge_lora"}),
+        ("round1/dpo_lora", STAGES_BELOW_PAIRS - REPORTS - {"evaluate"} | {"generate", "score_rollouts"}),
+    ],
+)
+def test_models_and_adapters_are_targets(tmp_path, folder, rules):
+    jobs = planned(clone_to(tmp_path / "clone"), target=f"checkpoints/demo/{folder}")
+    assert rules <= set(jobs)
+    assert not {"evaluate", *REPORTS} & set(jobs)
+
+
+def test_a_touch_of_all_files_and_folders_reruns_nothing(clone):
+    for path in sorted(clone.rglob("*"), reverse=True):
+        if ".snakemake" not in path.parts:
+            path.touch()
+    assert planned(clone) == {}
+    for stamp in clone.rglob(".snakemake_timestamp"):  # as a copy by other tools leaves it
+        stamp.unlink()
+    assert planned(clone) == {}
+
+
+def test_what_reads_a_model_reruns_when_its_content_changes(clone):
+    (clone / "checkpoints/demo/sft_merged.sha256").write_text("of other weights\n")
+    jobs = planned(clone)
+    assert models_of(jobs, "evaluate") == {"sft", "round1"}
+    assert models_of(jobs, "merge_lora") == {"round1/merged"}
+    assert {"generate", "train_dpo"} <= set(jobs)
+    assert not {"base_model", "train_sft"} & set(jobs)
+
+
+def test_a_folder_that_is_gone_is_made_again_where_it_is_needed(clone):
+    shutil.rmtree(clone / "checkpoints/demo/round1/merged")
+    assert planned(clone) == {}
+    assert set(planned(clone, target="checkpoints/demo/round1/merged")) == {"merge_lora"}
+    edit_config(clone, evaluate__k=4)
+    assert models_of(planned(clone), "merge_lora") == {"round1/merged"}
+
+
+def test_a_moved_checkout_reruns_nothing(finished, tmp_path):
+    moved = Path(shutil.copytree(finished, tmp_path / "else where's", symlinks=True))
+    assert planned(moved) == {}
+
+
+def test_braces_in_the_checkouts_path_end_in_one_line(tmp_path):
+    clone = clone_to(tmp_path / "{run}")
+    done = snakemake(clone, "eval_report", "--dry-run")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "{run}: the path has braces, which Snakemake takes for wildcards" in line
+    assert "Traceback" not in done.stderr
