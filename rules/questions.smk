@@ -144,6 +144,7 @@ rule check_questions:
         heldout=[f"data/{RUN}/questions/heldout.jsonl"] if LEARNS else [],
         train_summary=[f"data/{RUN}/questions/train.json"] if LEARNS else [],
         parts=OWN.parts(),
+        given=OWN.given(),
     output:
         summary=f"data/{RUN}/questions/summary.json",
     log:
@@ -167,6 +168,7 @@ rule check_questions:
             "--heldout {input.heldout:q}",
             "--train-summary {input.train_summary:q}",
             "--parts {input.parts:q}",
+            "--given {input.given:q}",
             "--output {output.summary:q}",
             usage=False,
         )

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--train-summary", type=Path, nargs="*", default=[])
     parser.add_argument("--heldout", type=Path, nargs="*", default=[])
     parser.add_argument("--parts", type=Path, nargs="*", default=[], help="sft.jsonl, round1.jsonl, ...")
+    parser.add_argument("--given", type=Path, nargs="*", default=[], help="what an import noted of another tool's work")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     params = args.params
@@ -51,7 +52,7 @@ def main() -> None:
     known |= dict.fromkeys(row["question"] for rows in parts.values() for row in rows)
     taken = {key for text in known for key in evaluation.all_close(text, params["overlap_drop"])}
     told = {path.stem: read_json(path) for path in args.set_summaries}
-    summary = {
+    summary: dict[str, Any] = {
         "parts": count_parts(parts, params["sft_known"]),
         "train": {key: value for path in args.train_summary for key, value in read_json(path).items()},
         "eval": {
@@ -63,6 +64,8 @@ def main() -> None:
             for name, rows in sets.items()
         },
     }
+    for path in args.given:
+        summary["start"] = read_json(path)["taken_from"]
     write_json(args.output, summary)
     shown = ", ".join(f"{len(rows)} {name}" for name, rows in (parts | sets).items())
     log.info(f"Questions: {shown} -> {args.output}")

@@ -23,9 +23,12 @@ def main() -> None:
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    rows = take(read_jsonl(args.questions, ("id", "question")), args.params, args.questions)
+    there = read_jsonl(args.questions, ("id", "question"))
+    rows = take(there, args.params, args.questions)
     write_jsonl(args.output, rows)
-    log.info(f"{len(rows)} questions of part {args.params['part']} for {args.params['use']} -> {args.output}")
+    bare = sum("answer" not in row for row in there) if args.params["use"] == "sft" else 0
+    lacking = f"; {bare} of all have no rationale to learn" if bare else ""
+    log.info(f"{len(rows)} questions of part {args.params['part']} for {args.params['use']} -> {args.output}{lacking}")
 
 
 if __name__ == "__main__":

@@ -234,6 +234,13 @@ class Recipe:
         stages = ("split_questions", "import_rollouts", "import_preferences")
         return [self.questions(number) for stage, number in self.stages() if stage in stages]
 
+    def given(self) -> list[str]:
+        """What was noted of another tool's work that round 1 begins with."""
+        if not self.rounds or not (stage := begun(self.config, 1)):
+            return []
+        name = "given" if stage == "import_rollouts" else "preferences"
+        return [f"data/{self.place(stage, 1)}/round1/{name}.json"]
+
     def rollouts(self, number: int) -> str:
         return f"data/{self.place('score_rollouts', number)}/round{number}/rollouts.jsonl"
 

@@ -31,6 +31,10 @@ def data(summary: dict[str, Any]) -> Iterable[Block]:
         ]
         columns = ["questions", "source", "licence", *(key.replace("_", " ") for key in counts)]
         yield table([*columns, "bad rows", "texts again"], rows, left=3)
+    if start := found.get("start"):
+        yield text(
+            f"Round 1 began with another tool's work: {_origin(start)}, SHA-256 {start.get('sha256') or 'not known'}."
+        )
     parts = found.get("parts", {})
     rows = [
         [

@@ -88,8 +88,9 @@ def test_another_tools_trajectories_train_the_base_model(folder: Path) -> None:
     assert found["questions"]["parts"] == {
         "round1": {"questions": 8, "variants": 0, "seen_by_sft": None, "seen_by_rounds": 0}
     }
-    given = read_json(folder / "data/taken/round1/given.json")
-    assert given["taken_from"]["path"] == "rollouts.jsonl"
+    assert found["questions"]["start"]["path"] == "rollouts.jsonl"
+    page = (folder / "results/taken/eval_report.md").read_text()
+    assert "Round 1 began with another tool's work: file rollouts.jsonl" in page
     assert not (folder / "data/taken/questions/train.jsonl").exists()
 
 
