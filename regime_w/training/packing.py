@@ -45,7 +45,7 @@ def windows_hold(device: str) -> bool:
     states = torch.randn(3, 1, 2, 40, 32, generator=torch.Generator().manual_seed(0)).to(device, torch.bfloat16)
     ends = torch.tensor([0, 33, 40], dtype=torch.int32, device=device)
     try:
-        found, _ = attend(None, *states, None, ends, 33, None, None, sliding_window=3)
+        found, _ = attend(None, states[0], states[1], states[2], None, ends, 33, None, None, sliding_window=3)
     except (RuntimeError, TypeError):
         return False
     for start, end in ((0, 33), (33, 40)):
