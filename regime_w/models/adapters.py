@@ -182,6 +182,7 @@ def adapted_modules(model: Any) -> str:
 
     adapted, left = Counter[str](), Counter[str]()
     sizes = Counter[bool]()
+    stacked = False  # experts' matrices in one parameter, which is no module
     tuned = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
     own = {id(parameter) for module in tuned.values() for parameter in _adapters_own(module)}
     bases = {}
@@ -197,11 +198,12 @@ def adapted_modules(model: Any) -> str:
         is_adapted = id(parameter) in bases
         sizes[is_adapted] += parameter.numel()
         (adapted if is_adapted else left)[_kind(name)] += 1
+        stacked |= parameter.ndim == 3 and not is_adapted
     share = sizes[True] / sizes.total()
     line = f"The adapter changes {_counted(adapted)}: {share:.1%} of the model's matrices"
     if left:
         line += f"; it leaves out {_counted(left)}"
-    if any("expert" in name for name in left):
+    if stacked:
         line += " (experts' parameters are adapted where lora.target_parameters names them)"
     return line
 

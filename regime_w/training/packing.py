@@ -1,6 +1,6 @@
 """Decoder layers without padding: a micro-batch's sequences stand end to end in one row, each attends to itself alone.
 
-    if (reason := why_padded(model, longest)) is None:
+    if (reason := why_padded(model, longest, "cuda")) is None:
         pack(model)    # a (PEFT) model; what it takes and gives stays padded
 
 Padding costs as much as text in every matrix product; attention by sequence lengths is PyTorch's flash attention
@@ -24,8 +24,8 @@ PACKED = frozenset({
 })  # fmt: skip
 
 
-def why_padded(model: Any) -> str | None:
-    """Why `pack` does not serve for a model; None where it does."""
+def why_padded(model: Any, longest: int, device: str) -> str | None:
+    """Why `pack` does not serve for a model and sequences of up to `longest` tokens on a device; None where it does."""
     config = model.config
     if config.model_type not in PACKED:
         return f"the attention of a {config.model_type} is not known here"
@@ -33,7 +33,28 @@ def why_padded(model: Any) -> str | None:
         return "it has attention_dropout"
     if getattr(config, "use_bidirectional_attention", False):
         return "its attention is not causal"
+    window = getattr(config, "sliding_window", None)
+    if window and window < longest and not windows_hold(device):
+        return f"sequences are longer than the model's window of {window}, and torch's attention here knows none"
     return None
+
+
+@torch.no_grad()
+def windows_hold(device: str) -> bool:
+    """Whether attention on a device keeps to a window: builds of torch differ, and one might leave it out without a word."""
+    states = torch.randn(3, 1, 2, 40, 32, generator=torch.Generator().manual_seed(0)).to(device, torch.bfloat16)
+    ends = torch.tensor([0, 33, 40], dtype=torch.int32, device=device)
+    try:
+        found, _ = attend(None, states[0], states[1], states[2], None, ends, 33, None, None, sliding_window=3)
+    except (RuntimeError, TypeError):
+        return False
+    for start, end in ((0, 33), (33, 40)):
+        q, k, v = states[..., start:end, :].float()
+        seen = _seen(end - start, 3, q.device)
+        expected = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2)
+        if not torch.allclose(found[:, start:end].float(), expected, atol=0.05):
+            return False
+    return True
 
 
 def pack(model: Any) -> None:
@@ -79,8 +100,8 @@ def attend(
     attention_mask: None,
     cu_seq_lens_q: torch.Tensor,
     max_length_q: int,
-    padded_mask: torch.Tensor,
-    places: torch.Tensor,
+    padded_mask: torch.Tensor | None,
+    places: torch.Tensor | None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -116,8 +137,8 @@ def _capped(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    mask: torch.Tensor,
-    places: torch.Tensor,
+    mask: Any,
+    places: Any,
     scaling: float | None,
     window: int | None,
     softcap: float,

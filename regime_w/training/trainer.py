@@ -279,7 +279,7 @@ def train(trainer: Any, work: Path, lengths: Sequence[int], compiled: bool | str
     if compiled:
         compile_layers(trainer.model)
     if not args.use_cpu:
-        reason = why_padded(trainer.model)
+        reason = why_padded(trainer.model, max(lengths), "cuda")
         if reason is None:
             pack(trainer.model)
         else:

@@ -101,7 +101,7 @@ def test_from_base_model_to_evaluation(
     for folder in (merged, policy):
         assert load_manifest(folder)[1]["made_from"]["largest_logit_difference"] < 0.01
     models = [load_model(folder, {}).eval() for folder in (base, merged, policy)]
-    assert (why_padded(models[0]) is None) == row.packs
+    assert (why_padded(models[0], 99, "cpu") is None) == row.packs
     ids = torch.arange(3, 23)[None]
     with torch.no_grad():
         logits = [model(input_ids=ids).logits for model in models]

@@ -5,6 +5,7 @@ import torch
 from peft import get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
+from regime_w.training import packing
 from regime_w.training import trainer as training
 from regime_w.training.packing import PACKED, pack, why_padded
 
@@ -71,7 +72,7 @@ def test_packed_layers_give_the_same(kind, checkpointing):
     found = []
     for packed in (False, True):
         model = random_model(kind, **MORE.get(kind, {}))
-        assert why_padded(model) is None
+        assert why_padded(model, max(LENGTHS), "cpu") is None
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             model.enable_input_require_grads()
@@ -96,8 +97,19 @@ def test_windows_and_caps_count_in_these_tests(kind):
     assert not torch.allclose(one[0], other[0], atol=1e-4)
 
 
-def test_what_cannot_be_packed_says_why():
-    assert why_padded(random_model("llama", attention_dropout=0.1)) == "it has attention_dropout"
-    assert why_padded(random_model("gemma3_text", use_bidirectional_attention=True)) == "its attention is not causal"
+def test_what_cannot_be_packed_says_why(monkeypatch):
+    def reason(model):
+        return why_padded(model, 9, "cpu")
+
+    assert reason(random_model("llama", attention_dropout=0.1)) == "it has attention_dropout"
+    assert reason(random_model("gemma3_text", use_bidirectional_attention=True)) == "its attention is not causal"
     gpt2 = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", n_embd=16, n_layer=1, n_head=2, vocab_size=64))
-    assert why_padded(gpt2) == "the attention of a gpt2 is not known here"
+    assert reason(gpt2) == "the attention of a gpt2 is not known here"
+    assert reason(random_model("mistral", sliding_window=8)) is None
+    # An attention that leaves the window out is found out, and one that has none as well.
+    kept = packing.attend
+    monkeypatch.setattr(packing, "attend", lambda *states, sliding_window: kept(*states))
+    assert "longer than the model's window of 8" in reason(random_model("mistral", sliding_window=8))
+    assert reason(random_model("mistral", sliding_window=9)) is None
+    monkeypatch.setattr(packing, "attend", lambda *states: kept(*states))
+    assert "longer than the model's window of 8" in reason(random_model("mistral", sliding_window=8))
