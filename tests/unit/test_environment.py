@@ -272,7 +272,11 @@ def test_locks_pin_all_and_name_no_host(kind):
 
 
 def test_the_environment_of_the_tests_holds_that_of_runs():
-    assert pins("cpu.lock").items() <= pins("dev.lock").items()
+    """At the same versions; a marker may be wider there."""
+    cpu, dev = (
+        {line.split(" ")[0] for lines in pins(name).values() for line in lines} for name in ("cpu.lock", "dev.lock")
+    )
+    assert cpu <= dev
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])

@@ -56,10 +56,10 @@ def test_a_pods_job_reads_and_writes_the_volume_alone(folder, tmp_path, monkeypa
         options = ("--workflow-profile", "profiles/kubernetes", "--default-storage-prefix", str(volume))
         options += ("--kubernetes-persistent-volumes", f"regime-w:{volume}", "--seconds-between-status-checks", "1")
         options += ("--container-image", "example.org/regime-w:cpu", "--retries", "0", "--resources", "gpu=0")
-        done = snakemake(folder, "data/demo/questions.json", *options)
+        done = snakemake(folder, "data/demo/questions/train.json", *options)
         assert done.returncode == 0, done.stdout + done.stderr + pretended.logs()
-        (job,) = pretended.jobs.values()
-    assert (volume / "data/demo/questions.json").is_file()
+        *_, job = pretended.jobs.values()
+    assert (volume / "data/demo/questions/train.json").is_file()
     assert not (folder / "data").exists()
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
