@@ -6,8 +6,9 @@
 No model is built, and the files have the base's names and form.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +96,47 @@ def write_merged(base: Path, products: Mapping[str, Product], folder: Path) -> d
         total = sum((folder / file).stat().st_size for file in files)
         write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
     return dict(zip(files, hashes, strict=True))
+
+
+@contextmanager
+def in_float32(model: Any) -> Iterator[None]:
+    """Let a model of any type compute in float32, its weights converted a module at a time.
+
+    In bfloat16 the same weights give logits that differ by half their spread where they stand in another order of sums.
+    """
+    from peft.tuners.lora.layer import ParamWrapper
+
+    # Their parameters are computed outside the module that holds them.
+    wrapped = {module.get_base_layer() for module in model.modules() if isinstance(module, ParamWrapper)}
+    kept = {module: _widened(module) for module in wrapped}
+
+    def before(module: Any, _: Any) -> None:
+        kept[module] = _widened(module)
+
+    def after(module: Any, *_: Any) -> None:
+        for parameter, values in kept.pop(module):
+            parameter.data = values
+
+    plain = [module for module in model.modules() if module._parameters and module not in wrapped]
+    hooks = [module.register_forward_pre_hook(before) for module in plain]
+    hooks += [module.register_forward_hook(after) for module in plain]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in list(kept):
+            after(module)
+
+
+def _widened(module: Any) -> list[tuple[Any, torch.Tensor]]:
+    """Convert a module's own parameters; returns them with what they were."""
+    own = [
+        (parameter, parameter.data) for parameter in module.parameters(recurse=False) if parameter.is_floating_point()
+    ]
+    for parameter, values in own:
+        parameter.data = values.float()
+    return own
 
 
 def added(weight: torch.Tensor, product: Product | None) -> torch.Tensor:

@@ -16,7 +16,7 @@ from regime_w.models import merging
 from regime_w.models.adapters import ADAPTER_WEIGHTS, adapted_modules, check_adapter
 from regime_w.models.folders import model_shapes, weight_files
 from regime_w.models.manifests import load_manifest, write_manifest
-from regime_w.models.merging import Product, added, low_rank, write_merged
+from regime_w.models.merging import Product, added, in_float32, low_rank, write_merged
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import read_json, sha256_file, write_json
 from regime_w.training.trainer import lora_config
@@ -42,21 +42,21 @@ def bases(tmp_path_factory):
     return folder
 
 
-def trained(model):
+def trained(model, share):
     """Give every adapter tensor a value, as training would."""
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.2 if "lora_" in name or "hada" in name else 0.5)
+            torch.nn.init.normal_(parameter, std=share * (0.2 if "lora_" in name or "hada" in name else 0.5))
     return model
 
 
-def adapter_of(base, folder, config, tokens=None):
+def adapter_of(base, folder, config, tokens=None, share=1.0):
     """Save a trained adapter of `base`, with `tokens` embeddings where these are given."""
     model = AutoModelForCausalLM.from_pretrained(base)
     if tokens:
         model.resize_token_embeddings(tokens)
-    adapted = trained(get_peft_model(model, config))
+    adapted = trained(get_peft_model(model, config), share)
     adapted.save_pretrained(folder)
     return folder
 
@@ -138,13 +138,49 @@ MERGED = {
 
 
 @pytest.mark.parametrize("name", MERGED)
+def test_merges_of_half_precision_are_held_against_base_and_adapter_in_float32(bases, tmp_path, name):
+    base, config = MERGED[name]
+    half = tmp_path / "base"
+    shutil.copytree(bases / base, half)
+    model = AutoModelForCausalLM.from_pretrained(bases / base, dtype=torch.bfloat16)
+    model.save_pretrained(half)
+    write_manifest(half, {})
+    merged = taken_and_merged(half, adapter_of(half, tmp_path / "adapter", config, share=0.3), tmp_path)
+    assert AutoModelForCausalLM.from_pretrained(merged).dtype == torch.bfloat16
+    assert load_manifest(merged)[1]["made_from"]["largest_logit_difference"] < 0.03
+
+
+def test_a_merge_that_came_out_wrong_is_refused(bases, tmp_path, monkeypatch):
+    adapter = adapter_of(bases / "llama", tmp_path / "adapter", lora(), share=0.3)
+    taken = take_over(adapter, bases / "llama", tmp_path / "taken")
+    monkeypatch.setattr(merging, "added", lambda weight, product: weight)
+    with pytest.raises(
+        UserError, match=r"merged model differs from base \+ adapter: logits by 0\.[0-9]+ standard deviations"
+    ):
+        merge(bases / "llama", taken, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_a_model_computes_in_float32_and_is_what_it_was(bases):
+    whole = AutoModelForCausalLM.from_pretrained(bases / "mixtral", dtype=torch.float32)
+    for parameter in whole.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    half = AutoModelForCausalLM.from_pretrained(bases / "mixtral", dtype=torch.bfloat16)
+    before = {name: tensor.data_ptr() for name, tensor in half.state_dict().items()}
+    with in_float32(half):
+        torch.testing.assert_close(logits(half), logits(whole))
+    assert {name: tensor.data_ptr() for name, tensor in half.state_dict().items()} == before
+    assert logits(half).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", MERGED)
 def test_what_fits_is_merged(bases, tmp_path, name):
     base, config = MERGED[name]
     base = bases / base
     adapter = adapter_of(base, tmp_path / "adapter", config)
     merged = taken_and_merged(base, adapter, tmp_path)
     same_as_adapted(base, adapter, merged)
-    assert load_manifest(merged)[1]["made_from"]["largest_logit_difference"] < 0.01
+    assert load_manifest(merged)[1]["made_from"]["largest_logit_difference"] < 0.001
 
 
 PLAIN = ("lora", "all-linear", "of a part", "tied")
