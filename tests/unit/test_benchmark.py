@@ -86,7 +86,7 @@ def test_the_tail_and_what_it_costs(monkeypatch):
     timeline = Timeline(10, places=2)
     timeline.observe(None)
     for number in range(10):
-        timeline.observe(Completion(str(number), "", 5, "length"))
+        timeline.observe(Completion(str(number), "", (7,) * 5, "length"))
     timeline.close()
     found = timeline.summary()
     assert (found["made"], found["tokens"], found["seconds"]) == (10, 50, 16)

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from regime_w.config.recipes import READS, recipes_of
 from regime_w.models.folders import alike
-from regime_w.models.manifests import write_manifest
+from regime_w.models.manifests import seal_of, write_manifest
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_jsonl, write_jsonl
+from regime_w.runtime.records import read_jsonl, sha256_file, write_jsonl
 from regime_w.sampling import collect
 from regime_w.sampling.engines.interface import CannotSwitch
 from scripts import evaluate
@@ -166,7 +166,9 @@ def test_only_what_a_journal_lacks_is_made_and_nothing_loaded_where_none_lacks_a
     assert answers(chosen(models, *names), "run") == first
     # Loaded with the model that lacks answers, for requests as long as if it lacked all.
     assert engines[1] == ["switch round1", did[0]]
-    assert [line for line in capsys.readouterr().out.splitlines() if "asked for" in line][-3:] == [
+    assert [line.split("evaluate  ")[1] for line in capsys.readouterr().out.splitlines() if "asked for" in line][
+        -3:
+    ] == [
         f"{ANSWERS} trajectories asked for, {ANSWERS - lacking} kept from the journal, {lacking} to make"
         for lacking in (0, 0, 4)
     ]
@@ -330,10 +332,13 @@ def test_a_job_for_all_models_that_failed_goes_on_where_it_stopped(
     (folder / "checkpoints/demo/round1/merged").unlink()
     (folder / "checkpoints/demo/round1/merged").symlink_to(round1)
     write_jsonl(folder / "data/demo/questions/eval/generated.jsonl", QUESTIONS)
+    for place in places.values():
+        model = folder / "checkpoints/demo" / place
+        seal_of(model).write_text(f"{sha256_file(model / 'manifest.json')}  {model.name}/manifest.json\n")
     make_outputs(folder, "eval_report")
     outputs = [folder / f"data/demo/answers/generated/{name}.jsonl" for name in places]
     usage = folder / "benchmarks/demo/evaluate/generated.usage.json"
-    for file in (*outputs, usage):
+    for file in (*outputs, usage, folder / "results/demo/eval_report.html"):
         file.unlink()
     weights = round1 / "model.safetensors"
     whole = weights.read_bytes()

@@ -265,6 +265,7 @@ def test_code_of_another_repository_is_refused(tmp_path: Path) -> None:
 def test_trust_is_off_unless_the_config_says_so_and_reaches_every_stage_then() -> None:
     raw = demo_config()
     raw["study"] = {"recipes": {"own": {}}, "baselines": ["own"], "reference": "own"}
+    raw["start"] = {"rollouts": __file__}
     off = load(raw)
     assert off["base_model"]["trust_remote_code"] is False
     assert "trust_remote_code" not in json.dumps([read(off) for read in READS.values()])
@@ -302,12 +303,18 @@ def test_vllm_is_told(tmp_path: Path) -> None:
 
 
 def shell_commands() -> Iterator[tuple[str, str]]:
+    """Each rule's, made by the rules' own `stage` and constants."""
+    common = (ROOT / "rules/common.smk").read_text()
+    names: dict[str, Any] = {"CHATS_POLICY": ["--policy {input.policy:q}"]}
+    exec(re.search(r"^SHARING = .*\n", common, re.MULTILINE)[0], names)
+    exec(re.search(r"^def stage\(.*\n(?:\n|    .*\n)+", common, re.MULTILINE)[0], names)
     for path in sorted((ROOT / "rules").glob("*.smk")):
         text = path.read_text()
         found = re.findall(r"^    shell:\n((?:        .*\n)+)", text, re.MULTILINE)
         assert len(found) == len(re.findall(r"\bshell\b *[:(]", text)), f"{path}: a shell command of another form"
         for block in found:
-            yield path.name, ast.literal_eval(f"({block})")
+            assert block.lstrip().startswith("stage("), f"{path}: a command without the frame"
+            yield path.name, eval(f"({block})", names)
 
 
 def test_every_value_of_every_shell_command_is_quoted() -> None:
@@ -382,11 +389,11 @@ def test_a_token_stands_in_no_log_report_or_manifest(tmp_path: Path, monkeypatch
                  "--prompts", json.dumps({"prompt": PROMPTS}), "--output", clone / "checkpoints/local")  # fmt: skip
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
-    from report_inputs import PARAMS, SET, inputs
+    from report_inputs import PARAMS, inputs
 
-    evaluations = [f"{SET}/{name}={path}" for name, path in inputs(clone / "made")["evaluations"][SET].items()]
+    made = json.dumps({"evaluations": inputs(clone / "made")["evaluations"]}, default=str)
     outputs = [word for kind in ("html", "md", "json") for word in (f"--{kind}", clone / f"report.{kind}")]
-    done = stage("eval_report", "--params", json.dumps(PARAMS), "--evaluations", *evaluations, *outputs)
+    done = stage("eval_report", "--params", json.dumps(PARAMS), "--inputs", made, *outputs)
     assert done.returncode == 0, done.stderr
     said += [done.stdout, done.stderr]
     assert (clone / "logs/demo/base_model.log").is_file()

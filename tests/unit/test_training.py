@@ -288,7 +288,7 @@ def test_dpo_with_calculation_pairs(run):
 def test_a_module_that_the_model_lacks_is_one_line_before_training(random_model):
     """PEFT passes over a name where another one of the list is there."""
     model = AutoModelForCausalLM.from_pretrained(random_model)
-    lora = {"r": 2, "alpha": 2, "dropout": 0.0, "target_modules": ["q_proj", "v_prj"]}
+    lora = {"r": 2, "alpha": 2, "dropout": 0.0, "target_modules": ["q_proj", "v_prj"], "target_parameters": []}
     with pytest.raises(UserError, match=r"lora\.target_modules: the model has no 'v_prj'; it has down_proj, gate_proj"):
         training.lora_config(lora, model)
     assert training.lora_config(lora | {"target_modules": ["q_proj", "v_proj"]}, model).r == 2
