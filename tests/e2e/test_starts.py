@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, name: str, **changes: Any) -> dict[str, Any]:
     config = SMALL | {"run": name} | changes
     config["base_model"] = config["base_model"] | {"path": "model"}
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     done = snakemake(folder, "eval_report", "--configfile", f"{name}.yaml", timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     found: dict[str, Any] = read_json(folder / f"results/{name}/eval_report.json")

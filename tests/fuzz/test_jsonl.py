@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from regime_w.questions.rows import load
 from regime_w.runtime.records import read_jsonl, write_jsonl
 from regime_w.sampling import journal
+from regime_w.sampling.engines.interface import Completion
 from regime_w.tasks.verifiers import open_verifier
 
 COUNTS = [pytest.param(2_000, id="smoke"), pytest.param(100_000, marks=pytest.mark.fuzz, id="full")]
@@ -125,29 +127,36 @@ def test_read_jsonl(count: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_journal(count: int, tmp_path: Path) -> None:
-    """Only whole completions count, a bad line costs no other, and a torn last line is cut off by the next writer."""
-    folder, seen, kept = tmp_path / "journal", 0, 0
+    """A completion is read as it was written or not at all, a bad line costs no other, and a torn last line is cut off by the
+    next writer."""
+    folder, seen, kept, rng = tmp_path / "journal", 0, 0, random.Random(0)
     folder.mkdir()
-    good = {"key": "good", "text": "t", "num_tokens": 3, "finish_reason": "stop"}
-    between = b"\n" + json.dumps(good).encode() + b"\n"
-    kinds = {"key": str, "text": str, "num_tokens": int, "finish_reason": str}
+    written = {key: Completion(key, f"{key}: 18 \u00e9", (3, 1, 2), "stop") for key in ("good", "k1", "k2", "k3")}
+    between = b"\n" + journal.line_of(written["good"])
     for lines in batched(some_lines(count), 25):
         seen += len(lines)
+        for key in ("k1", "k2", "k3"):
+            lines.insert(rng.randrange(len(lines) + 1), damaged(journal.line_of(written[key]).rstrip(), rng))
         path = folder / "0.jsonl"
         path.write_bytes(between + between.join(lines))
         with ends(lines):
-            found = journal.load(folder, ["good", "k1", "k2", "k3"])
-        assert found["good"] == good
+            found = journal.load(folder, written)
+        assert found["good"] == written["good"]
         kept += len(found) - 1
-        for key, record in found.items():
-            assert record["key"] == key
-            assert all(type(record[name]) is kind for name, kind in kinds.items()), record
-            record["text"].encode("utf-8")
+        assert all(record == written[key] for key, record in found.items())
+        new = replace(written["k3"], text="new")
         with ends(lines), journal.Writer(folder, "0") as writer:
-            writer.append(good | {"key": "k3", "text": "new"})
-        assert journal.load(folder, ["k3"])["k3"]["text"] == "new"
+            writer.append(new)
+        assert journal.load(folder, ["k3"])["k3"] == new
     assert seen >= count
     assert kept > 0
+
+
+def damaged(line: bytes, rng: random.Random) -> bytes:
+    """The line with one bit turned, or cut off, or as it is."""
+    at = rng.randrange(len(line))
+    turned = line[:at] + bytes([line[at] ^ 1 << rng.randrange(8)]) + line[at + 1 :]
+    return rng.choice((line, line[:at], turned)).replace(b"\n", b" ")
 
 
 def batched(items: Iterable[bytes], size: int) -> Iterator[list[bytes]]:

@@ -28,6 +28,7 @@ from regime_w.tasks.choice import Choice
 from regime_w.tasks.exact import Exact
 from regime_w.tasks.latex import Latex, written
 from regime_w.tasks.marks import cut
+from regime_w.tasks.prompts import text_forms
 from regime_w.tasks.verifier import Verifier
 from regime_w.tasks.verifiers import new_verifier
 from regime_w.training.preferences import build
@@ -211,7 +212,7 @@ def test_scores_and_pairs(count: int, tmp_path: Path) -> None:
     result, failures = check(tmp_path / "rollouts.jsonl", ARMS, len(rows))
     assert not failures
     assert result["trajectories"] == ARMS * len(rows)
-    summary = build(tmp_path / "rollouts.jsonl", config, tmp_path / "preferences.jsonl")
+    summary = build(tmp_path / "rollouts.jsonl", config, text_forms(config, None, {}), tmp_path / "preferences.jsonl")
     assert summary["candidates"] == summary["kept"] + sum(summary["dropped"].values())
     assert summary["kept"] > len(rows) / 4
     pairs = read_jsonl(tmp_path / "preferences.jsonl")

@@ -30,7 +30,7 @@ def test_the_first_prompt_of_each_style_is_printed(tmp_path: Path, capsys: pytes
         out = capsys.readouterr().out
         for style in ("plain", "wolfram"):
             assert f"prompt, style {style}: " in out
-        assert "\n  ids: [0, " in out
+        assert "  ids: [0, " in out
         assert "Completions end at: </s>" in out
     assert "Be {exact}." in out
     assert "user: How much is 3 + 4?\\nAnswer: " in out

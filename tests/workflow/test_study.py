@@ -254,7 +254,7 @@ def config(**study):
 def test_the_runs_own_stages_stand_below_its_name():
     own, recipes = recipes_of(config())
     for number in (0, 1, 5):
-        assert own.model(number).startswith("checkpoints/demo/" + (f"round{number}/" if number else "sft_merged/"))
+        assert own.model(number) == "checkpoints/demo/" + (f"round{number}/merged" if number else "sft_merged")
     assert recipes["dpo"].model(1) == own.model(1)
     assert recipes["dpo"].answers(1, "heldout") == "data/demo/answers/heldout/round1.jsonl"
 
