@@ -24,7 +24,9 @@ from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import visible_gpus
 from regime_w.runtime.log import collect_summaries, show_summaries
 from regime_w.runtime.records import as_argument, remember_link
+from regime_w.runtime.user import name_user
 
+name_user()
 # As a module of another workflow this one has the config that it is given; else the command line's files and values.
 MAIN = workflow.modifier.is_main_snakefile()
 

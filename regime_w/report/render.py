@@ -10,7 +10,8 @@ from regime_w.report.format import clean
 from regime_w.report.page import page
 from regime_w.report.page_models import key_table, sets_of
 
-MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
+MARKDOWN = re.compile(r"([\\`*_\[\]|~#$])")
+LINKS = re.compile(r"(:)(?=//)|(?<=www)(\.)", re.IGNORECASE)  # GitHub makes links of bare addresses
 
 
 def render(summary: dict[str, Any]) -> tuple[str, str]:
@@ -39,7 +40,7 @@ def markdown(text: Any) -> str:
     """Text for a Markdown line or table cell: one line, its marks and HTML made inert."""
     line = " ".join(clean(text).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return MARKDOWN.sub(r"\\\1", line)
+    return LINKS.sub(lambda found: f"&#{ord(found[0])};", MARKDOWN.sub(r"\\\1", line))
 
 
 def fenced(text: Any) -> str:

@@ -51,6 +51,16 @@ GRACE_SECONDS = 20.0
 LEFTOVER_SECONDS = 5.0
 MEMORY_SECONDS = 2.0
 HEARTBEAT_SECONDS = 5.0
+# What ends a stage from outside, or from inside a library.
+CAUSES: dict[int, str] = {
+    signal.SIGKILL: ", most likely for want of memory; give it more with --set-resources {stage}:mem_mb=N"
+    " (its processes were seen at {peak:.0f} MiB)",
+    signal.SIGBUS: ": a file that it read was cut short, or the disk or /dev/shm that holds one is full",
+    signal.SIGXFSZ: ": a file is larger than `ulimit -f` allows; raise it",
+    signal.SIGXCPU: ": more CPU time than `ulimit -t` allows; raise it",
+    signal.SIGSEGV: " inside a library; with too little memory (`ulimit -v`) libraries end so",
+    signal.SIGABRT: " inside a library; with too little memory (`ulimit -v`) libraries end so",
+}
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -216,11 +226,9 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
     # Helpers such as multiprocessing's resource tracker end by themselves a moment after the stage.
     _end_descendants(0.0 if child.returncode else LEFTOVER_SECONDS)
     if child.returncode:
-        if child.returncode == -signal.SIGKILL and not received:
-            say(
-                f"error: {args.stage} was killed (SIGKILL), most likely for want of memory; give it more with"
-                f" --set-resources {args.stage}:mem_mb=N (its processes were seen at {peak:.0f} MiB)"
-            )
+        if -child.returncode in CAUSES and not received:
+            cause = CAUSES[-child.returncode].format(stage=args.stage, peak=peak)
+            say(f"error: {args.stage} was ended by {signal.Signals(-child.returncode).name}{cause}")
         return 128 - child.returncode if child.returncode < 0 else child.returncode
     if args.usage:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -4,6 +4,7 @@ for lines in in_order(score, tasks, threads(), params):    # score(params, task)
     file.write(lines)
 """
 
+import logging
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,8 @@ from regime_w.runtime.errors import UserError
 from regime_w.runtime.processes import die_with_parent
 from regime_w.runtime.progress import Progress
 from regime_w.runtime.records import ranges
+
+log = logging.getLogger(__name__)
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -40,7 +43,13 @@ def in_order(
         yield from (function(shared, task) for task in tasks)
         return
     waiting: deque[Future[Result]] = deque()
-    with ProcessPoolExecutor(processes, initializer=_begin, initargs=(shared,)) as pool:
+    try:
+        pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(shared,))
+    except OSError as error:  # no semaphores: /dev/shm is full, read-only or missing
+        log.info(f"One process instead of {processes}: the machine's shared memory, /dev/shm, gives none ({error})")
+        yield from (function(shared, task) for task in tasks)
+        return
+    with pool:
         try:
             for task in tasks:
                 waiting.append(pool.submit(_call, function, task))

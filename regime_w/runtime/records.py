@@ -6,6 +6,7 @@ with new_folder("checkpoints/demo/base") as folder: ...
 parser.add_argument("--params", type=from_argument)  # what as_argument(text, folder) made of it
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,6 +22,7 @@ from typing import Any, BinaryIO
 
 from regime_w.runtime.errors import UserError
 
+NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # told of a descriptor, without a name
 LONGEST_ARGUMENT = 32_000  # characters, with quotes
 
 
@@ -145,8 +147,8 @@ def new_file(path: str | Path) -> Iterator[BinaryIO]:
             os.replace(name, path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = str(path)  # a full disk is told without a name
+        if isinstance(error, OSError) and not error.filename and error.errno in NAMELESS:
+            error.filename = str(path)
         raise
 
 
@@ -206,8 +208,22 @@ def private_folder(path: Path) -> Path:
         try:
             path.chmod(0o700)
         except PermissionError:
-            raise UserError(f"{path}: is open to others and not yours to close; remove it and run again") from None
+            raise UserError(
+                f"{path}: is open to others and {_owner(path)}'s to close; remove it and run again"
+            ) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{path}: is {_owner(path)}'s alone, as all that runs take up again; "
+            "run in a clone of your own, or with --directory in a folder of your own"
+        )
     return path
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
 
 
 @contextmanager

@@ -27,6 +27,8 @@ from regime_w.tasks.prompts import Prompts, prompts_of
 
 log = logging.getLogger(__name__)
 
+LONGEST_LOOK_SECONDS = 2.0
+
 Observer = Callable[[Completion | None], None]
 
 
@@ -221,8 +223,13 @@ class _Watchdog:
         self.fed = time.monotonic()
 
     def _watch(self) -> None:
+        waited, fed, looked = 0.0, self.fed, time.monotonic()
         while not self.stop.wait(1.0):
-            if time.monotonic() - self.fed > self.seconds:
+            now = time.monotonic()
+            # A job that was suspended, or on a machine that slept, did not hang meanwhile.
+            waited = waited + min(now - looked, LONGEST_LOOK_SECONDS) if self.fed == fed else 0.0
+            fed, looked = self.fed, now
+            if waited > self.seconds:
                 say(
                     f"error: no trajectory finished for {self.seconds} s (engine.stall_timeout); the engine hangs. "
                     "What is finished is kept: run again"

@@ -313,6 +313,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row(hostile: dict[str, Any]
 
 def test_markdown_text_is_inert() -> None:
     assert markdown("a|b\n`c` <b> # *d* [e](f)") == r"a\|b \`c\` &lt;b&gt; \# \*d\* \[e\](f)"
+    assert markdown("see http://a.b or WWW.a.b for $x$") == r"see http&#58;//a.b or WWW&#46;a.b for \$x\$"
 
 
 def test_key_table_has_tokens_beside_every_accuracy(summary: dict[str, Any]) -> None:
