@@ -26,7 +26,7 @@ from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
-from regime_w.training.sampled import ids_of
+from regime_w.training.sampled import ids_of, is_ended
 
 log = logging.getLogger(__name__)
 
@@ -126,12 +126,12 @@ def preflight(
             raise UserError(
                 f"{where}: {'2 BOS tokens begin' if doubled else 'no BOS token begins'} the prompt, 1 expected"
             )
-        ends = row.get("pair_type") != CALCULATION
-        for side in ("chosen_ids", "rejected_ids"):
-            found = [place for place, number in enumerate(pair[side], 1) if number in prompts.stops]
-            if found != ([len(pair[side])] if ends else []):
-                expected = "one at its end" if ends else "none"
-                raise UserError(f"{where}: {side[:-4]} has {len(found)} tokens that end an answer, {expected} expected")
+        for side in ("chosen", "rejected"):
+            ids, ended = pair[f"{side}_ids"], is_ended(row, side)
+            found = [place for place, number in enumerate(ids, 1) if number in prompts.stops]
+            if found != ([len(ids)] if ended else []):
+                expected = "one at its end" if ended else "none"
+                raise UserError(f"{where}: {side} has {len(found)} tokens that end an answer, {expected} expected")
         if pair["chosen_ids"] == pair["rejected_ids"]:
             raise UserError(f"{where}: chosen and rejected are the same text")
     top = training.longest(lengths, max_length, positions, "pairs")

@@ -587,6 +587,10 @@ class Pairs(Section):
     min_margin: float = Field(0.05, ge=0, le=MANY, description="reward difference at least")
     max_similarity: float = Field(0.95, gt=0, le=1, description="drop pairs of texts more alike than this")
     max_length_ratio: float = Field(3.0, ge=1, le=MANY, description="longer over shorter side, in tokens")
+    truncated: Literal["drop", "reject"] = Field(
+        "drop",
+        description="trajectories cut off at max_new_tokens: drop leaves them out; reject lets them be rejected sides",
+    )
     train_prompt: Literal["arm", "canonical"] = Field(
         "arm", description="prompt of the chosen's style, or without instruction"
     )

@@ -6,7 +6,7 @@ Where the reward takes the verifier's score (`reward.correct: score`), a correct
 A candidate is any pair of the first two kinds (of one style, where `same_style` holds). It is dropped for the first
 reason that applies:
 
-    truncated       a side did not end by itself
+    truncated       a side did not end by itself; with `truncated: reject` the chosen side alone counts
     tie             equal rewards
     identical       equal texts
     near_identical  texts more alike than max_similarity (rapidfuzz ratio, 0 to 1)
@@ -170,7 +170,7 @@ def _objection(chosen: Record, rejected: Record, similarity: float, params: Reco
     margin = _margin(chosen, rejected)
     shorter, longer = sorted((chosen["num_tokens"], rejected["num_tokens"]))
     reasons = {
-        "truncated": chosen["finish_reason"] != "stop" or rejected["finish_reason"] != "stop",
+        "truncated": not ends(chosen) or (not ends(rejected) and params["truncated"] == "drop"),
         "tie": margin == 0,
         "identical": chosen["full_text"] == rejected["full_text"],
         "near_identical": similarity > params["max_similarity"],
@@ -178,6 +178,10 @@ def _objection(chosen: Record, rejected: Record, similarity: float, params: Reco
         "length_ratio": longer > params["max_length_ratio"] * max(shorter, 1),
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def ends(trajectory: Record) -> bool:
+    return bool(trajectory["finish_reason"] == "stop")
 
 
 def _margin(chosen: Record, rejected: Record) -> float:
@@ -223,6 +227,7 @@ def _pair(record: Record, pair_type: str, chosen: Record, rejected: Record, simi
         "rejected": rejected["full_text"],
         "chosen_ids": chosen.get("token_ids"),
         "rejected_ids": rejected.get("token_ids"),
+        "rejected_ends": pair_type != CALCULATION and ends(rejected),
         "id": record["id"],
         "pair_type": pair_type,
         "chosen_reward": chosen["reward"],

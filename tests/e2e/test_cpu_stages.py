@@ -33,7 +33,7 @@ PAIR = {
     "pairs": {
         "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
         "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True,
-        "calculations": 0,
+        "calculations": 0, "truncated": "drop",
     },
     "styles": {"wolfram": "Be exact.", "maudlin": "Look for fragile steps."},
     "prompt": template("Question:\n{question}\nAnswer:\n"),

@@ -20,7 +20,7 @@ from regime_w.method.votes import unanimous_not_gold
 PARAMS = {
     "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
     "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True,
-    "calculations": 0,
+    "calculations": 0, "truncated": "drop",
 }  # fmt: skip
 WORDS = ["add", "take", "half", "twice", "eggs", "days", "total", "left", "per", "cost", "gives", "makes"]
 
@@ -69,6 +69,15 @@ def test_reasons_to_drop(reason: str, changes: dict[str, Any]) -> None:
     pairs, dropped = build(record(trajectory(0), trajectory(1, False, **changes)))
     assert pairs == []
     assert dropped == {reason: 1}
+
+
+def test_what_was_cut_off_may_be_rejected_where_the_config_says_so() -> None:
+    cut = {"finish_reason": "length"}
+    pairs, dropped = build(record(trajectory(0), trajectory(1, False, **cut), trajectory(2, **cut)), truncated="reject")
+    assert [(pair["chosen_arm"], pair["rejected_arm"], pair["rejected_ends"]) for pair in pairs] == [
+        ("arm0", "arm1", False)
+    ]
+    assert dropped == {"truncated": 2}  # cut off, and right all the same: never chosen
 
 
 def test_a_margin_at_the_threshold_is_kept() -> None:

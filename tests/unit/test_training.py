@@ -18,6 +18,7 @@ from regime_w.runtime.records import read_json, write_jsonl
 from regime_w.tasks.prompts import Prompts
 from regime_w.training import trainer as training
 from regime_w.training.packing import pack
+from regime_w.training.sampled import ids_of
 from regime_w.training.trainer import SortedSteps, drop_attention_mask
 from scripts import evaluate, generate, train_dpo, train_sft
 
@@ -278,11 +279,28 @@ def test_a_side_of_a_calculation_pair_is_never_empty(tmp_path):
     assert pair["chosen_ids"] != pair["rejected_ids"]
 
 
-def test_dpo_with_calculation_pairs(run):
-    write_jsonl(run / "mixed.jsonl", [*PAIRS[:7], CALCULATION])
+CUT_OFF = CALCULATION | {
+    "chosen": "It is 32.\n#### 32",
+    "rejected": "It is 32. Or is it? It is",
+    "rejected_ends": False,
+    "pair_type": "correctness",
+}
+
+
+def test_dpo_with_pairs_whose_sides_break_off(run):
+    write_jsonl(run / "mixed.jsonl", [*PAIRS[:6], CALCULATION, CUT_OFF])
     done = dpo(run, preferences="mixed.jsonl", output="mixed_lora")
     assert done.returncode == 0, done.stderr
     assert read_json(run / "mixed_lora/training.json")["preflight"]["types"] == {"correctness": 7, "calculation": 1}
+
+
+def test_behind_a_rejected_text_that_was_cut_off_stands_no_end(tmp_path):
+    prompts = prompts_for(tmp_path / "model")
+    _, chosen = ids_of(prompts, CUT_OFF, "chosen")
+    _, rejected = ids_of(prompts, CUT_OFF, "rejected")
+    assert chosen[-1] in prompts.stops
+    assert rejected[-1] not in prompts.stops
+    assert prompts.tokenizer.decode(rejected).strip() == CUT_OFF["rejected"]
 
 
 def test_a_module_that_the_model_lacks_is_one_line_before_training(random_model):
