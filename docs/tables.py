@@ -309,6 +309,16 @@ def qwen_coder_differences() -> str:
     return markdown_table(["questions", "measure", "points", "p, Holm"], rows)
 
 
+def wrong_sums_by_hand() -> str:
+    found = read_json(DOCS / "results/labels/sums.json")
+    called = found["called_wrong"]
+    by_hand = sum(one["wrong_by_hand"] for one in called)
+    heads = ["rationales", "sums read", "called wrong", "of these wrong by hand"]
+    return markdown_table(
+        heads, [[f"{found['questions']['rows']:,}", f"{found['sums_read']:,}", str(len(called)), str(by_hand)]]
+    )
+
+
 # Speed
 
 
@@ -447,6 +457,7 @@ def two_gpus() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "labels sums": wrong_sums_by_hand,
     "demo": demo,
     "demo_recipes heldout": heldout_table("demo_study", 8),
     "demo_recipes evaluation": evaluation_table("demo_study"),

@@ -2,13 +2,16 @@
 
 import operator
 from fractions import Fraction
+from typing import Any
 
 import pytest
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from regime_w.method.arithmetic import parse, shown
 from regime_w.method.sums import first_slip, holds, written_sums, wrong_sums
+from regime_w.runtime.records import read_json
 
 
 def test_written_sums_are_checked():
@@ -176,3 +179,12 @@ def test_any_text_is_read_without_an_error(text):
     for own in wrong_sums(text):
         assert text[own.at : own.at + len(own.result)] == own.result
         assert text[own.start : own.start + len(own.left)] == own.left
+
+
+WRONG_BY_HAND = read_json(ROOT / "docs/results/labels/sums.json")["called_wrong"]
+
+
+@pytest.mark.parametrize("row", WRONG_BY_HAND, ids=lambda row: str(row["row"]))
+def test_sums_of_gsm8k_that_are_wrong_by_hand_are_called_wrong(row: dict[str, Any]) -> None:
+    """All that the reader calls wrong in the 7,473 training rationales (docs/studies/labels.md)."""
+    assert [(found.left, found.result) for found in wrong_sums(row["line"])] == [(row["sum"], row["written"])]
