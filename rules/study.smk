@@ -149,6 +149,7 @@ rule study_report:
             "--params {params.config:q}",
             "--config {params.merged_config:q}",
             "--inputs {params.inputs:q}",
+            "--readings results/.readings",
             "--html {output.html:q}",
             "--md {output.md:q}",
             "--json {output.json:q}",

@@ -24,6 +24,7 @@ import yaml
 
 from regime_w.models.manifests import MANIFEST
 from regime_w.report.inputs import given
+from regime_w.report.readings import note_readings
 from regime_w.report.render import render, terminal
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError, run
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
+    parser.add_argument("--readings", type=Path, help="folder in which the readings of evaluation sets are counted")
     parser.add_argument("--config-output", type=Path, help="write the configuration here as YAML")
     args = parser.parse_args()
 
@@ -63,6 +65,7 @@ def main() -> None:
         manifests={name: folder / MANIFEST for name, folder in found.get("models", {}).items()},
         usage=found.get("usage"),
         config=config,
+        readings=note_readings(found["evaluations"], args.readings, args.params["run"]) if args.readings else None,
     )
     html, md = render(summary)
     write_text(args.html, html)

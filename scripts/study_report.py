@@ -21,6 +21,7 @@ from regime_w.report import evaluation, rollouts, study
 from regime_w.report.inputs import given, read_evaluations, read_object
 from regime_w.report.page_study import page
 from regime_w.report.provenance import provenance
+from regime_w.report.readings import note_readings
 from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
+    parser.add_argument("--readings", type=Path, help="folder in which the readings of evaluation sets are counted")
     args = parser.parse_args()
 
     found = given(args.inputs, INPUTS, INPUTS[:-1])
@@ -55,6 +57,7 @@ def main() -> None:
         evaluations=found["evaluations"],
         rollouts_=found.get("rollouts", {}),
         config=args.config,
+        readings=note_readings(found["evaluations"], args.readings, args.params["run"]) if args.readings else {},
     )
     html, md = fill(summary, page(summary))
     write_text(args.html, html)
@@ -75,6 +78,7 @@ def summarise(
     evaluations: dict[str, dict[str, Path]],
     rollouts_: dict[str, Path],
     config: dict[str, Any],
+    readings: dict[str, int],
 ) -> dict[str, Any]:
     """All numbers of the report as one plain dict."""
     settings = evaluation.Settings(params["level"], params["n_boot"], params["seed"])
@@ -100,6 +104,7 @@ def summarise(
     summary: dict[str, Any] = {
         "run": params["run"],
         "title": "Study of training recipes",
+        "readings": readings,
         "settings": {
             "baselines": params["baselines"],
             "reference": params["reference"],

@@ -1,12 +1,12 @@
 """Statistics of an evaluation: intervals, paired tests, pass@k, what difference could be seen at all."""
 
 from collections.abc import Sequence
-from math import comb, sqrt
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 
 class Difference(NamedTuple):
@@ -75,13 +75,31 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1 - comb(n - c, k) / comb(n, k)
 
 
-def minimum_detectable_effect(n: int, discordance: float, power: float = 0.8, level: float = 0.95) -> float:
-    """Smallest difference of two accuracies on the same n questions that a paired test sees with this power.
+def minimum_detectable_effect(n: int, discordance: float, power: float = 0.8, level: float = 0.95) -> float | None:
+    """Smallest difference of two accuracies on the same n questions that `mcnemar_exact` sees with this power; None for none.
 
-    (z_{1 - (1 - level)/2} + z_power) * sqrt(discordance / n), the normal approximation of McNemar's test (Connor 1987,
-    without its small correction term); `discordance` is the share of questions on which the two differ.
+    `discordance` is the share of questions on which the two differ, each for itself; the difference cannot be larger.
     """
-    return float((stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(power)) * sqrt(discordance / n)) if n else 1.0
+
+    def missing(effect: float) -> float:
+        return power - mcnemar_power(n, discordance, effect, level)
+
+    if not n or not discordance or missing(discordance) > 0:
+        return None
+    return float(optimize.brentq(missing, 0.0, discordance, xtol=1e-6))
+
+
+def mcnemar_power(n: int, discordance: float, effect: float, level: float = 0.95) -> float:
+    """Chance that `mcnemar_exact` is below 1 - level, where n questions differ with chance `discordance` each and the
+    accuracies by `effect` (unconditional power of the exact test; Duffy 1984, Biometrics 40)."""
+    spread = stats.binom(n, discordance)
+    pairs = np.arange(spread.ppf(1e-9), spread.ppf(1 - 1e-9) + 1)
+    # Of so many discordant pairs, the most on one side that are few enough: 2 P(X <= most) < alpha.
+    most = stats.binom.ppf((1 - level) / 2, pairs, 0.5)
+    most -= 2 * stats.binom.cdf(most, pairs, 0.5) >= 1 - level
+    side = (discordance + effect) / (2 * discordance)
+    seen = stats.binom.cdf(most, pairs, side) + stats.binom.sf(pairs - most - 1, pairs, side)
+    return float(np.sum(spread.pmf(pairs) * np.where(most < 0, 0.0, seen)))
 
 
 def auc(scores: ArrayLike, labels: ArrayLike) -> float | None:

@@ -154,9 +154,7 @@ def compare(name: str, rows: list[Row], other: str, others: list[Row], relation:
         "mean": mean | {"outcome": outcome(mean, settings.alpha)},
         "flexible": discordant(_flexible(rows), _flexible(others), settings),
         "discordance": discordance,
-        "minimum_detectable_effect": (
-            minimum_detectable_effect(len(rows), discordance, POWER, settings.level) if discordance else None
-        ),
+        "minimum_detectable_effect": minimum_detectable_effect(len(rows), discordance, POWER, settings.level),
         "identical_texts": sum(a["greedy"]["text"] == b["greedy"]["text"] for a, b in zip(rows, others, strict=True)),
     }
 

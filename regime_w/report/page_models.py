@@ -91,6 +91,12 @@ def asked(found: dict[str, Any]) -> str:
     return f"{n:,} questions{why}."
 
 
+def times_read(readings: dict[str, int]) -> str:
+    """How often each set's questions have been read; empty where nobody counted."""
+    said = ", ".join(f"{name} {times:,}" for name, times in readings.items())
+    return f"Times read in this folder, this report counted (a set read often chooses, too): {said}. " if said else ""
+
+
 def tests(summary: dict[str, Any]) -> Iterable[Block]:
     settings = summary["settings"]
     for name, found in sets_of(summary).items():
@@ -102,7 +108,8 @@ def tests(summary: dict[str, Any]) -> Iterable[Block]:
             f"McNemar test on the questions that only one of the two solves (gained / lost). Mean of several samples: paired "
             f"bootstrap over questions, {settings['n_boot']:,} resamples. Detectable: the smallest difference that a test "
             f"of this size sees with {percent(settings['power'], 0)} power at the observed share of questions that "
-            f"changed. Significant means p < {settings['alpha']:g}; p values are not corrected for the number of tests."
+            f"changed. Significant means p < {settings['alpha']:g}; p values are not corrected for the number of tests. "
+            f"{times_read(summary['readings'])}"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from regime_w.report import figures
 from regime_w.report.blocks import Block, as_yaml, cell, difference, estimate, figure, table, text, title
 from regime_w.report.format import NONE, dollars, duration, label, number, p_value, percent, points
-from regime_w.report.page_models import OUTCOMES
+from regime_w.report.page_models import OUTCOMES, times_read
 from regime_w.report.page_rounds import coherence, label_suspects
 from regime_w.report.page_run import provenance
 
@@ -42,9 +42,9 @@ def evaluation(summary: dict[str, Any]) -> Iterable[Block]:
         if found["left_out"]:
             yield text(f"{found['left_out']:,} more questions stand in the training data, too, and are left out.")
     yield text(
-        f"Read once, for the baselines and the chosen recipe ({chosen}, by {summary['choice']['by']}): these questions chose "
-        f"nothing. Strict accuracy with {percent(settings['level'], 0)} intervals. Wrong sum: samples that write out a sum which "
-        f"does not hold. {_explained(settings)}"
+        f"Asked of the baselines and the chosen recipe ({chosen}, by {summary['choice']['by']}) alone: these questions rank no "
+        f"recipe. {times_read(summary['readings'])}Strict accuracy with {percent(settings['level'], 0)} intervals. Wrong sum: "
+        f"samples that write out a sum which does not hold. {_explained(settings)}"
     )
 
 

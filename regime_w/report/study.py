@@ -120,7 +120,7 @@ def verdict(summary: Found) -> Found:
         for name, found in tests.items()
     )
     sentence = (
-        f"On {own['n']:,} evaluation questions that chose nothing: greedy {percent(own['greedy']['value'])}, mean of {k} "
+        f"On {own['n']:,} evaluation questions, which rank no recipe: greedy {percent(own['greedy']['value'])}, mean of {k} "
         f"{percent(own['mean']['value'])}" + (f"; {against}." if against else ".")
     )
     first = baselines[0]

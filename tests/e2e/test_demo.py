@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from helpers import clone_to, snakemake
+from helpers import clone_to, demo_config, snakemake
 from plans import edit_config, planned
 
 from regime_w.runtime.records import read_json, read_jsonl
@@ -70,9 +70,14 @@ def test_rollouts_have_eight_arms_and_the_fixed_fields(demo):
 
 
 def test_train_and_evaluation_questions_are_disjoint(demo):
-    parts = [read_jsonl(demo[0] / f"data/demo/{name}.jsonl") for name in ("train", "heldout", "eval")]
-    questions = [{line["question"] for line in part} for part in parts]
-    assert not questions[2] & (questions[0] | questions[1])
+    folder = demo[0] / "data/demo/questions"
+    asked, evaluated = (
+        {line["question"] for path in folder.glob(pattern) for line in read_jsonl(path)}
+        for pattern in ("*.jsonl", "eval/*.jsonl")
+    )
+    assert len(asked) > 100
+    assert len(evaluated) > 100
+    assert not asked & evaluated
 
 
 def test_preferences_are_what_any_trainer_reads(demo):
@@ -113,19 +118,12 @@ def test_other_shards_and_a_ninth_arm_keep_finished_trajectories(demo):
     assert (kept, made) == (asked, 0)
     assert (folder / "data/demo/round1/rollouts.jsonl").read_bytes() == before
 
-    arms = read_json_config(folder)["arms"]
-    edit_config(folder, arms=[*arms, {"name": "wolfram_t12", "style": "wolfram", "temperature": 1.2}])
+    edit_config(folder, arms=[*demo_config()["arms"], {"name": "wolfram_t12", "style": "wolfram", "temperature": 1.2}])
     done = snakemake(folder, "data/demo/round1/completions/0-of-1.jsonl")
     assert done.returncode == 0, done.stderr
     asked, kept, made = _counts(done.stdout + done.stderr)
     assert kept == asked * 8 // 9
     assert made == asked // 9
-
-
-def read_json_config(folder):
-    import yaml
-
-    return yaml.safe_load((folder / "config.yaml").read_text())
 
 
 def _counts(text):
