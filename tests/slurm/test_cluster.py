@@ -310,7 +310,7 @@ def test_failed_and_retried_jobs(demo: tuple[Clone, "Future[list[int]]"]) -> Non
     assert "error: no preference pair from 32 questions" in said
     assert "logs/demo/round1/build_preferences.log" in said
     second = (clone.folder / "snakemake2.out").read_text(errors="replace")
-    left = ["build_preferences", "train_dpo", "merge_lora", "evaluate", "eval_report"]
+    left = ["build_preferences", "train_dpo", "merge_lora", "evaluate", "view_trajectories", "eval_report"]
     assert list(dict.fromkeys(re.findall(r"^(?:local)?rule (\w+):", second, re.MULTILINE))) == left
 
     # The cancelled job and the late one were tried again with more memory and time, and went on from their journals.
@@ -361,7 +361,7 @@ def test_the_report_is_that_of_a_local_run(demo: tuple[Clone, "Future[list[int]]
     here = local()
     made = [path.relative_to(here) for path in (here / "data/demo").rglob("*.jsonl")]
     made = sorted(path for path in made if "journal" not in path.parent.name)
-    assert len(made) == 3 + 8 + 2 + 3
+    assert len(made) == 6 + 8 + 2 + 3
     for name in made:
         assert (clone.folder / name).read_bytes() == (here / name).read_bytes(), name
     ours, theirs = (read_json(folder / REPORT) for folder in (clone.folder, here))
