@@ -211,7 +211,7 @@ def private_folder(path: Path) -> Path:
             raise UserError(
                 f"{path}: is open to others and {_owner(path)}'s to close; remove it and run again"
             ) from None
-    if not os.access(path, os.W_OK | os.X_OK):
+    if path.stat().st_uid != os.getuid() and not os.access(path, os.W_OK | os.X_OK):
         raise UserError(
             f"{path}: is {_owner(path)}'s alone, as all that runs take up again; "
             "run in a clone of your own, or with --directory in a folder of your own"

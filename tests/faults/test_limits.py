@@ -105,6 +105,8 @@ def test_a_suspended_job_is_no_hung_engine(monkeypatch: pytest.MonkeyPatch, look
 
 
 def test_a_second_user_of_a_checkout_is_told_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "locks").mkdir(mode=0o700)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(UserError, match=rf"locks: is {tmp_path.owner()}'s alone.*clone of your own"):
         private_folder(tmp_path / "locks")
