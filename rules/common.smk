@@ -27,6 +27,7 @@ from regime_w.runtime.records import as_argument, remember_link
 from regime_w.runtime.user import name_user
 
 name_user()
+
 # As a module of another workflow this one has the config that it is given; else the command line's files and values.
 MAIN = workflow.modifier.is_main_snakefile()
 

@@ -96,7 +96,7 @@ def calculation_pairs(record: Record, most: int, seed: int) -> list[dict[str, An
     """Up to `most` pairs of a sum put right and as it was written, each from another trajectory that ended by itself."""
     if not most:
         return []
-    trajectories = [trajectory for trajectory in record["trajectories"] if trajectory["finish_reason"] == "stop"]
+    trajectories = [trajectory for trajectory in record["trajectories"] if ends(trajectory)]
     random.Random(f"{seed}:{record['id']}:{CALCULATION}").shuffle(trajectories)
     made: list[dict[str, Any]] = []
     seen: set[str] = set()
@@ -181,6 +181,7 @@ def _objection(chosen: Record, rejected: Record, similarity: float, params: Reco
 
 
 def ends(trajectory: Record) -> bool:
+    """Whether it ended by itself, and was not cut off."""
     return bool(trajectory["finish_reason"] == "stop")
 
 

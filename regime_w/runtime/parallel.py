@@ -39,16 +39,11 @@ def in_order(
     `function` must be a module's own and depend on nothing but its arguments; with one process everything happens in this one.
     An error in a process is raised here. UserError where a process is killed.
     """
-    if processes <= 1:
+    pool = _pool(processes, shared)
+    if pool is None:
         yield from (function(shared, task) for task in tasks)
         return
     waiting: deque[Future[Result]] = deque()
-    try:
-        pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(shared,))
-    except OSError as error:  # no semaphores: /dev/shm is full, read-only or missing
-        log.info(f"One process instead of {processes}: the machine's shared memory, /dev/shm, gives none ({error})")
-        yield from (function(shared, task) for task in tasks)
-        return
     with pool:
         try:
             for task in tasks:
@@ -65,6 +60,17 @@ def in_order(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _pool(processes: int, shared: Any) -> ProcessPoolExecutor | None:
+    """None where this process is to do the work."""
+    if processes <= 1:
+        return None
+    try:
+        return ProcessPoolExecutor(processes, initializer=_begin, initargs=(shared,))
+    except OSError as error:  # no semaphores: /dev/shm is full, read-only or missing
+        log.info(f"One process instead of {processes}: the machine's shared memory, /dev/shm, gives none ({error})")
+        return None
 
 
 def over_rollouts(

@@ -216,20 +216,20 @@ class _Watchdog:
     """Ends the process when no trajectory finishes for `seconds`: a hung engine cannot be interrupted otherwise."""
 
     def __init__(self, seconds: int) -> None:
-        self.seconds, self.fed, self.stop = seconds, time.monotonic(), threading.Event()
+        self.seconds, self.waited, self.stop = seconds, 0.0, threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def feed(self) -> None:
-        self.fed = time.monotonic()
+        self.waited = 0.0
 
     def _watch(self) -> None:
-        waited, fed, looked = 0.0, self.fed, time.monotonic()
+        looked = time.monotonic()
         while not self.stop.wait(1.0):
             now = time.monotonic()
             # A job that was suspended, or on a machine that slept, did not hang meanwhile.
-            waited = waited + min(now - looked, LONGEST_LOOK_SECONDS) if self.fed == fed else 0.0
-            fed, looked = self.fed, now
-            if waited > self.seconds:
+            self.waited += min(now - looked, LONGEST_LOOK_SECONDS)
+            looked = now
+            if self.waited > self.seconds:
                 say(
                     f"error: no trajectory finished for {self.seconds} s (engine.stall_timeout); the engine hangs. "
                     "What is finished is kept: run again"

@@ -94,7 +94,7 @@ def test_a_signal_is_told_with_its_cause(tmp_path: Path, number: signal.Signals,
 def test_a_suspended_job_is_no_hung_engine(monkeypatch: pytest.MonkeyPatch, looks: list[float], ended: bool) -> None:
     """With a stall_timeout of 5 s: looks a second apart add up to it, one long gap does not."""
     left: list[int] = []
-    clock = iter([0.0, 0.0, *looks])
+    clock = iter([0.0, *looks])
     monkeypatch.setattr(collect.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(collect.os, "_exit", left.append)
     watchdog = collect._Watchdog(5)

@@ -33,7 +33,7 @@ from regime_w.report.render import markdown, render, terminal
 from regime_w.report.stages import part_of, training, usage
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_jsonl
+from regime_w.runtime.records import read_json
 from scripts.eval_report import read_config
 
 
@@ -346,8 +346,9 @@ def test_readings_of_a_set_are_counted_once_a_report(tmp_path: Path) -> None:
     assert note_readings(made, tmp_path / "readings", "demo") == {SET: 1}
     first = {SET: dict(list(made[SET].items())[:1])}
     assert note_readings(first, tmp_path / "readings", "other") == {SET: 2}
-    (log,) = (tmp_path / "readings").iterdir()
-    assert [(row["run"], row["models"]) for row in read_jsonl(log)] == [("demo", list(made[SET])), ("other", ["base"])]
+    (noted,) = (tmp_path / "readings").iterdir()
+    told = sorted((row["run"], row["models"]) for row in map(read_json, noted.iterdir()))
+    assert told == [("demo", list(made[SET])), ("other", ["base"])]
     summary = summarise(PARAMS, evaluations=made, readings={SET: 2})
     assert f"this report counted (a set read often chooses, too): {SET} 2." in render(summary)[1]
 

@@ -472,7 +472,7 @@ def test_an_open_folder_is_closed_and_anothers_refused(tmp_path: Path, monkeypat
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "chmod", refuse)
-    with pytest.raises(UserError, match=r"open to others and .*to close"):
+    with pytest.raises(UserError, match=f"open to others and {folder.owner()}'s to close; remove it and run again"):
         private_folder(folder)
 
 
