@@ -222,12 +222,12 @@ def _goes_on(written: Written, behind: Sequence[Token], value: Fraction) -> bool
 
 
 def _said_to_be_about(written: Written, around: Sequence[Token], value: Fraction) -> bool:
-    close = abs(value - written.result.readings[0]) * 10 <= abs(value)
+    close = abs(value - written.stated(written.result.readings[0], False)) * 10 <= abs(value)
     return close and any(ABOUT.match(token.text) for token in around)
 
 
 def _factor_before(written: Written, phrase: Sequence[Token], value: Fraction) -> bool:
     """`half the 6+4 = 5`."""
-    stated = written.result.readings[0]
+    stated = written.stated(written.result.readings[0], False)
     factors = {FACTORS.get(token.text.lower(), 1) for token in phrase}
     return any(stated in (value * factor, *(value * part / factor for part in range(1, factor))) for factor in factors)
