@@ -128,9 +128,11 @@ def command_of(process: psutil.Process) -> str:
 
 
 JOBS = [
-    "fetch_questions", "base_model", "train_sft", "merge_lora/sft_merged", "round1/generate/0-of-2",
-    "round1/generate/1-of-2", "round1/score_rollouts", "round1/check_rollouts", "round1/build_preferences",
-    "round1/train_dpo", "merge_lora/round1/merged", "evaluate/base", "evaluate/sft", "evaluate/round1", "eval_report",
+    "fetch_evaluation/quiz", "join_evaluation", "fetch_questions", "split_questions/sft", "split_questions/round1",
+    "check_questions", "base_model", "train_sft", "merge_lora/sft_merged", "round1/generate/0-of-2", "round1/generate/1-of-2",
+    "round1/score_rollouts", "round1/check_rollouts", "round1/build_preferences", "round1/train_dpo",
+    "merge_lora/round1/merged", "evaluate/quiz/base", "evaluate/quiz/sft", "evaluate/quiz/round1", "view_trajectories",
+    "eval_report",
 ]  # fmt: skip
 
 

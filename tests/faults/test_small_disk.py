@@ -54,7 +54,7 @@ def test_a_stage_without_room_ends_in_one_line(told: dict[str, Any], rule: str, 
     seen = told[rule][fault]
     assert seen["status"] != 0
     told_of = re.findall(
-        r"^error: .*", seen["said"], re.MULTILINE
+        r"^\d\d:\d\d:\d\d .+?  error: .*", seen["said"], re.MULTILINE
     )  # `tee` has its own words where the log's disk is full
     assert ["free space or choose a writable folder" in line for line in told_of] == [True], seen["said"]
     assert seen["said"].count("free space or choose a writable folder") == 1, seen["said"]

@@ -82,7 +82,7 @@ def test_unlocked_too_early_the_jobs_still_refuse_each_other(
 ) -> None:
     first = start("-m", "snakemake", ROLLOUTS, *tiny.TARGET[1:], "--cores", "2", cwd=unfinished)
     locks = unfinished / "logs/.locks"
-    wait_until(lambda: any("completions" in path.name and path.stat().st_size for path in locks.glob("*")))
+    wait_until(lambda: any("generate" in path.name and path.stat().st_size for path in locks.glob("*")))
     assert snakemake(unfinished, "--unlock", *tiny.TARGET).returncode == 0
     second = start("-m", "snakemake", ROLLOUTS, *tiny.TARGET[1:], "--cores", "2", cwd=unfinished)
     said = [process.communicate(timeout=300)[0] for process in (first, second)]
