@@ -322,7 +322,8 @@ def text_of(row: Record, column: str, numbers: bool = False) -> str:
         raise Bad(f"{column} is NaN")
     if isinstance(value, str):
         return value.strip()
-    if numbers and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if numbers and is_number and (isinstance(value, int) or math.isfinite(value)):
         return str(value)
     raise Bad(f"{column} is {kind_of(value)}")
 

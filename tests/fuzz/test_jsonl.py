@@ -165,7 +165,7 @@ def batched(items: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
         yield batch
 
 
-def mostly(good: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+def mostly(good: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Three of four are good; `one_of` counts a strategy that it is given three times once."""
     return st.sampled_from((good, good, good, values)).flatmap(lambda strategy: strategy)
 
@@ -175,10 +175,10 @@ def test_questions_of_a_file(count: int, tmp_path: Path) -> None:
     """What a user's file gives is records that later stages can take, or one line that names the place."""
     path, seen, taken = tmp_path / "questions.jsonl", 0, 0
     solved = texts.map(lambda text: f"{text}\n#### 18")
-    ids = st.one_of(values, st.sampled_from(("a", "b")))
+    rationales = st.dictionaries(texts, texts, max_size=2)
     question = st.fixed_dictionaries(
         {"question": mostly(texts), "answer": mostly(solved)},
-        optional={"id": ids, "rationales": st.one_of(values, st.dictionaries(texts, texts, max_size=2))},
+        optional={"id": mostly(st.sampled_from("abcdefgh")), "rationales": mostly(rationales)},
     )
 
     @repeatable(count // 30)
@@ -207,4 +207,4 @@ def test_questions_of_a_file(count: int, tmp_path: Path) -> None:
 
     check()
     assert seen >= count // 30
-    assert taken > seen / 4  # not only refusals
+    assert taken > seen / 10  # not only refusals
