@@ -1,6 +1,7 @@
 # make eval_report   sets up an environment and runs the demo (CONFIG=configs/abel.yaml runs another config)
 # make quick         the unit tests that start no stage: two minutes
-# make test          unit tests, dry runs, small runs end to end: ten minutes on two cores
+# make test          unit tests, dry runs, stages at toy size: ten minutes on two cores
+# make test_runs     whole runs at toy size: another tool's work, a study, the benchmark, a storage
 # make check         formatting, lint, types
 # make test_demo     the demo as users run it, and its figures: ten minutes
 # make test_docs     the tables of docs/ against the records beside them
@@ -37,7 +38,7 @@ environment = @"$(or $(PYTHON),python3)" -c "" 2>/dev/null || { \
   "$(PYTHON)" envs/environment.py $(1) "$(2)" $(if $(filter-out file,$(origin PYTHON)),--asked) \
   $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") $(if $(filter yes,$(TORCH_CUDA)),--cuda)
 
-.PHONY: eval_report setup quick test test_demo test_docs test_faults test_fuzz test_slurm test_vllm check docs format growth image lock dev
+.PHONY: eval_report setup quick test test_runs test_demo test_docs test_faults test_fuzz test_slurm test_vllm check docs format growth image lock dev
 
 eval_report: setup
 	$(SNAKEMAKE) eval_report
@@ -52,10 +53,20 @@ quick: dev
 	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not e2e" tests/unit $(PYTEST)
 
 test: dev
-	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not demo and not docs and not vllm and not slurm and not faults and not fuzz" $(PYTEST)
+	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not runs and not demo and not docs and not vllm and not slurm and not faults and not fuzz" \
+	  tests/e2e tests/workflow tests/fuzz tests/unit $(PYTEST)
 
-test_docs test_faults test_fuzz test_slurm: test_%: dev
-	$(PYTEST_IN) -m $* tests/$* $(PYTEST)
+test_runs: dev
+	$(PYTEST_IN) $(SIDE_BY_SIDE) -m runs tests $(PYTEST)
+
+test_docs: dev
+	$(PYTEST_IN) $(SIDE_BY_SIDE) --dist worksteal -m docs tests/docs $(PYTEST)
+
+test_faults test_fuzz: test_%: dev
+	$(PYTEST_IN) $(SIDE_BY_SIDE) -m $* tests/$* $(PYTEST)
+
+test_slurm: dev
+	$(PYTEST_IN) -m slurm tests/slurm $(PYTEST)
 
 test_demo: dev
 	$(PYTEST_IN) -m demo tests/e2e/test_demo.py $(PYTEST)

@@ -12,6 +12,7 @@ from training_inputs import DPO, PAIRS
 from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.runtime.records import read_json, write_jsonl
 
+pytestmark = pytest.mark.runs
 STEPS = 6
 
 

@@ -9,6 +9,7 @@ from helpers import clone_to, save_random_model, snakemake
 
 from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
 
+pytestmark = pytest.mark.runs
 SMALL: dict[str, Any] = {
     "rounds": 1,
     "base_model": {"source": "local", "licence": "MIT"},

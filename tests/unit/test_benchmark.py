@@ -193,6 +193,7 @@ def test_the_shape_is_abels():
 
 
 @pytest.mark.e2e
+@pytest.mark.runs
 def test_the_whole_benchmark_at_toy_size(tmp_path):
     folder = clone_to(tmp_path / "clone")
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "benchmark_report", "--configfile"]

@@ -99,6 +99,7 @@ def test_a_module_of_another_workflow(elsewhere: Path) -> None:
     assert all(output.startswith("model/") for output in ours)
 
 
+@pytest.mark.runs
 @pytest.mark.timeout(1200)
 def test_a_module_with_its_files_in_a_storage_runs(elsewhere: Path, tmp_path: Path, foreign: None) -> None:
     assert shutil.which("rsync"), "the storage plugin needs rsync: install it"
