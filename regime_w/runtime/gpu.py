@@ -43,6 +43,16 @@ def visible_gpus() -> list[str]:
     return [gpu.id for gpu in _visible()]
 
 
+def memory_of_a_gpu() -> int | None:
+    """Bytes of the machine's smallest GPU; None where NVML tells none."""
+    with _nvml() as nvml:
+        handles = [
+            _ask(nvml, nvml.nvmlDeviceGetHandleByIndex, n) for n in range(nvml.nvmlDeviceGetCount() if nvml else 0)
+        ]
+        found = [_ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle) for handle in handles if handle is not None]
+    return min((memory.total for memory in found if memory), default=None)
+
+
 @contextmanager
 def lease(n: int, timeout: float | None = None, jobs_per_gpu: int = 1) -> Iterator[list[str]]:
     """Hold `n` of the visible GPUs, alone on this machine, and yield their ids; waits at most `timeout` seconds.

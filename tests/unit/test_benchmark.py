@@ -14,6 +14,7 @@ from regime_w.config.schema import load
 from regime_w.models.random_weights import SHAPES, train_tokenizer
 from regime_w.runtime.errors import UserError
 from regime_w.sampling.collect import length_of
+from regime_w.sampling.engines import vllm
 from regime_w.sampling.engines.interface import Completion
 from regime_w.sampling.engines.vllm import engine_options, engines_per_gpu
 from scripts.benchmark.benchmark_generate import Timeline, settings
@@ -121,8 +122,9 @@ def test_modes_change_only_what_they_are_about():
 
 def test_engines_of_a_gpu(tmp_path, monkeypatch):
     weights = tmp_path / "model.safetensors"
-    auto = {"engines_per_gpu": "auto", "tensor_parallel_size": 1}
+    auto = {"engines_per_gpu": "auto", "tensor_parallel_size": 1, "gpu_memory_utilization": 0.9}
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.setattr(vllm, "memory_of_a_gpu", lambda: 80 * 2**30)
     with open(weights, "wb") as file:
         file.truncate(300_000_000)
     assert engines_per_gpu(auto, tmp_path, gpus=1) == 6
@@ -132,6 +134,13 @@ def test_engines_of_a_gpu(tmp_path, monkeypatch):
     assert engines_per_gpu(auto | {"jobs_per_gpu": 3}, tmp_path, gpus=1) == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert engines_per_gpu(auto, tmp_path, gpus=1) == 4
+    with open(weights, "wb") as file:
+        file.truncate(3_100_000_000)
+    assert engines_per_gpu(auto, tmp_path, gpus=1) == 3
+    monkeypatch.setattr(vllm, "memory_of_a_gpu", lambda: 16 * 2**30)  # two and their caches fit
+    assert engines_per_gpu(auto, tmp_path, gpus=1) == 2
+    monkeypatch.setattr(vllm, "memory_of_a_gpu", lambda: None)
+    assert engines_per_gpu(auto, tmp_path, gpus=1) == 3
     with open(weights, "wb") as file:
         file.truncate(14_000_000_000)
     assert engines_per_gpu(auto, tmp_path, gpus=1) == 1

@@ -26,14 +26,16 @@ from typing import Any
 from regime_w.models.folders import trusted
 from regime_w.runtime.compute import compile_caches, out_of_memory, threads
 from regime_w.runtime.errors import UserError
+from regime_w.runtime.gpu import memory_of_a_gpu
 from regime_w.sampling.engines.interface import CannotSwitch, Completion, Request, text_of
 from regime_w.tasks.prompts import end_ids
 
 log = logging.getLogger(__name__)
 
-SMALL_BYTES = 1e9  # weights of a model that auto gives several engines
-ENGINES_OF_SMALL = 6
-KV_SHARE = 0.6  # of an engine's share of the GPU; the rest is for weights, activations and graphs
+# Most engines that auto gives a model with weights below so many bytes: one engine's CPU side is the bound of small ones. On
+# one H200 three engines of a 1.5B made 2.4 times the tokens of one (docs/studies/qwen_coder.md).
+ENGINES_OF_BYTES = ((1e9, 6), (4e9, 3))
+MODEL_SHARE = 0.6  # of an engine's part of the GPU, for weights and KV cache; the rest is for activations and graphs
 LEAVE_SECONDS = 20.0
 # What vLLM only warns of when it takes other weights; rotary embeddings have none, they come from the config.
 KEPT_OLD = re.compile(r"(?<!RotaryEmbedding): Failed to load weights|weights were not loaded")
@@ -86,12 +88,16 @@ def open_vllm(model: Path, params: dict[str, Any], gpus: int, seed: int) -> Iter
 
 
 def engines_per_gpu(params: dict[str, Any], model: Path, gpus: int) -> int:
-    """Engines that share the GPU: as set, or several for a small model where there are CPU threads for them."""
+    """Engines that share the GPU: as set, or several for a small model where there are CPU threads and memory for them."""
     if params["engines_per_gpu"] != "auto":
         return params["engines_per_gpu"]
-    if not gpus or params["tensor_parallel_size"] > 1 or _weights(model) >= SMALL_BYTES:
+    weights = _weights(model)
+    most = next((engines for size, engines in ENGINES_OF_BYTES if weights < size), 1)
+    if not gpus or params["tensor_parallel_size"] > 1 or most == 1:
         return 1
-    return max(1, min(ENGINES_OF_SMALL // params.get("jobs_per_gpu", 1), threads()))  # each keeps a CPU core busy
+    if memory := memory_of_a_gpu():
+        most = min(most, int(_for_models(params["gpu_memory_utilization"], memory) / (weights + KV_STEP)))
+    return max(1, min(most // params.get("jobs_per_gpu", 1), threads()))  # each keeps a CPU core busy
 
 
 def engine_options(
@@ -142,11 +148,16 @@ def _rounded_length(model: Path, longest: int) -> int:
     return rounded if rounded <= positions else longest
 
 
+def _for_models(utilization: float, memory: int) -> float:
+    """Bytes for weights and KV cache."""
+    return MODEL_SHARE * utilization * memory
+
+
 def _kv_cache_bytes(utilization: float, model: Path) -> int:
     """KV cache of one of several engines, set beforehand: vLLM would measure what its neighbours allocate as its own."""
     from vllm.platforms import current_platform
 
-    size = int(KV_SHARE * utilization * current_platform.get_device_total_memory()) - _weights(model)
+    size = int(_for_models(utilization, current_platform.get_device_total_memory())) - _weights(model)
     if size < KV_STEP:
         raise UserError("the GPU is too small for so many engines of this model; lower engine.vllm.engines_per_gpu")
     return size // KV_STEP * KV_STEP
