@@ -104,7 +104,7 @@ ONE_EVALUATION = (
     and any(each.model(each.rounds) == OWN.model(OWN.rounds) for each in RECIPES.values() or [OWN])
 )
 # What the reports' modules read besides other modules.
-TEMPLATES = ["regime_w/report/report.*.j2", "regime_w/report/style.css.j2"]
+TEMPLATES = [f"regime_w/report/{name}" for name in ("report.*.j2", "style.css.j2", "sort.js")]
 VIEWER = [f"regime_w/report/viewer.{ending}" for ending in ("html.j2", "css", "js")]
 ENV = "../envs/gpu.yaml" if GPUS else "../envs/cpu.yaml"
 # For `--sdm apptainer`. From the working directory, so that both can be moved; Snakemake refuses blanks in it.

@@ -116,7 +116,7 @@ rule eval_report:
         preferences=[OWN.summary(number) for number in rounds_by("dpo").values()],
         samples=[OWN.summary(number) for number in rounds_by("rejection_sampling").values()],
         usage=usages(OWN, SETS),
-        # Of no use to the report: who asks for it gets both.
+        # Its texts are of no use to the report, which names it.
         viewer=f"results/{RUN}/trajectories.html",
     output:
         html=report(
@@ -166,6 +166,7 @@ rule eval_report:
             "--params {params.config:q}",
             "--config {params.merged_config:q}",
             "--inputs {params.inputs:q}",
+            "--viewer {input.viewer:q}",
             "--readings results/.readings",
             "--html {output.html:q}",
             "--md {output.md:q}",

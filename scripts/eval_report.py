@@ -1,4 +1,4 @@
-"""The evaluation report: one self-contained HTML page (no network, no scripts), the same in Markdown and JSON.
+"""The evaluation report: one self-contained HTML page (no network), the same in Markdown and JSON.
 
     python -m scripts.eval_report --params '{"run": "demo", "level": 0.95, "n_boot": 10000, ...}' \\
         --config '{...}' --inputs '{"evaluations": {"demo": {"base": "data/demo/answers/demo/base.jsonl"}}, ...}' \\
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     for option in ("html", "md", "json"):
         parser.add_argument(f"--{option}", type=Path, required=True)
+    parser.add_argument("--viewer", type=Path, help="page to read trajectories in, in the folder of --html")
     parser.add_argument("--readings", type=Path, help="folder in which the readings of evaluation sets are counted")
     parser.add_argument("--config-output", type=Path, help="write the configuration here as YAML")
     args = parser.parse_args()
@@ -67,7 +68,7 @@ def main() -> None:
         config=config,
         readings=note_readings(found["evaluations"], args.readings, args.params["run"]) if args.readings else None,
     )
-    html, md = render(summary)
+    html, md = render(summary, args.viewer.name if args.viewer else None)
     write_text(args.html, html)
     write_text(args.md, md)
     write_json(args.json, summary)

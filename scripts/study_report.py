@@ -19,7 +19,7 @@ from typing import Any
 
 from regime_w.report import evaluation, rollouts, study
 from regime_w.report.inputs import given, read_evaluations, read_object
-from regime_w.report.page_study import page
+from regime_w.report.page_study import page, top
 from regime_w.report.provenance import provenance
 from regime_w.report.readings import note_readings
 from regime_w.report.render import clean, fill
@@ -59,7 +59,7 @@ def main() -> None:
         config=args.config,
         readings=note_readings(found["evaluations"], args.readings, args.params["run"]) if args.readings else {},
     )
-    html, md = fill(summary, page(summary))
+    html, md = fill(summary, page(summary), top(summary))
     write_text(args.html, html)
     write_text(args.md, md)
     write_json(args.json, summary)

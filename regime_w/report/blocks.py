@@ -1,8 +1,8 @@
 """Blocks of the page, which the HTML and the Markdown template both render.
 
 A block is a dict with `kind`: `title`, `text`, `table` (columns, rows of cells), `figure` (svg, alt), `beside` (a table and
-a figure), `cases` (answers with their texts) or `code`. A cell is {"main", "sub", "tone"}; all strings but a figure's svg are
-plain text, the templates escape them.
+a figure), `cases` (answers with their texts) or `code`; page_top.py has three more. A cell is {"main", "sub", "tone"}; all
+strings but a figure's svg are plain text, the templates escape them.
 """
 
 from typing import Any
@@ -12,24 +12,29 @@ import yaml
 from regime_w.report.format import interval, percent, points
 
 Block = dict[str, Any]
+Cell = dict[str, Any]
 ROUND_FIGURES = 4  # rounds that have plots of their own
 
 
-def cell(main: Any, sub: str = "", tone: str = "") -> dict[str, str]:
+def cell(main: Any, sub: str = "", tone: str = "") -> Cell:
     return {"main": str(main), "sub": sub, "tone": tone}
 
 
 def table(
     columns: list[str],
-    rows: list[list[dict[str, str]]],
+    rows: list[list[Cell]],
     *,
     caption: str = "",
     left: int = 1,
     marked: int = -1,
     folded: bool = False,
+    sortable: bool = True,
+    total: bool = False,
 ) -> Block:
-    """`left` columns hold text, the others numbers; `marked` is a row to stand out; `folded` opens on a click."""
+    """`left` columns hold text, the others numbers; `marked` is a row to stand out; `folded` opens on a click; the last row
+    is a `total`, which sorting leaves where it is; where rows are facts of several kinds, no column is `sortable`."""
     looks = {"caption": caption, "left": left, "marked": marked, "folded": folded}
+    looks |= {"sortable": sortable and len(rows) - total > 1, "total": total}
     return {"kind": "table", "columns": columns, "rows": rows, **looks}
 
 
@@ -54,11 +59,11 @@ def together(left: Block, plots: list[Block]) -> list[Block]:
     return [beside(left, plots[0])] if len(plots) == 1 else [left, *plots]
 
 
-def estimate(found: dict[str, float]) -> dict[str, str]:
+def estimate(found: dict[str, float]) -> Cell:
     return cell(percent(found["value"]), interval(found))
 
 
-def difference(found: dict[str, float]) -> dict[str, str]:
+def difference(found: dict[str, float]) -> Cell:
     return cell(points(found["difference"]), f"{points(found['low'])} to {points(found['high'])}")
 
 

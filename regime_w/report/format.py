@@ -53,6 +53,14 @@ def number(value: Any, digits: int = 2) -> str:
     return text.removeprefix("-") if not float(text.replace(",", "")) else text.replace("-", MINUS)
 
 
+def rounded(value: float) -> str:
+    """A large count in three digits or so: `431`, `5.2 k`, `12.3 M`, `1.5 B` (10^9)."""
+    for unit, factor in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * factor:
+            return f"{value / factor:,.1f} {unit}" if value < 99.95 * factor else f"{value / factor:,.0f} {unit}"
+    return f"{value:,.0f}"
+
+
 def duration(seconds: float | None) -> str:
     if seconds is None:
         return NONE

@@ -148,7 +148,7 @@ def _comparisons(found: dict[str, Any]) -> Iterable[Block]:
 
 
 def _pass_at_k(found: dict[str, Any], name: str) -> Iterable[Block]:
-    models = _few_models(found["models"])
+    models = few_models(found["models"])
     if found["k"] == 1:
         return
     sizes = list(models[0]["pass"])
@@ -180,7 +180,7 @@ def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:
     }
     if told := ", ".join(f"{name} {number(count)}" for name, count in faults.items() if count):
         yield text(f"The verifier failed on answers of {told}: these count as wrong. The log says why.")
-    few = _few_models(summary["models"])
+    few = few_models(summary["models"])
     yield figure(
         figures.answer_format(few, "format"),
         "Strict and flexible accuracy beside the share of well-formed answers (greedy)",
@@ -297,5 +297,5 @@ def _few(comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [c for c in comparisons if "before" in c["relation"] or c["model"] == last][-2 * MOST_LINES :]
 
 
-def _few_models(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def few_models(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return models if len(models) <= MOST_LINES else models[:2] + models[-(MOST_LINES - 2) :]

@@ -155,7 +155,7 @@ def _samples(found: dict[str, dict[str, Any]]) -> Block:
         for reason in reasons
     ]
     rows.append([cell("mean tokens"), *(cell(number(own["tokens_mean"], 1)) for own in found.values())])
-    return table(["samples for fine-tuning", *map(label, found)], rows)
+    return table(["samples for fine-tuning", *map(label, found)], rows, sortable=False)
 
 
 def _pairs(found: dict[str, dict[str, Any]]) -> Iterable[Block]:
@@ -183,7 +183,7 @@ def _pairs(found: dict[str, dict[str, Any]]) -> Iterable[Block]:
         ("all arms agree, but not with gold", [len(found[name].get("unanimous_not_gold") or []) for name in names])
     )
     rows = [[cell(caption), *(cell(number(value, 1)) for value in values)] for caption, values in lines]
-    counted, plots = table(["pairs", *map(label, names)], rows), []
+    counted, plots = table(["pairs", *map(label, names)], rows, sortable=False), []
     for name in names[-ROUND_FIGURES:]:
         kept, dropped = found[name].get("kept_by_type") or {}, found[name].get("dropped") or {}
         if any(kept.values()) or any(dropped.values()):

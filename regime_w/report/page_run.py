@@ -21,7 +21,7 @@ def data(summary: dict[str, Any]) -> Iterable[Block]:
         rows = [
             [
                 cell(name),
-                cell(_origin(own), str(own.get("sha256") or own.get("revision") or "")),
+                cell(origin(own), str(own.get("sha256") or own.get("revision") or "")),
                 cell(own.get("licence") or NONE),
                 *(cell(_scalar(own.get(key))) for key in counts),
                 cell(_few_words(own.get("bad_rows", {}).get("by_reason", {}))),
@@ -33,7 +33,7 @@ def data(summary: dict[str, Any]) -> Iterable[Block]:
         yield table([*columns, "bad rows", "texts again"], rows, left=3)
     if start := found.get("start"):
         yield text(
-            f"Round 1 began with another tool's work: {_origin(start)}, SHA-256 {start.get('sha256') or 'not known'}."
+            f"Round 1 began with another tool's work: {origin(start)}, SHA-256 {start.get('sha256') or 'not known'}."
         )
     parts = found.get("parts", {})
     rows = [
@@ -62,7 +62,7 @@ def data(summary: dict[str, Any]) -> Iterable[Block]:
             yield text(f"{name}: questions that another set has, too: {_few_words(own['in_other_sets'])}.")
 
 
-def _origin(source: dict[str, Any]) -> str:
+def origin(source: dict[str, Any]) -> str:
     keys = ("source", "hub_id", "hub_config", "path", "split", "seed")
     return " ".join(str(source[key]) for key in keys if source.get(key) is not None)
 
@@ -89,9 +89,9 @@ def cost(summary: dict[str, Any]) -> Iterable[Block]:
     if not usage["stages"]:
         return
     total = usage["total"]
-    rows = [_cost_row(_stage_name(row), row) for row in usage["stages"]] + [_cost_row("total", total)]
+    rows = [_cost_row(stage_name(row), row) for row in usage["stages"]] + [_cost_row("total", total)]
     columns = ["stage", "jobs", "time", "cost", "GPU hours", "GPU use", "energy, Wh", "tokens", "tokens/s", "CPU hours"]
-    yield table([*columns, "memory"], rows, marked=len(rows) - 1)
+    yield table([*columns, "memory"], rows, marked=len(rows) - 1, total=True)
     span = f", from {total['started']} to {total['ended']}" if total.get("started") else ""
     yield text(
         f"Time is from start to end, jobs side by side counted once{span}. Cost: GPU hours at "
@@ -102,9 +102,9 @@ def cost(summary: dict[str, Any]) -> Iterable[Block]:
     unit, divisor = ("minutes", 60.0) if longest < 6000 else ("hours", 3600.0)
     top = sorted(usage["stages"], key=lambda row: -row["elapsed_seconds"])[:12]
     yield figure(
-        figures.costs([(_stage_name(row), row["elapsed_seconds"] / divisor) for row in top], unit, "cost"),
+        figures.costs([(stage_name(row), row["elapsed_seconds"] / divisor) for row in top], unit, "cost"),
         "Where the time went",
-        "Time by stage: " + ", ".join(f"{_stage_name(row)} {duration(row['elapsed_seconds'])}" for row in top),
+        "Time by stage: " + ", ".join(f"{stage_name(row)} {duration(row['elapsed_seconds'])}" for row in top),
     )
 
 
@@ -126,7 +126,7 @@ def _cost_row(name: str, row: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _stage_name(row: dict[str, Any]) -> str:
+def stage_name(row: dict[str, Any]) -> str:
     part = {"sft_merged": "SFT"}.get(row["part"], label(row["part"]))
     if "/" in part:  # of an evaluation
         name, _, model = part.partition("/")
@@ -153,7 +153,10 @@ def provenance(summary: dict[str, Any]) -> Iterable[Block]:
         )
         facts.append(("base_model.trust_remote_code", f"true: {ran}"))
     yield table(
-        ["fact", "value"], [[cell(key), cell(NONE if value is None else value)] for key, value in facts], left=2
+        ["fact", "value"],
+        [[cell(key), cell(NONE if value is None else value)] for key, value in facts],
+        left=2,
+        sortable=False,
     )
     trained = {
         name: record["versions"] for name, record in summary.get("training", {}).items() if record.get("versions")

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from regime_w.report import figures
+from regime_w.report import figures, page_top
 from regime_w.report.blocks import Block, as_yaml, cell, difference, estimate, figure, table, text, title
-from regime_w.report.format import NONE, dollars, duration, label, number, p_value, percent, points
+from regime_w.report.format import NONE, dollars, duration, equals, label, number, p_value, percent, points
 from regime_w.report.page_models import OUTCOMES, times_read
 from regime_w.report.page_rounds import coherence, label_suspects
 from regime_w.report.page_run import provenance
+from regime_w.report.study import notes_of
 
+MOST_NAMED = 8  # recipes, at first sight
 METRICS = {"mean": "mean of {k}", "greedy": "greedy", "majority": "majority of {k}", "pass": "pass@{k}"}
 
 
@@ -28,6 +30,77 @@ def page(summary: dict[str, Any]) -> list[dict[str, Any]]:
     ]
     made = [{"id": identity, "title": title, "blocks": list(make(summary))} for identity, title, make in makers]
     return [section for section in made if section["blocks"]]
+
+
+def top(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cards at first sight, as on a run's report."""
+    return page_top.cards(_trained(summary), _helped(summary), _cost(summary), [page_top.looks(_looks(summary))])
+
+
+def _trained(summary: dict[str, Any]) -> Iterable[Block]:
+    settings, ranked = summary["settings"], summary["heldout"]["ranking"]
+    sets = {summary["set"]: summary["evaluation"], **summary["other_sets"]}
+    asked = " and ".join(f"{next(iter(own['rows'].values()))['n']:,} questions of {name}" for name, own in sets.items())
+    rows = [
+        ("model", page_top.base_model(summary)),
+        ("questions", page_top.questions(summary["questions"])),
+        ("recipes", f"{len(ranked)}: {', '.join(row['recipe'] for row in ranked[:MOST_NAMED])}"),
+        ("ranked on", f"{settings['heldout_questions']:,} held-out questions, {settings['heldout_k']} samples each"),
+        ("asked", f"the chosen recipe and the baselines alone, {asked}"),
+    ]
+    if len(ranked) > MOST_NAMED:
+        rows[2] = ("recipes", f"{rows[2][1]} and {len(ranked) - MOST_NAMED} more")
+    yield page_top.facts([(name, told) for name, told in rows if told])
+
+
+def _helped(summary: dict[str, Any]) -> Iterable[Block]:
+    """The chosen recipe and the baselines on the evaluation questions."""
+    found, chosen = summary["evaluation"], summary["choice"]["chosen"]
+    rows = []
+    for name, row in found["rows"].items():
+        test = found["tests"].get(name, {}).get(chosen)
+        change = cell(NONE)
+        if test:
+            mean = test["mean"]
+            change = cell(points(mean["difference"]), equals(mean["p_holm"]), mean["outcome"])
+        rows.append([cell(name), page_top.barred(row["greedy"]), page_top.barred(row["mean"]), change])
+    columns = ["recipe", "greedy", f"mean of {summary['settings']['k']}", "chosen against it"]
+    yield table(columns, rows, marked=list(found["rows"]).index(chosen))
+    yield text(
+        f"Share of right answers with its {percent(summary['settings']['level'], 0)} interval. Chosen: {chosen}; its mean against "
+        f"each baseline's in percentage points, significant where Holm's p < {summary['settings']['alpha']:g}."
+    )
+
+
+def _cost(summary: dict[str, Any]) -> Iterable[Block]:
+    found = summary["costs"]
+    every = found["all"]
+    yield page_top.stats([(duration(every["seconds"]), f"summed over {every['jobs']:,} jobs"), *page_top.spent(every)])
+    dearest = sorted(found["recipes"].items(), key=lambda entry: -entry[1]["own"]["seconds"])[: page_top.MOST_STAGES]
+    rows = [[cell(name), cell(duration(spent["own"]["seconds"]))] for name, spent in dearest]
+    yield table(["recipes that add most", "time"], rows, sortable=False)
+
+
+def _looks(summary: dict[str, Any]) -> list[dict[str, str]]:
+    found = [
+        page_top.look(note, section, "alarm" if section == "training" else "warn")
+        for section, note in notes_of(summary)
+    ]
+    chosen = summary["choice"]["chosen"]
+    for name, own in summary["other_sets"].items():
+        for opponent, family in own["tests"].items():
+            result = family[chosen]["mean"]["outcome"] if chosen in family else "unchanged"
+            if result != "unchanged":
+                told = f"On {name}, {chosen} is {OUTCOMES[result]} than {opponent} in mean of k."
+                found.append(page_top.look(told, "overview", "warn" if result == "worse" else ""))
+    for name, own in summary["rollouts"].items():
+        if count := own["label_suspects"]["count"]:
+            told = f"On {count:,} of {own['questions']:,} questions of {label(name)} all arms agree on another answer than gold."
+            found.append(page_top.look(told, "labels", "warn"))
+    found += page_top.often_read(summary["readings"], "overview")
+    found.append(page_top.look("Every recipe, the best first.", "ranking"))
+    found.append(page_top.look("What each thing is worth: every recipe against the reference.", "tests"))
+    return found
 
 
 def evaluation(summary: dict[str, Any]) -> Iterable[Block]:
@@ -181,7 +254,7 @@ def cost(summary: dict[str, Any]) -> Iterable[Block]:
     ]
     rows.append([cell("all recipes together"), *(cell(NONE) for _ in range(4)), *_spent(found["all"])])
     columns = ["recipe", "own jobs", "time", "GPU hours", "cost", "all jobs", "time", "GPU hours", "cost"]
-    yield table(columns, rows, marked=len(rows) - 1)
+    yield table(columns, rows, marked=len(rows) - 1, total=True)
     yield text(
         f"Own: what no other recipe shares, which is what this one adds. All: everything from the questions and the base model to "
         f"the held-out evaluations of its rounds. Times are sums over jobs. GPU hours at {dollars(found['gpu_hour_usd'])} each; "

@@ -1,5 +1,7 @@
 """The page as HTML and Markdown, and its main figures for the terminal."""
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -9,18 +11,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from regime_w.report.format import clean
 from regime_w.report.page import page
 from regime_w.report.page_models import key_table, sets_of
+from regime_w.report.page_top import top
 
 MARKDOWN = re.compile(r"([\\`*_\[\]|~#$])")
 LINKS = re.compile(r"(:)(?=//)|(?<=www)(\.)", re.IGNORECASE)  # GitHub makes links of bare addresses
 
 
-def render(summary: dict[str, Any]) -> tuple[str, str]:
-    """(HTML, Markdown) of one summary."""
-    return fill(summary, page(summary))
+def render(summary: dict[str, Any], viewer: str | None = None) -> tuple[str, str]:
+    """(HTML, Markdown) of one summary; `viewer` is the file beside the page to read trajectories in."""
+    return fill(summary, page(summary), top(summary, viewer))
 
 
-def fill(summary: dict[str, Any], sections: list[dict[str, Any]]) -> tuple[str, str]:
-    """(HTML, Markdown) of sections of blocks under the summary's run, title and verdict."""
+def fill(
+    summary: dict[str, Any], sections: list[dict[str, Any]], cards: list[dict[str, Any]] | None = None
+) -> tuple[str, str]:
+    """(HTML, Markdown) of sections of blocks under the summary's run, title and verdict, and the cards of page_top.py.
+
+    The page's security policy lets no script run but ours, named by its hash.
+    """
+    script = (Path(__file__).parent / "sort.js").read_text(encoding="utf-8")
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(("html.j2",), default=False),
@@ -30,7 +39,10 @@ def fill(summary: dict[str, Any], sections: list[dict[str, Any]]) -> tuple[str, 
         keep_trailing_newline=True,
     )
     environment.filters |= {"clean": clean, "md": markdown, "fenced": fenced}
-    context = {"summary": summary, "sections": sections}
+    context = {"summary": summary, "sections": sections, "cards": cards or []}
+    context |= {"script": script, "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}
+    context["ended"] = str(summary.get("usage", {}).get("total", {}).get("ended", ""))
+    context["titles"] = {section["id"]: section["title"] for section in sections}
     html = environment.get_template("report.html.j2").render(context)
     md = environment.get_template("report.md.j2").render(context)
     return html, re.sub(r"\n{3,}", "\n\n", md)

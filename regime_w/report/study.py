@@ -123,13 +123,20 @@ def verdict(summary: Found) -> Found:
         f"On {own['n']:,} evaluation questions, which rank no recipe: greedy {percent(own['greedy']['value'])}, mean of {k} "
         f"{percent(own['mean']['value'])}" + (f"; {against}." if against else ".")
     )
-    first = baselines[0]
+    notes = [note for _, note in notes_of(summary)]
+    return {"status": status, "headline": headline, "sentence": sentence, "reasons": [], "notes": notes}
+
+
+def notes_of(summary: Found) -> list[tuple[str, str]]:
+    """Recipes that do harm and alarms of training, each after the section of the page that shows the numbers."""
+    first = summary["settings"]["baselines"][0]
     harmed = [name for name, found in summary["heldout"]["tests"][first].items() if found["mean"]["outcome"] == "worse"]
-    notes = [f"Significantly below {first} on the held-out questions: {', '.join(harmed)}."] if harmed else []
-    notes += [
-        f"Training alarm in {label(name)} of {row['recipe']}: {record['alarm']}."
+    notes = (
+        [("tests", f"Significantly below {first} on the held-out questions: {', '.join(harmed)}.")] if harmed else []
+    )
+    return notes + [
+        ("training", f"Training alarm in {label(name)} of {row['recipe']}: {record['alarm']}.")
         for row in summary["heldout"]["ranking"]
         for name, record in row["training"].items()
         if record["alarm"]
     ]
-    return {"status": status, "headline": headline, "sentence": sentence, "reasons": [], "notes": notes}

@@ -11,6 +11,7 @@ AGAINST = {
     "unchanged": "no significant change from",
 }
 ALONE = {"better": "significantly better", "worse": "significantly worse", "unchanged": "no significant change"}
+REGRESSION = "Regression: a stage made the model worse"
 RECITED = 1.5  # times as often right on the questions of the rollouts as on those of the evaluation
 
 
@@ -27,32 +28,47 @@ def verdict(
     """
     reasons = regressions(comparisons)
     alarms = [f"Training of {label(name)}: {record['alarm']}." for name, record in training.items() if record["alarm"]]
-    last = models[-1]
-    own = against_rows(models, comparisons)
-    rivals = [c for c in own if c["relation"] != ["base"]]  # the model before it, and SFT
-    gains = [label(c["against"]) for c in rivals if "better" in (c["greedy"]["outcome"], c["mean"]["outcome"])]
     if reasons:
-        status, headline = "regression", "Regression: a stage made the model worse"
+        status, headline = "regression", REGRESSION
     elif alarms:
         status, headline = "alarm", "Training alarm: look at the curves before using this model"
-    elif gains:
-        status, headline = "gain", f"{_capital(last)} is significantly better than {' and '.join(gains)}"
-    elif rivals:
-        before = " or ".join(label(c["against"]) for c in rivals)
-        status, headline = "unchanged", f"No significant change from {before} to {label(last['name'])}"
     else:
-        status, headline = "unchanged", f"Only {label(last['name'])} was evaluated: nothing to compare"
+        status, headline = gain(models, comparisons)
     return {
         "status": status,
         "headline": headline,
         "sentence": sentence(models, comparisons),
         "reasons": reasons + alarms,
-        "notes": [
-            *format_notes(models, comparisons),
-            *recital_notes(models, rollouts),
-            *(f"{name}: {sentence(own['models'], own['comparisons'])}" for name, own in other_sets.items()),
-        ],
+        "notes": [note for _, _, note in notes_of(models, comparisons, rollouts, other_sets)],
     }
+
+
+def gain(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> tuple[str, str]:
+    """Whether the last model is better than the one before it and SFT: `gain` or `unchanged`, and a headline."""
+    last = models[-1]
+    rivals = [c for c in against_rows(models, comparisons) if c["relation"] != ["base"]]
+    gains = [label(c["against"]) for c in rivals if "better" in (c["greedy"]["outcome"], c["mean"]["outcome"])]
+    if gains:
+        return "gain", f"{_capital(last)} is significantly better than {' and '.join(gains)}"
+    if rivals:
+        before = " or ".join(label(c["against"]) for c in rivals)
+        return "unchanged", f"No significant change from {before} to {label(last['name'])}"
+    return "unchanged", f"Only {label(last['name'])} was evaluated: nothing to compare"
+
+
+def notes_of(
+    models: list[dict[str, Any]],
+    comparisons: list[dict[str, Any]],
+    rollouts: dict[str, dict[str, Any]],
+    other_sets: dict[str, dict[str, Any]],
+) -> list[tuple[str, str, str]]:
+    """All notes: the section of the page that shows the numbers, the claim in a few words, and the whole note."""
+    found = [("format", f"{claim}.", f"{claim}: {why}") for claim, why in format_notes(models, comparisons)]
+    found += [("rollouts", claim, note) for claim, note in recital_notes(models, rollouts)]
+    for name, own in other_sets.items():
+        claim = REGRESSION if regressions(own["comparisons"]) else gain(own["models"], own["comparisons"])[1]
+        found.append(("tests", f"{name}: {claim}.", f"{name}: {sentence(own['models'], own['comparisons'])}"))
+    return found
 
 
 def regressions(comparisons: list[dict[str, Any]]) -> list[str]:
@@ -82,8 +98,9 @@ def sentence(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]) ->
     return f"{text}: {'; '.join(_against(c, last['k']) for c in own)}." if own else f"{text}."
 
 
-def format_notes(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> list[str]:
-    """Where strict accuracy moves and flexible accuracy does not, or by less than half: a change of format."""
+def format_notes(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Where strict accuracy moves and flexible accuracy does not, or by less than half, it is a change of format: what is
+    said, and why."""
     rows = {model["name"]: model for model in models}
     notes = []
     for c in comparisons:
@@ -96,18 +113,19 @@ def format_notes(models: list[dict[str, Any]], comparisons: list[dict[str, Any]]
         kind = "gain" if strict["outcome"] == "better" else "loss"
         share = "is mostly one of format" if same else "is one of format as far as can be told"
         formed = [rows[name]["format"]["greedy"]["well_formed"] for name in (c["against"], c["model"])]
-        notes.append(
-            f"The {kind} of {label(c['model'])} against {label(c['against'])} {share}: strict accuracy changes by "
-            f"{points(strict['difference'])} pp, but flexible accuracy, which takes the answer wherever it stands, by "
-            f"{points(flexible['difference'])} pp ({equals(flexible['p'])}); well-formed answers go from "
-            f"{percent(formed[0])} to {percent(formed[1])}."
+        claim = f"The {kind} of {label(c['model'])} against {label(c['against'])} {share}"
+        why = (
+            f"strict accuracy changes by {points(strict['difference'])} pp, but flexible accuracy, which takes the answer "
+            f"wherever it stands, by {points(flexible['difference'])} pp ({equals(flexible['p'])}); well-formed answers go "
+            f"from {percent(formed[0])} to {percent(formed[1])}."
         )
+        notes.append((claim, why))
     return notes
 
 
-def recital_notes(models: list[dict[str, Any]], rollouts: dict[str, dict[str, Any]]) -> list[str]:
+def recital_notes(models: list[dict[str, Any]], rollouts: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Where a policy answers the questions that SFT or a round taught it far more often right than others: then it recites,
-    and its right trajectories teach it little (docs/method.md)."""
+    and its right trajectories teach it little (docs/method.md). The claim in a few words, and the whole note."""
     notes = []
     for policy, after in pairwise(models):
         found = rollouts.get(after["name"])
@@ -125,10 +143,14 @@ def recital_notes(models: list[dict[str, Any]], rollouts: dict[str, dict[str, An
             continue
         there, here = found["accuracy"]["value"], policy["mean"]["value"]
         if there > RECITED * here:
-            notes.append(
+            claim = (
+                f"{_capital(policy)} recites: {percent(there)} right in rollouts, {percent(here)} in the evaluation."
+            )
+            note = (
                 f"{_capital(policy)} answers {percent(there)} right in the rollouts of {label(after['name'])}, on questions "
                 f"most of which {taught}, and {percent(here)} in the evaluation: it recites. {advice}"
             )
+            notes.append((claim, note))
     return notes
 
 

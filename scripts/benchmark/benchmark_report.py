@@ -315,7 +315,7 @@ def _overview(summary: dict[str, Any]) -> list[Block]:
         rows.append([cell(name), *(_compared(metric, row, total) for row in found), *guide(metric)])
     columns = ["", *(row["label"] for row in found), "guide: original", "guide: vLLM, 8 GPUs"]
     return [
-        table(columns, rows),
+        table(columns, rows, sortable=False),
         text(
             "Runtime is with the engine ready; cost is for runtime and engine start at "
             f"{dollars(summary['params']['gpu_hour_usd'])} a GPU-hour. The guide's columns are what it states, not "
@@ -404,7 +404,7 @@ def _phases(summary: dict[str, Any]) -> list[Block]:
     usd = sum(row["usd"] for row in summary["phases"])
     rows.append([cell("total"), cell(duration(total)), *[cell(NONE)] * 3, cell(dollars(usd))])
     return [
-        table(["job", "time", "host memory", "GPU use", "GPU memory", "cost"], rows, marked=len(rows) - 1),
+        table(["job", "time", "host memory", "GPU use", "GPU memory", "cost"], rows, marked=len(rows) - 1, total=True),
         text(
             "Measured: whole jobs from process start to the file in place, imports, engine starts and checks included; "
             "Snakemake's own second or two between jobs is not. The merges read, write and verify on disk. The pairs are "
@@ -434,7 +434,7 @@ def _dpo(summary: dict[str, Any]) -> list[Block]:
         ("the model's weights, once", f"{d['model_mb'] / 1024:.1f} GiB"),
     ]
     return [
-        table(["DPO", "measured"], [[cell(name), cell(value)] for name, value in rows]),
+        table(["DPO", "measured"], [[cell(name), cell(value)] for name, value in rows], sortable=False),
         text(
             "Model FLOPs = tokens x (6 x weights + 6 x LoRA weights + 8 x layers x hidden x sequence): policy forward (2) and "
             "gradient of activations (2), reference forward (2), weight gradients for the adapter alone, causal attention. "
@@ -471,7 +471,7 @@ def _provenance(summary: dict[str, Any]) -> list[Block]:
         ("platform", p["platform"]),
         *p["versions"].items(),
     ]
-    return [table(["fact", "value"], [[cell(name), cell(value)] for name, value in facts], left=2)]
+    return [table(["fact", "value"], [[cell(name), cell(value)] for name, value in facts], left=2, sortable=False)]
 
 
 def _percent(value: float | None) -> str:

@@ -96,7 +96,8 @@ def test_the_toy_study_ends_with_a_report(toy):
     assert set(found["heldout"]["tests"]["sft"]) == {"rft", "dpo"}
     assert set(found["evaluation"]["rows"]) == {"sft", found["choice"]["chosen"]}
     page = (toy / "results/toy/study_report.html").read_text()
-    for title in ("Ranking on held-out questions", "Tests on held-out questions", "Cost"):
+    rankings = ("Ranking on held-out questions", "Tests on held-out questions")
+    for title in ("Did it help?", "What did it cost?", *rankings, "Cost"):
         assert title in page
 
 

@@ -1,5 +1,7 @@
 """The report: its figures against ones worked out by hand, escaping, the gate, and one-line errors."""
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -8,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import dom, needs_chromium
-from helpers import stage
+from browser import dom, needs_chromium, seen
+from helpers import ROOT, stage
 from report_inputs import (
     PARAMS,
     PAYLOAD,
@@ -25,11 +27,14 @@ from report_inputs import (
     sft_rows,
 )
 
-from regime_w.report.format import points
+from regime_w.report import page_study
+from regime_w.report.blocks import cell, table
+from regime_w.report.format import points, rounded
 from regime_w.report.inputs import given
 from regime_w.report.page_models import key_table
+from regime_w.report.page_top import top
 from regime_w.report.readings import note_readings
-from regime_w.report.render import markdown, render, terminal
+from regime_w.report.render import fill, markdown, render, terminal
 from regime_w.report.stages import part_of, training, usage
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError
@@ -237,9 +242,18 @@ def test_a_policy_that_recites_what_a_round_taught_is_noticed(tmp_path: Path) ->
     assert "of 3 questions, 0 of which SFT was trained on, 2 of which a round before asked too" in render(found)[1]
 
 
+def sort_script(html: str) -> str:
+    """The page's only script."""
+    (found,) = re.findall("<script>(.*?)</script>", html, re.DOTALL)
+    return found
+
+
 def test_nothing_from_outside_reaches_the_page_unescaped(hostile: dict[str, Any]) -> None:
     html, md = render(hostile)
     assert "&lt;script&gt;" in html
+    script = sort_script(html)
+    assert script == (ROOT / "regime_w/report/sort.js").read_text()
+    html = html.replace(f"<script>{script}</script>", "")
     tags, attributes = set[str](), set[str]()
 
     class Collector(HTMLParser):
@@ -259,7 +273,9 @@ def test_page_needs_no_network(hostile: dict[str, Any], summary: dict[str, Any])
         html, _ = render(content)
         assert set(re.findall(r"\s(?:href|src|xlink:href|action|srcset)=\"(.)", html)) == {"#"}
         assert not re.search(r"@import|url\((?!#)|http-equiv=\"refresh", html)
-        assert "default-src 'none'" in html
+        own = base64.b64encode(hashlib.sha256(sort_script(html).encode()).digest()).decode()
+        policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{own}'; base-uri 'none'; form-action 'none'"
+        assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in html
         assert "http://" not in html
         assert len(html) < 5_000_000
 
@@ -285,6 +301,212 @@ def test_nothing_runs_in_a_browser(hostile: dict[str, Any], tmp_path: Path) -> N
     control.write_text(f"<title>quiet</title><pre>{PAYLOAD}")
     assert title(control) == "owned"  # the payload does run where nothing is escaped
     assert title(page).startswith("&lt;/pre&gt;")
+
+
+WIDTHS = [1280, 768, 390]
+FORMATS = {
+    "share": ["9.5%", "100.0%", "–", "68.2%"],
+    "points": ["+5.2", "−10.5", "0.0", "−0.6"],
+    "p": ["0.002", "< 0.001", "0.10", "0.43"],
+    "time": ["95.0 s", "2.0 min", "1.5 h", "101 s"],
+    "gained / lost": ["9 / 30", "100 / 1", "30 / 2", "0 / 0"],
+    "change": ["0.90 → −0.10", "0.10 → 0.40", "5.00 → 0.30", "–"],
+    "cost": ["$9.00", "$1,200.00", "< $0.01", "$10.50"],
+    "size": ["9.0 GB", "10 bytes", "800.0 MB", "1.2 kB"],
+    "round": ["round 10", "round 2", "SFT", "base"],
+}
+ASCENDING = {"share": "0312", "points": "1320", "p": "1023", "time": "0312", "gained / lost": "3021", "change": "0213"}
+ASCENDING |= {"cost": "2031", "size": "1320", "round": "3102"}
+
+
+@needs_chromium
+def test_the_page_fits_every_width_and_wide_tables_fit_the_widest(summary: dict[str, Any], tmp_path: Path) -> None:
+    """At a phone's width a table may scroll in its own box, the page never; at 1280 pixels no box scrolls."""
+    asked = """const root = d.scrollingElement, boxes = [...d.querySelectorAll(".scroll")];
+        return {inner: d.defaultView.innerWidth, page: root.scrollWidth, boxes: boxes.length,
+                wide: boxes.filter(b => b.scrollWidth > b.clientWidth).map(b => b.textContent.slice(0, 60)),
+                titles: [...d.querySelectorAll(".card h2")].map(h => h.getBoundingClientRect().bottom)};"""
+    found = seen(render(summary, "trajectories.html")[0], WIDTHS, asked, tmp_path)
+    assert [one["inner"] for one in found] == WIDTHS
+    assert all(one["page"] <= one["inner"] for one in found), found
+    assert found[0]["boxes"] > 10
+    assert not found[0]["wide"]
+    assert found[-1]["wide"]
+    assert len(found[0]["titles"]) == 4
+    assert max(found[0]["titles"]) < 800
+
+
+@needs_chromium
+def test_a_click_on_a_header_sorts_by_value(summary: dict[str, Any], tmp_path: Path) -> None:
+    rows = [[cell(str(place)), *(cell(own[place], "0 to 9") for own in FORMATS.values())] for place in range(4)]
+    section = {"id": "all", "title": "All", "blocks": [table(["row", *FORMATS], [*rows, rows[0]], total=True)]}
+    page, _ = fill(summary, [section])
+    assert "<button" not in page  # with scripts off, headers are plain
+    asked = """const table = d.querySelector("table"), heads = [...table.querySelectorAll("thead th")];
+        const order = () => [...table.tBodies[0].rows].map(r => r.cells[0].textContent).join("");
+        const press = head => { head.querySelector("button[type=button]").click(); return [order(), head.ariaSort]; };
+        return {first: heads.slice(1).map(press), rest: [2, 3].map(() => press(heads.at(-1))),
+                said: heads.filter(h => h.ariaSort).length, total: table.tFoot.rows.length};"""
+    (found,) = seen(page, [1280], asked, tmp_path)
+    assert dict(zip(FORMATS, found["first"], strict=True)) == {
+        name: [order, "ascending"] for name, order in ASCENDING.items()
+    }
+    assert found["rest"] == [["2013", "descending"], ["0123", None]]
+    assert (found["said"], found["total"]) == (0, 1)
+
+
+@needs_chromium
+def test_the_policy_lets_no_other_script_run(summary: dict[str, Any], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    html, _ = render(summary)
+    page.write_text(html.replace("</body>", "<script>document.title = 'owned'</script></body>"), encoding="utf-8")
+    shown = dom(page)
+    assert "<title>demo: Preference optimisation report</title>" in shown
+    assert '<button type="button">greedy</button>' in shown
+
+
+def blocks_of(cards: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A page's cards as {card: {kind: block}}."""
+    return {card["id"]: {block["kind"]: block for block in card["blocks"]} for card in cards}
+
+
+def test_first_sight_says_what_the_records_say(summary: dict[str, Any]) -> None:
+    found = blocks_of(top(summary, "trajectories.html"))
+    assert list(found) == ["trained", "helped", "spent", "next"]
+    assert dict(found["trained"]["facts"]["rows"]) == {
+        "questions": "3 from file plain",
+        "SFT": "0 worked solutions",
+        "round 1": "DPO on 2 pairs of 1 questions; picked from 12 trajectories of 3 questions",
+        "asked": "10 questions of demo: greedy, and 4 samples at temperature 0.8",
+    }
+    rows = found["helped"]["table"]["rows"]
+    assert [row[1]["main"] for row in rows] == ["40.0%", "80.0%", "90.0%"]
+    assert [(row[4]["main"], row[4]["tone"]) for row in rows] == [("–", ""), ("+67.5", "better"), ("0.0", "unchanged")]
+    assert found["spent"]["stats"]["rows"] == [
+        ("45.0 min", "wall time, without pauses"),
+        ("1.0", "GPU hours, $2.00"),
+        (rounded(summary["usage"]["total"]["tokens"]), "tokens, generated and trained on"),
+        ("0.01", "kWh drawn by the GPUs"),
+    ]
+    items = found["next"]["looks"]["items"] + found["next"]["looks"]["more"]
+    told = {item["section"]: item["text"] for item in items}
+    assert told["rollouts"].startswith("On 1 of 3 questions of round 1 all arms agree on another answer than gold")
+    assert told["data"].startswith("Training questions with the text of one of evaluation: 1;")
+    assert told["flips"] == "From SFT to round 1, 1 went from wrong to right and 0 from right to wrong."
+    assert found["next"]["looks"]["viewer"] == "trajectories.html"
+
+
+def test_first_sight_invents_nothing(tmp_path: Path) -> None:
+    """Without a usage record no cost is named, and no card says what was not given."""
+    files = {"base": save(tmp_path / "base.jsonl", base_rows())}
+    found = summarise(PARAMS, evaluations={SET: files})
+    cards = blocks_of(top(found, None))
+    assert cards["spent"] == {"text": {"kind": "text", "text": "Not recorded: the report was given no usage records."}}
+    assert [name for name, _ in cards["trained"]["facts"]["rows"]] == ["asked"]
+    assert "trajectories" not in render(found)[0]
+
+
+def test_first_sight_begins_with_the_alarms(tmp_path: Path) -> None:
+    made = inputs(tmp_path)
+    history = [{"step": 1, "logps/chosen": -40.0}]
+    made["trainings"]["round1"] = save(tmp_path / "fell.json", {"log_history": history, "alarm": "it fell"})
+    cut = [out("1", "1", stop=False) for _ in range(QUESTIONS)]
+    made["evaluations"][SET]["round1"] = save(tmp_path / "cut.jsonl", rows(cut, {}, "plain"))
+    found = summarise(PARAMS, **made)
+    items = blocks_of(top(found, None))["next"]["looks"]["items"]
+    assert (items[0]["tone"], items[0]["section"]) == ("alarm", "training")
+    assert any(item["text"] == "100.0% of round 1's greedy answers were cut off." for item in items)
+    html, md = render(found)
+    assert '<li class="alarm">The training alarm of round 1 fired: see its curves. <a href="#training">' in html
+    assert "- The training alarm of round 1 fired: see its curves. (Training)" in md
+
+
+def test_a_note_stands_short_at_first_sight_and_whole_in_its_section(tmp_path: Path) -> None:
+    unmarked = rows([out(str(i), str(i), "fallback") for i in range(QUESTIONS)], {})
+    good = rows([out(str(i), str(i)) for i in range(QUESTIONS)], {})
+    files = {name: save(tmp_path / f"{name}.jsonl", own) for name, own in (("base", unmarked), ("sft", good))}
+    found = summarise(PARAMS, evaluations={SET: files})
+    (note,) = found["verdict"]["notes"]
+    _, md = render(found)
+    first, rest = md.split("## Overview")
+    claim = note.partition(":")[0]
+    assert f"- {claim}. (Format and length)" in first
+    assert markdown(note) not in first
+    assert markdown(note) in rest.split("## Format and length")[1].split("## ")[0]
+
+
+def test_first_sight_of_a_study_is_of_the_chosen_recipe_and_the_baselines() -> None:
+    share = {"value": 0.5, "low": 0.4, "high": 0.6}
+    answers = {name: {"n": 10, "greedy": share, "mean": share} for name in ("sft", "dpo")}
+    below = {"sft": {"dpo": {"mean": {"difference": -0.1, "p_holm": 0.01, "outcome": "worse"}}}}
+    spent = {"jobs": 3, "seconds": 90.0, "cpu_seconds": 80.0, "gpu_seconds": 0.0, "usd": 0.0}
+    ranked = [{"recipe": "dpo", "training": {"round1": {"alarm": "it fell"}}}, {"recipe": "sft", "training": {}}]
+    found = blocks_of(
+        page_study.top(
+            {
+                "settings": {
+                    "baselines": ["sft"],
+                    "heldout_questions": 7,
+                    "heldout_k": 2,
+                    "k": 4,
+                    "level": 0.95,
+                    "alpha": 0.05,
+                },
+                "heldout": {"ranking": ranked, "tests": below},
+                "choice": {"chosen": "dpo"},
+                "set": "test",
+                "evaluation": {"rows": answers, "tests": below},
+                "other_sets": {"other": {"rows": answers, "tests": below}},
+                "costs": {"recipes": {"dpo": {"own": spent}}, "all": spent},
+                "rollouts": {"round1": {"label_suspects": {"count": 2}, "questions": 9}},
+                "readings": {"test": 3},
+                "questions": {},
+                "provenance": {
+                    "models": {},
+                    "config": {"base_model": {"source": "hub", "hub_id": "a/b", "revision": None}},
+                },
+            }
+        )
+    )
+    told = dict(found["trained"]["facts"]["rows"])
+    assert (told["model"], told["recipes"]) == ("a/b", "2: dpo, sft")
+    assert [row[3]["main"] for row in found["helped"]["table"]["rows"]] == ["−10.0", "–"]
+    assert found["spent"]["stats"]["rows"] == [("90.0 s", "summed over 3 jobs"), ("80.0 s", "CPU time, no GPU")]
+    items = found["next"]["looks"]["items"] + found["next"]["looks"]["more"]
+    assert [item["section"] for item in items] == [
+        "tests",
+        "training",
+        "overview",
+        "labels",
+        "overview",
+        "ranking",
+        "tests",
+    ]
+    assert items[2]["text"] == "On other, dpo is significantly worse than sft in mean of k."
+
+
+def test_markdown_begins_with_the_four_answers(summary: dict[str, Any]) -> None:
+    _, md = render(summary, "trajectories.html")
+    heads = re.findall("^## (.*)", md, re.MULTILINE)
+    asked = ["What was trained on what", "Did it help?", "What did it cost?", "What to look at next", "Overview"]
+    assert heads[:5] == asked
+    assert "- 45.0 min wall time, without pauses" in md
+    assert "`trajectories.html`" in md
+
+
+@pytest.mark.parametrize("name", ["trajectories.html", "javascript:alert(1)", 'a" onclick="b'])
+def test_the_viewers_link_is_a_file_beside_the_page(summary: dict[str, Any], name: str) -> None:
+    html, _ = render(summary, name)
+    (address,) = {link for link in re.findall(r'\shref="([^"]*)"', html) if not link.startswith("#")}
+    assert re.fullmatch(r"[\w.%()]+", address)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (431, "431"), (5_200, "5.2 k"), (999_960, "1.0 M"), (123_456_789, "123 M"), (1_500_000_000, "1.5 B")],
+)
+def test_large_counts_are_rounded(value: float, text: str) -> None:
+    assert rounded(value) == text
 
 
 def test_markdown_and_terminal_show_the_numbers_of_the_json(summary: dict[str, Any]) -> None:
@@ -367,6 +589,7 @@ def test_command_writes_three_files_and_shows_its_figures(tmp_path: Path) -> Non
     for name, key in (("adapters", "trainings"), ("models", "manifests")):
         others[name] = {model: path.parent for model, path in made[key].items()}
     more = ["--config", json.dumps(made["config"]), "--config-output", tmp_path / "config.yaml"]
+    more += ["--viewer", tmp_path / "trajectories.html"]
     done = run_report(tmp_path, made["evaluations"][SET], *more, others=others)
     assert done.returncode == 0, done.stderr
     assert "round 1" in done.stdout
@@ -381,6 +604,7 @@ def test_command_writes_three_files_and_shows_its_figures(tmp_path: Path) -> Non
     assert written["provenance"]["config"]["learning_rate"] == 5e-6
     assert "learning_rate: 5.0e-06" in (tmp_path / "config.yaml").read_text()
     assert "trust_remote_code" in (tmp_path / "report.md").read_text()
+    assert '<a href="trajectories.html">' in (tmp_path / "report.html").read_text()
 
 
 def test_command_with_evaluations_alone(tmp_path: Path) -> None:

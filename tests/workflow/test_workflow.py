@@ -130,6 +130,7 @@ def test_without_rounds_base_and_sft_alone_are_reported(clone, changes):
         ("scripts/train_dpo.py", STAGES_BELOW_PAIRS - {"build_preferences"}),
         ("scripts/eval_report.py", {"eval_report"}),
         ("regime_w/report/report.html.j2", {"eval_report"}),
+        ("regime_w/report/sort.js", {"eval_report"}),
         ("regime_w/report/viewer.js", REPORTS),
     ],
 )
