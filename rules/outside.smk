@@ -14,18 +14,26 @@ OUTSIDE_CHECKS = [
     for model in CONFIG["outside_check"]["models"] or [list(MODELS)[-1]]
 ]
 
-if (
-    workflow.is_main_process
-    and any("outside" in str(target) for target in workflow.dag_settings.targets)
-    and not workflow.deployment_settings.deployment_method
-    and (problem := plan.outside_problem(CONFIG, find_spec("lm_eval") is not None))
-):
-    sys.exit(f"error: {problem}")
+
+def with_harness(wildcards):
+    """The model that the harness is to answer with. Ends Snakemake in one line, dry runs too, where lm-eval is to run and is
+    not there; with --sdm it is elsewhere."""
+    answers = f"data/{RUN}/outside/{wildcards.set}/{wildcards.model}.json"
+    here = workflow.is_main_process and not workflow.deployment_settings.deployment_method
+    if here and not os.path.exists(answers) and find_spec("lm_eval") is None:
+        sys.exit(f"error: {MISSING}")
+    return MODELS[wildcards.model]
+
+
+def harness_answers(wildcards):
+    if not OUTSIDE_CHECKS:
+        sys.exit(f"error: {plan.NOTHING_OUTSIDE}")
+    return [f"data/{RUN}/outside/{check}.json" for check in OUTSIDE_CHECKS]
 
 
 rule outside_answers:
     input:
-        unpack(sealed(model=lambda wildcards: MODELS[wildcards.model])),
+        unpack(sealed(model=with_harness)),
         questions=asked,
     output:
         answers="data/{run}/outside/{set}/{model}.json",
@@ -43,7 +51,9 @@ rule outside_answers:
         gpu=ONE_GPU,
     params:
         code=code("outside_answers"),
-        config=lambda wildcards: argument(read_outside(of_set(CONFIG, wildcards.set))),
+        config=lambda wildcards: argument(
+            read_by("outside_answers", 0, of_set(CONFIG, wildcards.set))
+        ),
     shell:
         stage(
             "outside_answers",
@@ -58,7 +68,7 @@ rule outside_answers:
 rule outside_check:
     input:
         ours=[f"data/{RUN}/answers/{check}.jsonl" for check in OUTSIDE_CHECKS],
-        theirs=[f"data/{RUN}/outside/{check}.json" for check in OUTSIDE_CHECKS],
+        theirs=harness_answers,
     output:
         md=f"results/{RUN}/outside_check.md",
         json=f"results/{RUN}/outside_check.json",

@@ -11,12 +11,13 @@ import argparse
 import logging
 from pathlib import Path
 
+from regime_w.config.harness import TASKS
 from regime_w.models.folders import trusted
 from regime_w.models.manifests import HashedFolder
 from regime_w.questions.parts import style_of
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import from_argument, read_jsonl, write_json
-from regime_w.sampling.harness import TASKS, answer_all, installed
+from regime_w.sampling.harness import answer_all, installed
 from regime_w.tasks.prompts import prompts_of
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,9 @@ def main() -> None:
     params, settings = args.params, args.params["evaluate"]
     installed()
     if params["task"]["verifier"] not in TASKS:
-        raise UserError(f"task.verifier is {params['task']['verifier']}: the harness grades {' and '.join(TASKS)} alone")
+        raise UserError(
+            f"task.verifier is {params['task']['verifier']}: the harness grades {' and '.join(TASKS)} alone"
+        )
 
     model = HashedFolder(args.model)
     questions = read_jsonl(args.questions, required=("id", "question", "gold_answer"))

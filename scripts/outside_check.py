@@ -1,6 +1,6 @@
 """Our figures beside those of EleutherAI's lm-evaluation-harness, question by question, and why they differ.
 
-    python -m scripts.outside_check --params '{"run": "demo", "checks": [{"set": "generated", "model": "round2", "task": {...}}]}' \\
+    python -m scripts.outside_check --params '{"run": "demo", "checks": [{"set": "generated", "model": "round2", ...}]}' \\
         --ours data/demo/answers/generated/round2.jsonl --theirs data/demo/outside/generated/round2.json \\
         --md results/demo/outside_check.md --json results/demo/outside_check.json
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=from_argument, required=True, help="run, checks")
+    parser.add_argument("--params", type=from_argument, required=True, help="run; checks: set, model, task")
     parser.add_argument("--ours", type=Path, nargs="+", required=True)
     parser.add_argument("--theirs", type=Path, nargs="+", required=True)
     for option in ("md", "json"):

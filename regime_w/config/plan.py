@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from regime_w.config.schema import GRADED_OUTSIDE, MOST_SHARDS, of_set
+from regime_w.config.harness import TASKS
+from regime_w.config.schema import MOST_SHARDS, of_set
 
 # A job's start with a cold compile cache costs about as much as generating this many trajectories with a 7B model on an H100
 # (docs/scaling.md): with fewer a shard, GPUs would mostly start engines.
@@ -20,10 +21,9 @@ TRAJECTORIES_A_SHARD = 400_000
 COUNTED = 100_000_000
 # Parts are drawn by hash: a part's size is within this many standard deviations of its share.
 SURELY = 6
-HARNESS = "lm-eval[hf,math]==0.4.13"  # as envs/outside.txt has it
-HARNESS_MISSING = (
-    "lm-eval is not installed here: `make outside_check` makes an environment that has it, in .venv-outside; or"
-    f" pip install '{HARNESS}'"
+NOTHING_OUTSIDE = (
+    "outside_check: lm-evaluation-harness grades numbers and LaTeX, and no evaluation set has task.verifier:"
+    f" {' or '.join(TASKS)}; leave this target out"
 )
 TIED = "lm_head"  # may share the embedding's weights, and then has none of its own in a model's files
 
@@ -122,18 +122,8 @@ def strange_module(wanted: list[str] | str, modules: Collection[str]) -> str | N
 def outside_sets(config: Config) -> list[str]:
     """The evaluation sets that the outside check is about: those named, else all that the harness can grade."""
     sets = config["questions"]["eval"]
-    graded = [name for name in sets if of_set(config, name)["task"]["verifier"] in GRADED_OUTSIDE]
+    graded = [name for name in sets if of_set(config, name)["task"]["verifier"] in TASKS]
     return config["outside_check"]["sets"] or graded
-
-
-def outside_problem(config: Config, has_harness: bool) -> str | None:
-    """Why the outside check cannot run."""
-    if not outside_sets(config):
-        return (
-            "outside_check: lm-evaluation-harness grades numbers and LaTeX, and no evaluation set has task.verifier:"
-            f" {' or '.join(GRADED_OUTSIDE)}; leave this target out"
-        )
-    return None if has_harness else HARNESS_MISSING
 
 
 def trained(config: Config) -> list[str]:

@@ -114,19 +114,15 @@ READS: dict[str, Callable[[Config], Config]] = {
         **_prompts(config),
         "stop": config["prompt"]["stop"],
     },
-}
-
-
-def read_outside(config: Config) -> Config:
-    """What the outside check's answers depend on; `config` is that of an evaluation set."""
-    return {
+    "outside_answers": lambda config: {
         "task": config["task"],
         "evaluate": {key: config["evaluate"][key] for key in ("max_new_tokens", "n_questions", "styles")},
         "engine": {"transformers": config["engine"]["transformers"], **_trust(config)},
         **prompt_of(config),
         "stop": config["prompt"]["stop"],
         "limit": config["outside_check"]["limit"],
-    }
+    },
+}
 
 
 def read_by(stage: str, number: int, config: Config) -> Config:

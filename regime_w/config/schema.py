@@ -28,6 +28,7 @@ from pydantic import (
 )  # fmt: skip
 
 from regime_w.config.benchmark_modes import MODES
+from regime_w.config.harness import TASKS
 from regime_w.method.rewards import check_weights
 from regime_w.runtime.errors import UserError, run
 
@@ -74,8 +75,6 @@ MISSING = {
 # A section that is checked though nothing is said of it.
 GIVEN: dict[str, Any] = {"default_factory": dict, "validate_default": True}
 HELD_OUT = "heldout"
-# The verifiers whose kind of answer lm-evaluation-harness grades too (regime_w/sampling/harness.py).
-GRADED_OUTSIDE = ("number", "latex")
 # The generator's (SPLITS in regime_w/questions/synthetic.py), less the one that the tiny model learns from.
 SYNTHETIC_SPLITS = ("train", "eval")
 
@@ -919,9 +918,9 @@ def _outside_problems(config: Config) -> Iterator[str]:
         own = config.questions.eval.get(name)
         if own is None:
             yield f"outside_check.sets: {name!r} is not under questions.eval; known are {sorted(config.questions.eval)}"
-        elif (verifier := (own.task or {}).get("verifier", config.task.verifier)) not in GRADED_OUTSIDE:
+        elif (verifier := (own.task or {}).get("verifier", config.task.verifier)) not in TASKS:
             yield (
-                f"outside_check.sets: {name} is graded by {verifier}, the harness grades {' and '.join(GRADED_OUTSIDE)}"
+                f"outside_check.sets: {name} is graded by {verifier}, the harness grades {' and '.join(TASKS)}"
                 " alone; take it out"
             )
 

@@ -58,10 +58,14 @@ def compare(
     other_ids = set(theirs["other_ids"])
     pairs = []
     for kind, (grader, figure) in zip(KINDS, theirs["figures"].items(), strict=True):
-        verdicts = {answer["id"]: verdict(kind, rows[answer["id"]], answer["grades"][grader], verifier) for answer in answers}
+        verdicts = {
+            answer["id"]: verdict(kind, rows[answer["id"]], answer["grades"][grader], verifier) for answer in answers
+        }
         theirs_right = sum(each.theirs for each in verdicts.values())
         if abs(theirs_right / len(answers) - figure) > 1e-6:
-            raise UserError(f"{name}/{model}: {grader} is {figure} by the harness's word, its grades say otherwise; run it again")
+            raise UserError(
+                f"{name}/{model}: {grader} is {figure} by the harness's word, its grades say otherwise; run it again"
+            )
         found: dict[str, list[str]] = {}
         for answer in answers:
             own = verdicts[answer["id"]]
@@ -188,7 +192,12 @@ def _disagreements(check: Mapping[str, Any], pair: Mapping[str, Any]) -> list[st
         return [f"{names} agree on every question."]
     rows = [["why", "questions", "ours alone correct", "examples"]]
     rows += [
-        [REASONS[why].replace("`", ""), str(each["count"]), str(each["ours_alone_correct"]), ", ".join(each["examples"])]
+        [
+            REASONS[why].replace("`", ""),
+            str(each["count"]),
+            str(each["ours_alone_correct"]),
+            ", ".join(each["examples"]),
+        ]
         for why, each in pair["disagreements"].items()
     ]
     return [f"{names} disagree on {check['questions'] - pair['agree']:,} of {check['questions']:,}:", "", *table(rows)]

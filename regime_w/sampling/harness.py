@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from regime_w.config.plan import HARNESS_MISSING
+from regime_w.config.harness import HARNESS, MISSING, TASKS
 from regime_w.runtime.compute import out_of_memory
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import write_jsonl
@@ -26,8 +26,7 @@ from regime_w.runtime.records import write_jsonl
 log = logging.getLogger(__name__)
 
 NAME = "outside"
-# The harness's own task of each verifier, and its graders of one text: the filter, the metric. The first is the strict one.
-TASKS = {"number": "gsm8k/gsm8k.yaml", "latex": "minerva_math/minerva_math_algebra.yaml"}
+# Its graders of one text for each verifier, the strict one first: the filter, the metric.
 GRADERS = {
     "number": {
         "strict-match": ("strict-match", "exact_match"),
@@ -41,7 +40,7 @@ def installed() -> Path:
     """The folder of the harness's tasks; UserError where lm-eval cannot be imported."""
     spec = find_spec("lm_eval")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(HARNESS_MISSING)
+        raise UserError(MISSING)
     return Path(spec.submodule_search_locations[0]) / "tasks"
 
 
@@ -107,7 +106,9 @@ def answer_all(model: Path, rows: Sequence[dict[str, Any]], settings: dict[str, 
             manager = TaskManager(include_path=str(folder), include_defaults=False)
             manager.load([NAME])
         except (ImportError, AssertionError) as error:
-            raise UserError(f"the harness's task for {settings['verifier']} answers needs more: {error}") from None
+            raise UserError(
+                f"the harness cannot grade {settings['verifier']} answers here: pip install '{HARNESS}' ({error})"
+            ) from None
         engine = HFLM(
             pretrained=str(model.resolve()),
             backend="causal",
@@ -128,7 +129,9 @@ def answer_all(model: Path, rows: Sequence[dict[str, Any]], settings: dict[str, 
             raise out_of_memory(error, "engine.transformers.batch_size") from None
     answers = answers_of(found["samples"][NAME], settings["verifier"])
     if [answer["id"] for answer in answers] != [row["id"] for row in rows]:
-        raise UserError("the harness did not answer the questions that it was given; use the version in envs/outside.txt")
+        raise UserError(
+            "the harness did not answer the questions that it was given; use the version in envs/outside.txt"
+        )
     return {
         "harness": {
             "lm_eval": version("lm-eval"),

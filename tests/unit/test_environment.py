@@ -14,7 +14,7 @@ import yaml
 from helpers import ROOT
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-KINDS = ("cpu", "gpu", "dev", "vllm-cpu")
+KINDS = ("cpu", "gpu", "dev", "vllm-cpu", "outside")
 Version = namedtuple("Version", "major minor micro")
 
 
