@@ -7,7 +7,7 @@ Ours is `strict` (right, in a marked place, of a finished text) or `flexible` (t
 it stood). The harness's strict grader stands beside the one, its flexible one beside the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from regime_w.report.format import label, percent
@@ -56,6 +56,7 @@ def compare(
     if strange := [answer["id"] for answer in answers if answer["id"] not in rows]:
         raise UserError(f"{name}/{model}: the harness answered question {strange[0]}, we did not; run both again")
     other_ids = set(theirs["other_ids"])
+    same = {answer["id"] for answer in answers if same_text(rows[answer["id"]], answer["text"], theirs["left_out"])}
     pairs = []
     for kind, (grader, figure) in zip(KINDS, theirs["figures"].items(), strict=True):
         verdicts = {
@@ -70,7 +71,11 @@ def compare(
         for answer in answers:
             own = verdicts[answer["id"]]
             if own.ours != own.theirs:
-                why = reason(own, rows[answer["id"]], answer["text"], answer["id"] in other_ids, verifier)
+                why = (
+                    "prompt"
+                    if answer["id"] in other_ids
+                    else reason(own, rows[answer["id"]], answer["text"], answer["id"] in same, verifier)
+                )
                 found.setdefault(why, []).append(answer["id"])
         pairs.append(
             {
@@ -94,15 +99,19 @@ def compare(
         "set": name,
         "model": model,
         "questions": len(answers),
-        "same_texts": sum(same_text(rows[answer["id"]], answer["text"]) for answer in answers),
+        "same_texts": len(same),
         "other_ids": len(other_ids),
         "harness": theirs["harness"],
         "pairs": pairs,
     }
 
 
-def same_text(row: Mapping[str, Any], text: str) -> bool:
-    return bool(row["greedy"]["text"].strip() == text.strip())
+def same_text(row: Mapping[str, Any], text: str, left_out: Iterable[str]) -> bool:
+    """Whether the harness's text is ours, less the special tokens that it leaves out."""
+    own = row["greedy"]["text"]
+    for token in left_out:
+        own = own.replace(token, "")
+    return bool(own.strip() == text.strip())
 
 
 def verdict(kind: str, row: Mapping[str, Any], grade: Mapping[str, Any], verifier: Verifier) -> Verdict:
@@ -111,12 +120,10 @@ def verdict(kind: str, row: Mapping[str, Any], grade: Mapping[str, Any], verifie
     return Verdict(kind, ours, grade["correct"], grade["answer"])
 
 
-def reason(own: Verdict, row: Mapping[str, Any], text: str, other_ids: bool, verifier: Verifier) -> str:
-    """Why the graders disagree on a question, of REASONS. `text` is the harness's."""
+def reason(own: Verdict, row: Mapping[str, Any], text: str, same: bool, verifier: Verifier) -> str:
+    """Why the graders disagree on a question whose prompt was the same, of REASONS. `text` is the harness's, maybe ours too."""
     greedy, gold, answer = row["greedy"], row["gold_answer"], row["greedy"]["answer"]
-    if other_ids:
-        return "prompt"
-    if not same_text(row, text):
+    if not same:
         again = verifier.grade(text, gold, row)
         answer = again.answer
         if own.theirs == (again.correct if own.kind == "strict" else verifier.equal(gold, answer)):

@@ -1,7 +1,7 @@
 """EleutherAI's lm-evaluation-harness on a model of ours: its generation and its grader, our questions and prompts.
 
     tasks = installed()                       # UserError where lm-eval is not here
-    answer_all(folder, rows, settings, gpus)  # {"harness": {...}, "figures": {...}, "other_ids": [...], "answers": [...]}
+    answer_all(folder, rows, settings, gpus)  # {"harness", "figures", "other_ids", "left_out", "answers"}
 
 A row is {"id", "question", "prompt", "ids", "gold"}. The task is the harness's own gsm8k (for numbers) or minerva_math (for
 LaTeX): its filters and metrics are read from the installed package. Changed are the data, the prompt, which is ours as text,
@@ -89,7 +89,8 @@ def answer_all(model: Path, rows: Sequence[dict[str, Any]], settings: dict[str, 
     """Run the harness on the model in a folder.
 
     settings: verifier, stop (texts), ends and end_ids (tokens that end an answer), max_new_tokens, batch_size,
-    trust_remote_code. `other_ids` are the questions whose prompt the harness's tokenisation makes other ids of.
+    trust_remote_code. `other_ids` are the questions whose prompt the harness's tokenisation makes other ids of, `left_out` the
+    tokens that it leaves out of texts, `answers` one record a question: its text, what each grader took and said.
 
     UserError where lm-eval is missing or cannot grade such answers, or where no prompt has our ids.
     """
@@ -145,6 +146,7 @@ def answer_all(model: Path, rows: Sequence[dict[str, Any]], settings: dict[str, 
             for name, (filtered, metric) in GRADERS[settings["verifier"]].items()
         },
         "other_ids": other_ids,
+        "left_out": sorted(each.content for each in engine.tokenizer.added_tokens_decoder.values() if each.special),
         "answers": answers,
     }
 
