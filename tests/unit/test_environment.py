@@ -250,7 +250,8 @@ def pins(name: str) -> dict[str, list[str]]:
         if line.startswith("-r "):
             found |= pins(line.removeprefix("-r "))
         elif line and not line.startswith("#"):
-            found.setdefault(re.split(r"[\[=<> ]", line)[0].lower().replace("_", "-"), []).append(line)
+            line = re.sub(r"\[.*?\]", "", line)  # extras
+            found.setdefault(re.split("[=<> ]", line)[0].lower().replace("_", "-"), []).append(line)
     return found
 
 
