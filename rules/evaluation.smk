@@ -144,7 +144,12 @@ rule eval_report:
         ),
         # Without what makes nothing in this run: another recipe in a study, or sharing a GPU, makes no new report.
         merged_config=lambda wildcards: argument(
-            {key: value for key, value in CONFIG.items() if key != "resources"} | {"study": None},
+            {
+                key: value
+                for key, value in CONFIG.items()
+                if key not in ("resources", "outside_check")
+            }
+            | {"study": None},
             sort=False,
         ),
         inputs=lambda wildcards, input: argument(

@@ -129,7 +129,12 @@ rule study_report:
             temperature=CONFIG["evaluate"]["temperature"],
         ),
         merged_config=lambda wildcards: argument(
-            {key: value for key, value in CONFIG.items() if key != "resources"}, sort=False
+            {
+                key: value
+                for key, value in CONFIG.items()
+                if key not in ("resources", "outside_check")
+            },
+            sort=False,
         ),
         inputs=lambda wildcards, input: argument(
             {

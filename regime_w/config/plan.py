@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from regime_w.config.harness import TASKS
 from regime_w.config.schema import MOST_SHARDS, of_set
 
 # A job's start with a cold compile cache costs about as much as generating this many trajectories with a 7B model on an H100
@@ -20,6 +21,10 @@ TRAJECTORIES_A_SHARD = 400_000
 COUNTED = 100_000_000
 # Parts are drawn by hash: a part's size is within this many standard deviations of its share.
 SURELY = 6
+NOTHING_OUTSIDE = (
+    "outside_check: lm-evaluation-harness grades numbers and LaTeX, and no evaluation set has task.verifier:"
+    f" {' or '.join(TASKS)}; leave this target out"
+)
 TIED = "lm_head"  # may share the embedding's weights, and then has none of its own in a model's files
 
 Config = dict[str, Any]
@@ -112,6 +117,13 @@ def strange_module(wanted: list[str] | str, modules: Collection[str]) -> str | N
             advice = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(own[:20])}"
             return f"{each!r:.100} is no module of the model; {advice}"
     return None
+
+
+def outside_sets(config: Config) -> list[str]:
+    """The evaluation sets that the outside check is about: those named, else all that the harness can grade."""
+    sets = config["questions"]["eval"]
+    graded = [name for name in sets if of_set(config, name)["task"]["verifier"] in TASKS]
+    return config["outside_check"]["sets"] or graded
 
 
 def trained(config: Config) -> list[str]:

@@ -114,6 +114,14 @@ READS: dict[str, Callable[[Config], Config]] = {
         **_prompts(config),
         "stop": config["prompt"]["stop"],
     },
+    "outside_answers": lambda config: {
+        "task": config["task"],
+        "evaluate": {key: config["evaluate"][key] for key in ("max_new_tokens", "n_questions", "styles")},
+        "engine": {"transformers": config["engine"]["transformers"], **_trust(config)},
+        **prompt_of(config),
+        "stop": config["prompt"]["stop"],
+        "limit": config["outside_check"]["limit"],
+    },
 }
 
 

@@ -28,6 +28,7 @@ from pydantic import (
 )  # fmt: skip
 
 from regime_w.config.benchmark_modes import MODES
+from regime_w.config.harness import TASKS
 from regime_w.method.rewards import check_weights
 from regime_w.runtime.errors import UserError, run
 
@@ -40,6 +41,7 @@ REFERENCE = "docs/reference/config.md"
 MANY = 10**9
 Count = Annotated[int, Field(ge=1, le=MANY)]
 Text = Annotated[str, Field(min_length=1)]
+ModelName = Annotated[str, Field(pattern=r"^(base|sft|round[1-9][0-9]*)$")]
 Shape = Literal["abel", "smollm2", "toy"]
 Part = Literal["all", "sft", "rollouts"]
 Method = Literal["dpo", "rejection_sampling", "rejection_sampling_then_dpo", "none"]
@@ -668,6 +670,20 @@ class Report(Section):
     gallery: int = Field(5, ge=0, le=1000, description="flipped answers shown in each direction")
 
 
+class OutsideCheck(Section):
+    """Our figures beside those of EleutherAI's lm-evaluation-harness (`snakemake outside_check`)."""
+
+    models: list[ModelName] | None = Field(
+        None, min_length=1, description="models to check, say [sft, round1]; null takes the last round's"
+    )
+    sets: list[Text] | None = Field(
+        None,
+        min_length=1,
+        description="evaluation sets to check; null takes those whose verifier is number or latex, which the harness grades",
+    )
+    limit: Count | None = Field(None, description="the first n questions of a set; null takes those of `evaluate`")
+
+
 class Resources(Section):
     """GPUs, as the plan counts them; what a job makes does not depend on it."""
 
@@ -702,7 +718,7 @@ class Benchmark(Section):
     pair_tokens: int = Field(
         200, ge=2, le=1_000_000, description="mean tokens of a pair's completions, beside the prompt"
     )
-    models: list[Annotated[str, Field(pattern=r"^(base|sft|round[1-9][0-9]*)$")]] = Field(
+    models: list[ModelName] = Field(
         default_factory=lambda: ["round1"], min_length=1, description="models that are evaluated"
     )
     peak_tflops: float | None = Field(
@@ -826,6 +842,9 @@ class Config(Section):
     dpo: Dpo = Field(default_factory=lambda: Dpo(), description="direct preference optimisation")
     evaluate: Evaluate = Field(default_factory=lambda: Evaluate(), description="answers to the evaluation questions")
     report: Report = Field(default_factory=lambda: Report(), description="what the report says")
+    outside_check: OutsideCheck = Field(
+        default_factory=lambda: OutsideCheck(), description="the same answers in the hands of another tool"
+    )
     resources: Resources = Field(default_factory=lambda: Resources(), description="GPUs of a machine and of a job")
     benchmark: Benchmark | None = Field(None, description="the benchmark's own settings; null for any other run")
     study: Study | None = Field(None, description="recipes to compare; null where there is nothing to compare")
@@ -867,6 +886,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     for where, part in (("sft.part", config.sft.part), ("generate.part", config.generate.part)):
         if part == "rollouts" and not config.questions.rollout_fraction:
             yield f"{where}: no question is in the part rollouts; set questions.rollout_fraction above 0, or {where}: all"
+    yield from _outside_problems(config)
     if config.reward.correct == "score" and ".py:" not in config.task.verifier:
         yield f"reward.correct: {config.task.verifier} gives no score; set it to correct, or task.verifier to a function"
     positions = config.base_model.tiny.max_position_embeddings
@@ -886,6 +906,23 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     except ValueError as error:
         yield str(error)
+
+
+def _outside_problems(config: Config) -> Iterator[str]:
+    """What `outside_check` names that is not there, or that the harness cannot grade."""
+    rounds = 0 if config.method == "none" else config.rounds
+    models = ["base", *(["sft"] if config.sft.method != "none" else []), *(f"round{n + 1}" for n in range(rounds))]
+    if unknown := [name for name in config.outside_check.models or [] if name not in models]:
+        yield f"outside_check.models: the run has no model {unknown[0]!r}; it has {', '.join(models)}"
+    for name in config.outside_check.sets or []:
+        own = config.questions.eval.get(name)
+        if own is None:
+            yield f"outside_check.sets: {name!r} is not under questions.eval; known are {sorted(config.questions.eval)}"
+        elif (verifier := (own.task or {}).get("verifier", config.task.verifier)) not in TASKS:
+            yield (
+                f"outside_check.sets: {name} is graded by {verifier}, the harness grades {' and '.join(TASKS)}"
+                " alone; take it out"
+            )
 
 
 def of_set(config: dict[str, Any], name: str) -> dict[str, Any]:

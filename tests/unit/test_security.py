@@ -31,7 +31,7 @@ from scripts.merge_lora import merge
 SOURCES = sorted(path for room in ("scripts", "regime_w") for path in (ROOT / room).rglob("*.py"))
 CANARY = "hf_CanaryThatNobodyMayRead0123456789"
 BASE = {"source": "local", "hub_id": None, "revision": None, "licence": None, "trust_remote_code": False, "seed": 0}
-LOADS_A_MODEL = ("train_sft", "merge_lora", "generate", "train_dpo", "train_rft", "evaluate")
+LOADS_A_MODEL = ("train_sft", "merge_lora", "generate", "train_dpo", "train_rft", "evaluate", "outside_answers")
 
 
 # Pickles
