@@ -5,8 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import tiny
 from helpers import ROOT, snakemake
@@ -52,6 +54,16 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def stages_of(process: "subprocess.Popen[str]", module: str) -> list[psutil.Process]:
+    """The processes of a stage that a Snakemake started, without the jobs that watch over them."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if child.cmdline()[1:3] == ["-m", f"scripts.{module}"]:
+                found.append(child)
+    return found
+
+
 @pytest.fixture
 def unfinished(whole: Path, tmp_path: Path) -> Path:
     """A run whose rollouts and all that follows are still to be made."""
@@ -81,14 +93,19 @@ def test_unlocked_too_early_the_jobs_still_refuse_each_other(
     unfinished: Path, whole: Path, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     first = start("-m", "snakemake", ROLLOUTS, *tiny.TARGET[1:], "--cores", "2", cwd=unfinished)
-    locks = unfinished / "logs/.locks"
-    wait_until(lambda: any("generate" in path.name and path.stat().st_size for path in locks.glob("*")))
+    wait_until(lambda: any(stages_of(first, "generate")))
+    held = stages_of(first, "generate")
+    for process in held:
+        process.suspend()  # so that it still runs when its second copy comes
     assert snakemake(unfinished, "--unlock", *tiny.TARGET).returncode == 0
     second = start("-m", "snakemake", ROLLOUTS, *tiny.TARGET[1:], "--cores", "2", cwd=unfinished)
-    said = [process.communicate(timeout=300)[0] for process in (first, second)]
+    said, _ = second.communicate(timeout=300)
+    assert "another copy of this job" in said, said
+    for process in held:
+        process.resume()
+    first.communicate(timeout=300)
     # Snakemake removes the outputs of the refused job, which are the other's: that one may miss them. Nothing that was
     # generated is lost: the same command ends the run.
-    assert "another copy of this job" in said[1], said[1]
     snakemake(unfinished, "--unlock", *tiny.TARGET)
     done = snakemake(unfinished, ROLLOUTS, *tiny.TARGET[1:])
     assert done.returncode == 0, done.stdout + done.stderr
