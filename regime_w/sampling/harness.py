@@ -88,9 +88,10 @@ def write_task(folder: Path, tasks: Path, rows: Sequence[dict[str, Any]], settin
 def answer_all(model: Path, rows: Sequence[dict[str, Any]], settings: dict[str, Any], gpus: int) -> dict[str, Any]:
     """Run the harness on the model in a folder.
 
-    settings: verifier, stop (texts), ends and end_ids (tokens that end an answer), max_new_tokens, batch_size,
-    trust (`trusted` of the config). `other_ids` are the questions whose prompt the harness's tokenisation makes other ids of, `left_out` the
-    tokens that it leaves out of texts, `answers` one record a question: its text, what each grader took and said.
+    settings: verifier, stop (texts), ends and end_ids (tokens that end an answer), max_new_tokens, batch_size, trust
+    (`trusted` of the config). `other_ids` are the questions whose prompt the harness's tokenisation makes other ids of,
+    `left_out` the tokens that it leaves out of texts, `answers` one record a question: its text, what each grader took
+    and said.
 
     UserError where lm-eval is missing or cannot grade such answers, or where no prompt has our ids.
     """
