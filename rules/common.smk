@@ -118,6 +118,13 @@ BASE = f"checkpoints/{RUN}/base"
 MODELS = {"base": BASE} | {OWN.called(number): OWN.model(number) for number in (0, *NUMBERS)}
 # The answers of every model to every evaluation set.
 ANSWERS = [f"data/{RUN}/answers/{name}/{model}.jsonl" for name in SETS for model in MODELS]
+# The outside check's sets, and SET/MODEL of each of its parts.
+OUTSIDE_SETS = plan.outside_sets(CONFIG)
+OUTSIDE_CHECKS = [
+    f"{name}/{model}"
+    for name in OUTSIDE_SETS
+    for model in CONFIG["outside_check"]["models"] or [list(MODELS)[-1]]
+]
 # The rounds that train an adapter, 0 for SFT.
 TRAINED = [*([0] if OWN.sft else []), *NUMBERS]
 # Whether training questions are asked for, by SFT or by a round, or to rank recipes.
@@ -378,6 +385,22 @@ def by_set(names, files):
 def answers_by_set(files):
     """{set: {model: file}} of ANSWERS."""
     return by_set([f"{name}/{model}" for name in SETS for model in MODELS], files)
+
+
+def with_harness(wildcards):
+    """The model that the harness is to answer with. Ends Snakemake in one line, dry runs too, where lm-eval is to run and is
+    not there; with --sdm it is elsewhere."""
+    answers = f"data/{RUN}/outside/{wildcards.set}/{wildcards.model}.json"
+    here = workflow.is_main_process and not workflow.deployment_settings.deployment_method
+    if here and not os.path.exists(answers) and find_spec("lm_eval") is None:
+        sys.exit(f"error: {MISSING}")
+    return MODELS[wildcards.model]
+
+
+def harness_answers(wildcards):
+    if not OUTSIDE_CHECKS:
+        sys.exit(f"error: {plan.NOTHING_OUTSIDE}")
+    return [f"data/{RUN}/outside/{check}.json" for check in OUTSIDE_CHECKS]
 
 
 onstart:

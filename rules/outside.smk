@@ -7,29 +7,6 @@ NEEDS    outside_answers: the package lm-eval (`make outside_check` makes an env
 Only the target `outside_check` asks for these.
 """
 
-OUTSIDE_SETS = plan.outside_sets(CONFIG)
-OUTSIDE_CHECKS = [
-    f"{name}/{model}"
-    for name in OUTSIDE_SETS
-    for model in CONFIG["outside_check"]["models"] or [list(MODELS)[-1]]
-]
-
-
-def with_harness(wildcards):
-    """The model that the harness is to answer with. Ends Snakemake in one line, dry runs too, where lm-eval is to run and is
-    not there; with --sdm it is elsewhere."""
-    answers = f"data/{RUN}/outside/{wildcards.set}/{wildcards.model}.json"
-    here = workflow.is_main_process and not workflow.deployment_settings.deployment_method
-    if here and not os.path.exists(answers) and find_spec("lm_eval") is None:
-        sys.exit(f"error: {MISSING}")
-    return MODELS[wildcards.model]
-
-
-def harness_answers(wildcards):
-    if not OUTSIDE_CHECKS:
-        sys.exit(f"error: {plan.NOTHING_OUTSIDE}")
-    return [f"data/{RUN}/outside/{check}.json" for check in OUTSIDE_CHECKS]
-
 
 rule outside_answers:
     input:

@@ -70,7 +70,7 @@ def main() -> None:
             "end_ids": prompts.stops,
             "max_new_tokens": settings["max_new_tokens"],
             "batch_size": params["engine"]["transformers"]["batch_size"],
-            **trusted(params["engine"]),
+            "trust": trusted(params["engine"]),
         },
         args.gpus,
     )

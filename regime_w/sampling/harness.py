@@ -88,9 +88,10 @@ def write_task(folder: Path, tasks: Path, rows: Sequence[dict[str, Any]], settin
 def answer_all(model: Path, rows: Sequence[dict[str, Any]], settings: dict[str, Any], gpus: int) -> dict[str, Any]:
     """Run the harness on the model in a folder.
 
-    settings: verifier, stop (texts), ends and end_ids (tokens that end an answer), max_new_tokens, batch_size,
-    trust_remote_code. `other_ids` are the questions whose prompt the harness's tokenisation makes other ids of, `left_out` the
-    tokens that it leaves out of texts, `answers` one record a question: its text, what each grader took and said.
+    settings: verifier, stop (texts), ends and end_ids (tokens that end an answer), max_new_tokens, batch_size, trust
+    (`trusted` of the config). `other_ids` are the questions whose prompt the harness's tokenisation makes other ids of,
+    `left_out` the tokens that it leaves out of texts, `answers` one record a question: its text, what each grader took
+    and said.
 
     UserError where lm-eval is missing or cannot grade such answers, or where no prompt has our ids.
     """
@@ -116,7 +117,7 @@ def answer_all(model: Path, rows: Sequence[dict[str, Any]], settings: dict[str, 
             device="cuda:0" if gpus else "cpu",
             dtype="bfloat16" if gpus else "float32",  # as our transformers engine has it
             batch_size=settings["batch_size"],
-            trust_remote_code=settings["trust_remote_code"],
+            **settings["trust"],
         )
         other_ids = [row["id"] for row in rows if fed_ids(engine, row["prompt"]) != list(row["ids"])]
         if len(other_ids) == len(rows):
