@@ -43,6 +43,7 @@ Text = Annotated[str, Field(min_length=1)]
 Shape = Literal["abel", "smollm2", "toy"]
 Part = Literal["all", "sft", "rollouts"]
 Method = Literal["dpo", "rejection_sampling", "rejection_sampling_then_dpo", "none"]
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 # Those of transformers' schedules that need no further setting and no evaluation (transformers/optimization.py).
 Scheduler = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
@@ -668,6 +669,45 @@ class Report(Section):
     gallery: int = Field(5, ge=0, le=1000, description="flipped answers shown in each direction")
 
 
+class Tracking(Section):
+    """Where trainings and evaluations are logged besides; what a job makes does not depend on it."""
+
+    to: list[Tracker] = Field(
+        default_factory=list, description="trackers, each a package of its own that is installed; empty: none"
+    )
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] = Field(
+        "regime-w", description="project, or experiment, that the runs stand in"
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> "Tracking":
+        if len(set(self.to)) != len(self.to):
+            raise ValueError("to names a tracker twice; name it once")
+        return self
+
+
+class Publish(Section):
+    """What `snakemake publish` sends to the hub."""
+
+    hub_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,88}$",
+        description="OWNER/NAME of the model's repository; adapters go to OWNER/NAME-lora, pairs to OWNER/NAME-pairs",
+    )
+    private: bool = Field(True, description="whether the repositories are to be private")
+    model: Annotated[str, Field(pattern=r"^(sft|round[1-9][0-9]?)$")] | None = Field(
+        None, description="sft or a round, say round2; null takes the last round"
+    )
+    pairs: bool = Field(True, description="publish what the rounds trained on, as a data set")
+
+    @model_validator(mode="after")
+    def _repository(self) -> "Publish":
+        name = self.hub_id or ""
+        if "--" in name or ".." in name or name.endswith((".git", "-", ".")):
+            raise ValueError(f"hub_id: {name!r} is no name on the hub: no -- or .., no -, . or .git at its end")
+        return self
+
+
 class Resources(Section):
     """GPUs, as the plan counts them; what a job makes does not depend on it."""
 
@@ -827,6 +867,12 @@ class Config(Section):
     evaluate: Evaluate = Field(default_factory=lambda: Evaluate(), description="answers to the evaluation questions")
     report: Report = Field(default_factory=lambda: Report(), description="what the report says")
     resources: Resources = Field(default_factory=lambda: Resources(), description="GPUs of a machine and of a job")
+    tracking: Tracking = Field(
+        default_factory=lambda: Tracking(), description="where trainings and evaluations are logged besides"
+    )
+    publish: Publish = Field(
+        default_factory=lambda: Publish(), description="what goes to the hub, when it is asked for"
+    )
     benchmark: Benchmark | None = Field(None, description="the benchmark's own settings; null for any other run")
     study: Study | None = Field(None, description="recipes to compare; null where there is nothing to compare")
 
