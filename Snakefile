@@ -25,6 +25,7 @@ include: "rules/models.smk"
 include: "rules/rollouts.smk"
 include: "rules/preferences.smk"
 include: "rules/evaluation.smk"
+include: "rules/publish.smk"
 
 
 if CONFIG["benchmark"]:

@@ -17,7 +17,7 @@ from regime_w.config import plan
 from regime_w.config.claims import check_claim, claim, owner_of, that_makes
 from regime_w.config.code_inputs import hash_of
 from regime_w.config.files import configured, layers_of
-from regime_w.config.lineage import lineage
+from regime_w.config.lineage import lineage, trained_by
 from regime_w.config.recipes import number_of, prompt_of, prompts_asked, read_by, recipes_of
 from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of
@@ -86,8 +86,8 @@ try:
         recipes = {name: recipe.config for name, recipe in RECIPES.items()}
         if problems := plan.problems_of_all(CONFIG, recipes, GPUS, base_modules()):
             raise UserError(*problems)
-        if wanted := tracking_problems():
-            raise UserError(*wanted)
+        if problems := tracking_problems():
+            raise UserError(*problems)
         if MAIN:
             check_claim(CONFIG, owner_of(LAYERS))
 except UserError as error:
@@ -302,6 +302,20 @@ def policy_of(stage):
         return recipe.model(number - 1)
 
     return folder
+
+
+def asked_to_publish(wildcards):
+    """No input, but the place where Snakemake knows that publishing is asked for: what it lacks is told before any work."""
+    from huggingface_hub import get_token
+
+    lacking = []
+    if not CONFIG["publish"]["hub_id"]:
+        lacking.append("publish.hub_id is not set; name the model's repository, hub_id: OWNER/NAME")
+    if not get_token():
+        lacking.append("publish: no token for the hub; set HF_TOKEN, or run `hf auth login`")
+    if lacking:
+        sys.exit("\n".join(f"error: {line}" for line in lacking))
+    return []
 
 
 # The chat format's prompts are made by the policy's own template; the other one's need no model.

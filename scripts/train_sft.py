@@ -45,7 +45,9 @@ def main() -> None:
         fine_tune(args)
 
 
-def take_over(adapter: Path, base_folder: Path, output: Path, params: dict[str, Any], facts: dict[str, Any]) -> None:
+def take_over(
+    adapter: Path, base_folder: Path, output: Path, params: dict[str, Any], facts: dict[str, Any] | None = None
+) -> None:
     """Copy an existing adapter after checking that it fits the base; its own card stays, where it has one."""
     base, manifest = load_manifest(base_folder)
     with new_artefact(output) as folder:
@@ -56,7 +58,7 @@ def take_over(adapter: Path, base_folder: Path, output: Path, params: dict[str, 
         except UserError as error:
             raise UserError(str(error).replace(str(folder), str(adapter))) from None
         if not (folder / "README.md").is_file():
-            write_text(folder / "README.md", card(facts, "adapter"))
+            write_text(folder / "README.md", card(facts or {}, "adapter"))
         write_json(folder / "training.json", {"log_history": [], "examples": 0, "steps": 0, "adapter": str(adapter)})
         write_manifest(folder, {"adapter": str(adapter), "base": manifest["fingerprint"]})
     log.info(f"SFT adapter {adapter} taken over to {output}")

@@ -28,7 +28,7 @@ def lineage(recipe: Recipe, number: int) -> Config:
     """Of the adapter and the merged model of round `number`; 0 is SFT."""
     config = recipe.config
     steps = [(stage, each) for stage, each in recipe.stages() if each <= number and stage not in BESIDE]
-    rounds = any(each for _, each in steps)
+    stages = {stage for stage, _ in steps}
     made = {
         "base_model": config["base_model"],
         "questions": {key: value for key, value in config["questions"].items() if key != "eval"},
@@ -42,7 +42,8 @@ def lineage(recipe: Recipe, number: int) -> Config:
         "prompt": prompt_of(config)["prompt"],
         "styles": config["styles"],
         "trainings": [_training(stage, each, config) for stage, each in steps if stage in SECTIONS],
-        "arms": config["arms"] if rounds else [],
+        "arms": config["arms"] if stages & {"generate", "import_rollouts"} else [],
+        "given": next((what for what in ("rollouts", "preferences") if f"import_{what}" in stages), None),
         "data": [_source(source) for source in train_sources(config).values()],
         "seed": config["seed"],
         "config_hash": fingerprint(made),

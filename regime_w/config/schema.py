@@ -915,6 +915,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             yield f"{where}: no question is in the part rollouts; set questions.rollout_fraction above 0, or {where}: all"
     if config.reward.correct == "score" and ".py:" not in config.task.verifier:
         yield f"reward.correct: {config.task.verifier} gives no score; set it to correct, or task.verifier to a function"
+    yield from _nothing_to_publish(config)
     positions = config.base_model.tiny.max_position_embeddings
     for where, most in (("generate", config.generate.max_new_tokens), ("evaluate", config.evaluate.max_new_tokens)):
         if config.base_model.source == "tiny" and not config.benchmark and most >= positions:
@@ -932,6 +933,16 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     except ValueError as error:
         yield str(error)
+
+
+def _nothing_to_publish(config: Config) -> Iterator[str]:
+    """A model to publish that this run does not train."""
+    rounds = 0 if config.method == "none" else config.rounds
+    trained = [*(["sft"] if config.sft.method != "none" else []), *(f"round{number + 1}" for number in range(rounds))]
+    if config.publish.model and config.publish.model not in trained:
+        yield f"publish.model: this run trains no {config.publish.model}; it trains {', '.join(trained) or 'nothing'}"
+    elif config.publish.hub_id and not trained:
+        yield "publish.hub_id: this run trains nothing, so that there is no model to publish; take it out"
 
 
 def of_set(config: dict[str, Any], name: str) -> dict[str, Any]:

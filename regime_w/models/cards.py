@@ -22,9 +22,9 @@ LICENCES = frozenset(
     " llama3.3 odc-by odbl".split()
 )
 SOURCES = {
-    "tiny": "a Llama of about a million weights that this pipeline trained from scratch",
-    "local": "a model from a folder of its maker's own machine",
-    "gguf": "a model from a GGUF file",
+    "tiny": "A Llama of about a million weights that this pipeline trained from scratch",
+    "local": "A model from a folder of its maker's own machine",
+    "gguf": "A model from a GGUF file",
 }
 
 Facts = dict[str, Any]
@@ -101,7 +101,7 @@ def told(model: str) -> str:
 def base_line(facts: Facts) -> str:
     base = facts["base"]
     if base["source"] != "hub":
-        return f"{SOURCES[base['source']].capitalize()}."
+        return f"{SOURCES[base['source']]}."
     at = f"revision `{base['revision']}`" if base["revision"] else "the revision that was the newest then"
     return f"[{base['hub_id']}](https://huggingface.co/{base['hub_id']}), {at}."
 
@@ -122,6 +122,8 @@ def data_lines(facts: Facts) -> str:
             parts = []
         parts.append(f"licence {each['licence']}" if each["licence"] else "licence not stated")
         lines.append(f"- {what}: {', '.join(filter(None, parts))}")
+    if facts["given"]:
+        lines.append(f"- round 1 began with another tool's {facts['given']}, in place of its own")
     return "\n".join(lines)
 
 
