@@ -26,6 +26,7 @@ include: "rules/rollouts.smk"
 include: "rules/preferences.smk"
 include: "rules/evaluation.smk"
 include: "rules/outside.smk"
+include: "rules/publish.smk"
 
 
 if CONFIG["benchmark"]:

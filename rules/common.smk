@@ -15,10 +15,11 @@ sys.path.insert(0, str(ROOT))
 
 from regime_w.config.benchmark_modes import MODES, jobs_of
 from regime_w.config import plan
-from regime_w.config.claims import check_claim, claim, owner_of
+from regime_w.config.claims import check_claim, claim, owner_of, that_makes
 from regime_w.config.code_inputs import hash_of
 from regime_w.config.files import configured, layers_of
 from regime_w.config.harness import MISSING
+from regime_w.config.lineage import lineage, trained_by
 from regime_w.config.recipes import number_of, prompt_of, prompts_asked, read_by, recipes_of
 from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of
@@ -26,6 +27,7 @@ from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import visible_gpus
 from regime_w.runtime.log import collect_summaries, show_summaries
 from regime_w.runtime.records import as_argument, remember_link
+from regime_w.runtime.trackers import missing
 from regime_w.runtime.user import name_user
 
 name_user()
@@ -59,6 +61,15 @@ def base_modules():
         return None
 
 
+def tracking_problems():
+    """Trackers that are not installed, where jobs run in this very environment; elsewhere the job itself says so."""
+    shared = {str(usage) for usage in workflow.storage_settings.shared_fs_usage}
+    elsewhere = (
+        workflow.deployment_settings.deployment_method or "software-deployment" not in shared
+    )
+    return [] if elsewhere else missing(CONFIG["tracking"]["to"])
+
+
 try:
     if {"{", "}"} & set(str(ROOT)):
         raise UserError(
@@ -76,6 +87,8 @@ try:
     if workflow.is_main_process:
         recipes = {name: recipe.config for name, recipe in RECIPES.items()}
         if problems := plan.problems_of_all(CONFIG, recipes, GPUS, base_modules()):
+            raise UserError(*problems)
+        if problems := tracking_problems():
             raise UserError(*problems)
         if MAIN:
             check_claim(CONFIG, owner_of(LAYERS))
@@ -230,6 +243,31 @@ def reads(stage):
     return parameter
 
 
+# Looked at and no more: with an argument beside the wildcards a parameter is none that Snakemake reruns for.
+
+
+def card_of(stage):
+    """What the card of a stage's model or adapter says that it was made of (regime_w/config/lineage.py)."""
+    return lambda wildcards, output: argument(lineage(*recipe_of(stage, wildcards)))
+
+
+def tracked(stage):
+    """Where a stage's numbers are logged besides, and the name of its run there."""
+
+    def tracking(wildcards, output):
+        place = "/".join(
+            filter(
+                None,
+                [wildcards.get("run", RUN), wildcards.get("round") and f"round{wildcards.round}"],
+            )
+        )
+        return argument(
+            CONFIG["tracking"] | {"run": f"{place}/{stage}", "folder": f"results/{RUN}/tracking"}
+        )
+
+    return tracking
+
+
 def training_gpus(stage, section):
     """GPUs of a training job (regime_w/config/plan.py)."""
     return lambda wildcards: plan.training_gpus(
@@ -273,6 +311,20 @@ def policy_of(stage):
         return recipe.model(number - 1)
 
     return folder
+
+
+def asked_to_publish(wildcards):
+    """No input, but the place where Snakemake knows that publishing is asked for: what it lacks is told before any work."""
+    from huggingface_hub import get_token
+
+    lacking = []
+    if not CONFIG["publish"]["hub_id"]:
+        lacking.append("publish.hub_id is not set; name the model's repository, hub_id: OWNER/NAME")
+    if not get_token():
+        lacking.append("publish: no token for the hub; set HF_TOKEN, or run `hf auth login`")
+    if lacking:
+        sys.exit("\n".join(f"error: {line}" for line in lacking))
+    return []
 
 
 # The chat format's prompts are made by the policy's own template; the other one's need no model.

@@ -144,14 +144,10 @@ rule eval_report:
         ),
         # Without what makes nothing in this run: another recipe in a study, or sharing a GPU, makes no new report.
         merged_config=lambda wildcards: argument(
-            {
-                key: value
-                for key, value in CONFIG.items()
-                if key not in ("resources", "outside_check")
-            }
-            | {"study": None},
+            that_makes(CONFIG) | {"study": None},
             sort=False,
         ),
+        tracking=tracked("eval_report"),
         inputs=lambda wildcards, input: argument(
             {
                 "questions": input.questions,
@@ -177,5 +173,6 @@ rule eval_report:
             "--md {output.md:q}",
             "--json {output.json:q}",
             "--config-output {output.config:q}",
+            "--tracking {params.tracking:q}",
             usage=False,
         )

@@ -56,6 +56,8 @@ rule train_sft:
     params:
         code=code("train_sft"),
         config=reads("train_sft"),
+        card=card_of("train_sft"),
+        tracking=tracked("train_sft"),
     shell:
         stage(
             "train_sft",
@@ -64,6 +66,8 @@ rule train_sft:
             "--questions {input.questions:q}",
             "--work {output.adapter:q}.work",
             "--output {output.adapter:q}",
+            "--card {params.card:q}",
+            "--tracking {params.tracking:q}",
             "--gpus {resources.gpu:q}",
         )
 
@@ -85,6 +89,7 @@ rule merge_lora:
     params:
         code=code("merge_lora"),
         config=reads("merge_lora"),
+        card=card_of("merge_lora"),
     shell:
         stage(
             "merge_lora",
@@ -92,5 +97,6 @@ rule merge_lora:
             "--base {input.base:q}",
             "--adapter {input.adapter:q}",
             "--output {output.model:q}",
+            "--card {params.card:q}",
             "--gpus {resources.gpu:q}",
         )

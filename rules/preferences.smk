@@ -55,6 +55,8 @@ rule train_dpo:
     params:
         code=code("train_dpo"),
         config=reads("train_dpo"),
+        card=card_of("train_dpo"),
+        tracking=tracked("train_dpo"),
     shell:
         stage(
             "train_dpo",
@@ -63,6 +65,8 @@ rule train_dpo:
             "--preferences {input.preferences:q}",
             "--work {output.adapter:q}.work",
             "--output {output.adapter:q}",
+            "--card {params.card:q}",
+            "--tracking {params.tracking:q}",
             "--gpus {resources.gpu:q}",
         )
 
@@ -113,6 +117,8 @@ rule train_rft:
     params:
         code=code("train_rft"),
         config=reads("train_rft"),
+        card=card_of("train_rft"),
+        tracking=tracked("train_rft"),
     shell:
         stage(
             "train_rft",
@@ -121,5 +127,7 @@ rule train_rft:
             "--samples {input.samples:q}",
             "--work {output.adapter:q}.work",
             "--output {output.adapter:q}",
+            "--card {params.card:q}",
+            "--tracking {params.tracking:q}",
             "--gpus {resources.gpu:q}",
         )

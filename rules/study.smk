@@ -128,14 +128,7 @@ rule study_report:
             seed=CONFIG["seed"],
             temperature=CONFIG["evaluate"]["temperature"],
         ),
-        merged_config=lambda wildcards: argument(
-            {
-                key: value
-                for key, value in CONFIG.items()
-                if key not in ("resources", "outside_check")
-            },
-            sort=False,
-        ),
+        merged_config=lambda wildcards: argument(that_makes(CONFIG), sort=False),
         inputs=lambda wildcards, input: argument(
             {
                 "questions": input.questions,

@@ -27,6 +27,7 @@ from regime_w.report.inputs import given
 from regime_w.report.readings import note_readings
 from regime_w.report.render import render, terminal
 from regime_w.report.summary import plain, summarise
+from regime_w.report.tracking import log_evaluation
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.log import say_last
 from regime_w.runtime.records import from_argument, write_json, write_text
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--viewer", type=Path, help="page to read trajectories in, in the folder of --html")
     parser.add_argument("--readings", type=Path, help="folder in which the readings of evaluation sets are counted")
     parser.add_argument("--config-output", type=Path, help="write the configuration here as YAML")
+    parser.add_argument("--tracking", type=from_argument, default={}, help="to (trackers), project, run, folder")
     args = parser.parse_args()
 
     found = given(args.inputs, INPUTS, ["evaluations"])
@@ -74,6 +76,7 @@ def main() -> None:
     write_json(args.json, summary)
     if args.config_output:
         write_text(args.config_output, yaml.safe_dump(plain(config or {}), sort_keys=False, allow_unicode=True))
+    log_evaluation(summary, args.tracking)
     log.info(f"Report: {args.html}")
     say_last(f"{terminal(summary)}\n\nReport: {args.html}\n        {args.md}\n        {args.json}")
 

@@ -23,12 +23,13 @@ from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from regime_w.models.adapters import ADAPTER_WEIGHTS, check_adapter, fit_embeddings, has_tokenizer, untie
+from regime_w.models.cards import card
 from regime_w.models.folders import INDEX, check_model, load_model, model_shapes, trusted
 from regime_w.models.manifests import MANIFEST, HashedFolder, list_files, new_artefact, write_manifest
 from regime_w.models.merging import in_float32, low_rank, write_merged
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument
+from regime_w.runtime.records import from_argument, write_text
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--adapter", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="the merged folder")
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument("--card", type=from_argument, default={}, help="what the model card says it is made of")
     args = parser.parse_args()
     torch.set_num_threads(threads())
     disable_progress_bar()
@@ -63,6 +65,7 @@ def main() -> None:
                 expected, hashes = merge(base.folder, adapter.folder, folder, device, args.params)
             base.verify()
             adapter.verify()
+            write_text(folder / "README.md", card(args.card, "model"))
             files = beside.submit(list_files, folder, hashes)
             with phase("Verifying the saved model"):
                 check_model(folder)
@@ -132,9 +135,6 @@ def merge(
                     log.info("  input and output embeddings were one matrix, and are two from here on")
                 adapted.merge_and_unload(safe_merge=True).save_pretrained(folder, max_shard_size="4GB")
                 tokenizer.save_pretrained(folder)
-    (folder / "README.md").write_text(
-        f"---\nlibrary_name: transformers\nbase_model: {base}\n---\n\n{base} with the LoRA adapter {adapter} merged.\n"
-    )
     return expected, hashes
 
 

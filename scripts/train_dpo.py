@@ -27,6 +27,7 @@ from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
 from regime_w.training.sampled import ids_of, is_ended
+from regime_w.training.tracking import named, trackers
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
     parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--card", type=from_argument, default={}, help="what the adapter's model card says it is made of"
+    )
+    parser.add_argument("--tracking", type=from_argument, default={}, help="to (trackers), project, run, folder")
     parser.add_argument("--profile", type=Path, help="write where one optimiser step's time goes, a table")
     args = parser.parse_args()
     training.launch(args.gpus, "scripts.train_dpo")
@@ -70,6 +75,7 @@ def main() -> None:
         model=model,
         args=DPOConfig(
             **training.arguments(dpo, args.work, args.gpus, seed, len(data), checked["longest"]),
+            **named(args.tracking),
             loss_type=dpo["loss_type"],
             loss_weights=dpo["loss_weights"],
             beta=dpo["beta"],
@@ -77,7 +83,11 @@ def main() -> None:
         train_dataset=Dataset.from_list(data),
         processing_class=prompts.tokenizer,
         peft_config=training.lora_config(dpo["lora"], model),
-        callbacks=[watch, *([StepProfile(args.profile)] if args.profile and training.is_main() else [])],
+        callbacks=[
+            watch,
+            *trackers(args.tracking),
+            *([StepProfile(args.profile)] if args.profile and training.is_main() else []),
+        ],
     )
     seconds = training.train(trainer, args.work, lengths, dpo["compile"])
     tokens = int(
@@ -91,7 +101,7 @@ def main() -> None:
         "preflight": checked,
         "alarm": watch.alarm,
     }
-    training.save_adapter(trainer, args.output, str(policy), record, made_from)
+    training.save_adapter(trainer, args.output, str(policy), record, made_from, args.card)
 
 
 def tokens_of(prompts: Prompts, row: dict[str, Any]) -> dict[str, list[int]]:

@@ -29,6 +29,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
     parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--card", type=from_argument, default={}, help="what the adapter's model card says it is made of"
+    )
+    parser.add_argument("--tracking", type=from_argument, default={}, help="to (trackers), project, run, folder")
     args = parser.parse_args()
     training.launch(args.gpus, "scripts.train_rft")
 

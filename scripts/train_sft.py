@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from regime_w.models.adapters import check_adapter, check_adapters_tokenizer, copy_adapter
+from regime_w.models.cards import card
 from regime_w.models.folders import trusted
 from regime_w.models.manifests import load_manifest, new_artefact, write_manifest
 from regime_w.questions.sum_exercises import exercises
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import fingerprint, from_argument, read_jsonl, write_json
+from regime_w.runtime.records import fingerprint, from_argument, read_jsonl, write_json, write_text
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training.sft import example, train
 
@@ -33,15 +34,21 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
     parser.add_argument("--output", type=Path, required=True, help="the adapter folder")
     parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument(
+        "--card", type=from_argument, default={}, help="what the adapter's model card says it is made of"
+    )
+    parser.add_argument("--tracking", type=from_argument, default={}, help="to (trackers), project, run, folder")
     args = parser.parse_args()
     if args.params["sft"]["adapter"]:
-        take_over(Path(args.params["sft"]["adapter"]), args.base, args.output, args.params)
+        take_over(Path(args.params["sft"]["adapter"]), args.base, args.output, args.params, args.card)
     else:
         fine_tune(args)
 
 
-def take_over(adapter: Path, base_folder: Path, output: Path, params: dict[str, Any]) -> None:
-    """Copy an existing adapter after checking that it fits the base."""
+def take_over(
+    adapter: Path, base_folder: Path, output: Path, params: dict[str, Any], facts: dict[str, Any] | None = None
+) -> None:
+    """Copy an existing adapter after checking that it fits the base; its own card stays, where it has one."""
     base, manifest = load_manifest(base_folder)
     with new_artefact(output) as folder:
         copy_adapter(adapter, folder)
@@ -50,6 +57,8 @@ def take_over(adapter: Path, base_folder: Path, output: Path, params: dict[str, 
             check_adapters_tokenizer(folder, base, params)
         except UserError as error:
             raise UserError(str(error).replace(str(folder), str(adapter))) from None
+        if not (folder / "README.md").is_file():
+            write_text(folder / "README.md", card(facts or {}, "adapter"))
         write_json(folder / "training.json", {"log_history": [], "examples": 0, "steps": 0, "adapter": str(adapter)})
         write_manifest(folder, {"adapter": str(adapter), "base": manifest["fingerprint"]})
     log.info(f"SFT adapter {adapter} taken over to {output}")

@@ -16,7 +16,7 @@ from regime_w.runtime.records import read_json, write_json
 
 SHOWN = 3
 # Of no effect on what is made.
-PASSED_OVER = ("resources",)
+PASSED_OVER = ("resources", "outside_check", "tracking", "publish")
 
 
 def claim(config: dict[str, Any], file: str) -> None:
@@ -32,10 +32,10 @@ def check_claim(config: dict[str, Any], file: str) -> None:
         return
     found = read_json(place)
     try:
-        owner, theirs = str(found["file"]), dict(leaves(_plain(found["config"])))
+        owner, theirs = str(found["file"]), dict(leaves(that_makes(found["config"])))
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{place}: not what this pipeline writes; remove it") from None
-    ours = dict(leaves(_plain(config)))
+    ours = dict(leaves(that_makes(config)))
     different = sorted(path for path in {*ours, *theirs} if ours.get(path) != theirs.get(path))
     if owner == file or not different:
         return
@@ -55,7 +55,8 @@ def owner_of(layers: Sequence[Layer]) -> str:
     return (saying or [layer.named for layer in asked] or [""])[-1]
 
 
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
+def that_makes(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the sections that have no effect on what is made."""
     return {key: value for key, value in config.items() if key not in PASSED_OVER}
 
 

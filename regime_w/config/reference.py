@@ -51,6 +51,7 @@ TUNE = _names(
     evaluate.k evaluate.temperature evaluate.max_new_tokens evaluate.n_questions evaluate.styles
     engine.name engine.vllm.tensor_parallel_size engine.vllm.max_num_seqs engine.vllm.gpu_memory_utilization
     engine.transformers.batch_size report.title report.gpu_hour_usd
+    tracking.to tracking.project publish.hub_id publish.private publish.model
     """
 )
 LEVELS = ("must set", "may tune", "expert")

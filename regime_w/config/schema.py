@@ -45,6 +45,7 @@ ModelName = Annotated[str, Field(pattern=r"^(base|sft|round[1-9][0-9]*)$")]
 Shape = Literal["abel", "smollm2", "toy"]
 Part = Literal["all", "sft", "rollouts"]
 Method = Literal["dpo", "rejection_sampling", "rejection_sampling_then_dpo", "none"]
+Tracker = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 # Those of transformers' schedules that need no further setting and no evaluation (transformers/optimization.py).
 Scheduler = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
@@ -684,6 +685,45 @@ class OutsideCheck(Section):
     limit: Count | None = Field(None, description="the first n questions of a set; null takes those of `evaluate`")
 
 
+class Tracking(Section):
+    """Where trainings and evaluations are logged besides; what a job makes does not depend on it."""
+
+    to: list[Tracker] = Field(
+        default_factory=list, description="trackers, each a package of its own that is installed; empty: none"
+    )
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] = Field(
+        "regime-w", description="project, or experiment, that the runs stand in"
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> "Tracking":
+        if len(set(self.to)) != len(self.to):
+            raise ValueError("to names a tracker twice; name it once")
+        return self
+
+
+class Publish(Section):
+    """What `snakemake publish` sends to the hub."""
+
+    hub_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,88}$",
+        description="OWNER/NAME of the model's repository; adapters go to OWNER/NAME-lora, pairs to OWNER/NAME-pairs",
+    )
+    private: bool = Field(True, description="whether the repositories are to be private")
+    model: Annotated[str, Field(pattern=r"^(sft|round[1-9][0-9]?)$")] | None = Field(
+        None, description="sft or a round, say round2; null takes the last round"
+    )
+    pairs: bool = Field(True, description="publish what the rounds trained on, as a data set")
+
+    @model_validator(mode="after")
+    def _repository(self) -> "Publish":
+        name = self.hub_id or ""
+        if "--" in name or ".." in name or name.endswith((".git", "-", ".")):
+            raise ValueError(f"hub_id: {name!r} is no name on the hub: no -- or .., no -, . or .git at its end")
+        return self
+
+
 class Resources(Section):
     """GPUs, as the plan counts them; what a job makes does not depend on it."""
 
@@ -846,6 +886,12 @@ class Config(Section):
         default_factory=lambda: OutsideCheck(), description="the same answers in the hands of another tool"
     )
     resources: Resources = Field(default_factory=lambda: Resources(), description="GPUs of a machine and of a job")
+    tracking: Tracking = Field(
+        default_factory=lambda: Tracking(), description="where trainings and evaluations are logged besides"
+    )
+    publish: Publish = Field(
+        default_factory=lambda: Publish(), description="what goes to the hub, when it is asked for"
+    )
     benchmark: Benchmark | None = Field(None, description="the benchmark's own settings; null for any other run")
     study: Study | None = Field(None, description="recipes to compare; null where there is nothing to compare")
 
@@ -889,6 +935,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     yield from _outside_problems(config)
     if config.reward.correct == "score" and ".py:" not in config.task.verifier:
         yield f"reward.correct: {config.task.verifier} gives no score; set it to correct, or task.verifier to a function"
+    yield from _nothing_to_publish(config)
     positions = config.base_model.tiny.max_position_embeddings
     for where, most in (("generate", config.generate.max_new_tokens), ("evaluate", config.evaluate.max_new_tokens)):
         if config.base_model.source == "tiny" and not config.benchmark and most >= positions:
@@ -923,6 +970,16 @@ def _outside_problems(config: Config) -> Iterator[str]:
                 f"outside_check.sets: {name} is graded by {verifier}, the harness grades {' and '.join(TASKS)}"
                 " alone; take it out"
             )
+
+
+def _nothing_to_publish(config: Config) -> Iterator[str]:
+    """A model to publish that this run does not train."""
+    rounds = 0 if config.method == "none" else config.rounds
+    trained = [*(["sft"] if config.sft.method != "none" else []), *(f"round{number + 1}" for number in range(rounds))]
+    if config.publish.model and config.publish.model not in trained:
+        yield f"publish.model: this run trains no {config.publish.model}; it trains {', '.join(trained) or 'nothing'}"
+    elif config.publish.hub_id and not trained:
+        yield "publish.hub_id: this run trains nothing, so that there is no model to publish; take it out"
 
 
 def of_set(config: dict[str, Any], name: str) -> dict[str, Any]:

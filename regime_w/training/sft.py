@@ -7,6 +7,7 @@ from typing import Any
 
 from regime_w.models.folders import load_model, positions
 from regime_w.training import trainer as training
+from regime_w.training.tracking import named, trackers
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ def train(
     data: list[dict[str, list[int]]],
     made_from: dict[str, Any],
 ) -> None:
-    """Train a LoRA adapter of `model` on the examples; `settings` is the config section, `args` has work, output, gpus."""
+    """Train a LoRA adapter of `model` on the examples; `settings` is the config section, `args` has work, output, gpus,
+    card and tracking."""
     from datasets import Dataset
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
@@ -44,14 +46,15 @@ def train(
         model=loaded,
         args=SFTConfig(
             **training.arguments(settings, args.work, args.gpus, seed, len(data), max_length),
+            **named(args.tracking),
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=Dataset.from_list(data),
         processing_class=tokenizer,
         peft_config=training.lora_config(settings["lora"], loaded),
-        callbacks=[watch],
+        callbacks=[watch, *trackers(args.tracking)],
     )
     seconds = training.train(trainer, args.work, lengths, settings["compile"])
     tokens = int(sum(lengths) * settings["epochs"])
     record = {"examples": len(data), "seconds": seconds, "tokens": tokens, "alarm": watch.alarm}
-    training.save_adapter(trainer, args.output, str(model), record, made_from)
+    training.save_adapter(trainer, args.output, str(model), record, made_from, args.card)

@@ -26,11 +26,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from regime_w.config.plan import micro_batch
 from regime_w.models.adapters import adapted_modules
+from regime_w.models.cards import card
 from regime_w.models.manifests import new_artefact, write_manifest
 from regime_w.runtime.compute import out_of_memory, threads
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import fingerprint, private_folder, write_json
+from regime_w.runtime.records import fingerprint, private_folder, write_json, write_text
 from regime_w.training.packing import pack, why_padded
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,6 @@ def arguments(
         "logging_nan_inf_filter": False,
         "save_steps": params["save_steps"],
         "save_total_limit": 1,
-        "report_to": "none",
         "disable_tqdm": True,
         "seed": seed,
         "data_seed": seed,
@@ -322,8 +322,15 @@ def open_work(work: Path, identity: dict[str, Any]) -> None:
         write_json(mark, current)
 
 
-def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], made_from: dict[str, Any]) -> None:
-    """Write the adapter folder (weights, config, training.json, manifest.json) at once."""
+def save_adapter(
+    trainer: Any,
+    output: Path,
+    base: str,
+    record: dict[str, Any],
+    made_from: dict[str, Any],
+    facts: dict[str, Any],
+) -> None:
+    """Write the adapter folder (weights, config, card, training.json, manifest.json) at once; `facts` are the card's."""
     if not is_main():
         return
     with new_artefact(output) as folder:
@@ -332,6 +339,7 @@ def save_adapter(trainer: Any, output: Path, base: str, record: dict[str, Any], 
         if isinstance(config["target_modules"], list):
             config["target_modules"].sort()  # PEFT writes a set: the same training gives the same file
         write_json(folder / "adapter_config.json", config | {"base_model_name_or_path": base})
+        write_text(folder / "README.md", card(facts, "adapter"))
         # Without the Trainer's own counts, which start anew when it resumes: the record is the same after a kill.
         history = [
             {k: v for k, v in sorted(entry.items()) if _finite(v) and k != "num_tokens"}

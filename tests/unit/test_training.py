@@ -35,10 +35,10 @@ def run(tmp_path_factory):
     return folder
 
 
-def sft(folder, params):
+def sft(folder, params, output="sft_lora", more=()):
     return stage(
         "train_sft", "--params", json.dumps(params), "--base", folder / "base", "--questions",
-        folder / "train.jsonl", "--work", folder / "sft.work", "--output", folder / "sft_lora",
+        folder / "train.jsonl", "--work", folder / f"{output}.work", "--output", folder / output, *more,
     )  # fmt: skip
 
 
@@ -64,6 +64,29 @@ def test_sft_practises_sums_besides(run, tmp_path):
     done = sft(tmp_path, SFT | {"sft": SFT["sft"] | {"sum_exercises": 4}})
     assert done.returncode == 0, done.stderr
     assert read_json(tmp_path / "sft_lora/training.json")["examples"] == len(rows) + 4
+
+
+def test_a_tracked_training_makes_the_same_weights(run, tmp_path):
+    """TensorBoard's events in the run's folder, and a tracker that cannot write there is left out."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracking = {"to": ["tensorboard"], "project": "mine", "run": "demo/train_sft", "folder": str(tmp_path)}
+    done = sft(run, SFT, "tracked", ("--tracking", json.dumps(tracking)))
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "tensorboard/demo/train_sft").iterdir()
+    events = EventAccumulator(str(file))
+    events.Reload()
+    history = read_json(run / "tracked/training.json")["log_history"]
+    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+    assert {event.step: event.value for event in events.Scalars("train/loss")} == pytest.approx(losses)
+    weights = [load_manifest(run / name)[1]["files"]["adapter_model.safetensors"] for name in ("sft_lora", "tracked")]
+    assert weights[0] == weights[1]
+    (tmp_path / "file").write_text("")
+    tracking |= {"folder": str(tmp_path / "file")}
+    done = sft(run, SFT, "tracked", ("--tracking", json.dumps(tracking)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("tracking: tensorboard fails and is left out from here on") == 1
 
 
 def test_merge_prints_what_the_guide_prints(run):

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from helpers import ROOT, clone_to, demo_config, snakemake
 
+from regime_w.config.claims import that_makes
 from regime_w.config.files import configured, layers_of
 from regime_w.runtime.records import read_json
 
@@ -74,7 +75,7 @@ def errors(folder: Path, *arguments: str) -> list[str]:
 
 def expected(*files: Path, **values: Any) -> dict[str, Any]:
     _, config = configured(layers_of(list(files), values), gpus=0)
-    return {key: value for key, value in config.items() if key != "resources"}
+    return that_makes(config)
 
 
 # What a run has
@@ -89,7 +90,7 @@ def test_a_file_of_ones_own_inherits_nothing_of_the_demo(clone: Path) -> None:
 
 
 def test_values_and_files_of_the_command_line_lie_over_each_other(clone: Path) -> None:
-    assert whole(plan(clone)) == {key: value for key, value in demo_config().items() if key != "resources"}
+    assert whole(plan(clone)) == that_makes(demo_config())
     alone = whole(plan(clone, "--config", "seed=3", "dpo={beta: 0.2}"))
     assert alone == expected(clone / "config.yaml", seed=3, dpo={"beta": 0.2})
     (clone / "more.yaml").write_text("sft: {epochs: 2.0}\ndpo: {beta: 0.4, epochs: 3.0}\n")
