@@ -17,7 +17,14 @@ from regime_w.config import plan
 from regime_w.config.claims import check_claim, claim, owner_of
 from regime_w.config.code_inputs import hash_of
 from regime_w.config.files import configured, layers_of
-from regime_w.config.recipes import number_of, prompt_of, prompts_asked, read_by, recipes_of
+from regime_w.config.recipes import (
+    needs_gold,
+    number_of,
+    prompt_of,
+    prompts_asked,
+    read_by,
+    recipes_of,
+)
 from regime_w.config.schema import HELD_OUT, OF_SET, of_set
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
@@ -142,12 +149,17 @@ wildcard_constraints:
 class Code(str):
     """Among the params of a rule, a hash of the code that it runs: an edit reruns it, a mere touch does not.
 
-    `root` is where the code lies, `jobs_per_gpu` is the config's. They are no part of the text, so that a checkout can be
-    moved, and GPUs shared, and nothing reruns.
+    `root` is where the code lies, `jobs_per_gpu` is the config's, `without_gold` a flag where no recipe needs gold answers.
+    They are no part of the text, so that a checkout can be moved, GPUs shared, labels withheld, and nothing reruns.
     """
 
     root = str(ROOT)
     jobs_per_gpu = JOBS_PER_GPU
+    without_gold = (
+        ""
+        if any(needs_gold(each.config) for each in (OWN, *RECIPES.values()))
+        else "--without-gold"
+    )
 
 
 def code(module, files=(), skip=()):

@@ -93,6 +93,7 @@ def build_part(shared: tuple[Path, tuple[dict[str, Any], dict[str, Form]]], part
         else:
             counts["with pairs"] += 1
         counts["questions"] += 1
+        counts["labelled otherwise"] += "label_source" in row
         counts["pairs"] += len(pairs)
         counts.update({f"dropped: {reason}": count for reason, count in dropped.items()})
         whole = [pair for pair in pairs if pair["pair_type"] != CALCULATION]
@@ -120,6 +121,7 @@ def summarise(counts: Counter[str], coherent: int, unanimous: list[Any]) -> dict
     kept = counts["pairs"] - dropped["coherence_share"]
     calculations = counts["calculations"]
     whole = kept - calculations
+    reasons = ("all_correct", "all_wrong", "filtered", *(["no_label"] if counts["labelled otherwise"] else []))
     return {
         "questions": counts["questions"],
         "questions_with_pairs": counts["with pairs"],
@@ -127,7 +129,7 @@ def summarise(counts: Counter[str], coherent: int, unanimous: list[Any]) -> dict
         "kept": kept,
         "kept_by_type": {"correctness": whole - coherent, "coherence": coherent, CALCULATION: calculations},
         "dropped": dropped,
-        "no_pair_reasons": {name: counts[f"without: {name}"] for name in ("all_correct", "all_wrong", "filtered")},
+        "no_pair_reasons": {name: counts[f"without: {name}"] for name in reasons},
         "chosen_tokens_mean": round(counts["chosen_tokens"] / whole, 1) if whole else None,
         "rejected_tokens_mean": round(counts["rejected_tokens"] / whole, 1) if whole else None,
         "unanimous_not_gold": unanimous,
@@ -143,9 +145,11 @@ def no_pairs(report: dict[str, Any]) -> str:
         "all_correct": "ask harder or more questions (generate.n_samples), or raise the arms' temperatures",
         "all_wrong": "the policy solves none: train SFT longer, raise generate.max_new_tokens, or ask easier questions",
         "filtered": "loosen min_margin, max_similarity or max_length_ratio under pairs, or raise generate.max_new_tokens",
+        "no_label": "lower labels.min_agreement, or loosen labels.filter",
     }[most]
+    unlabelled = f", {reasons['no_label']} without a label" if "no_label" in reasons else ""
     return (
         f"no preference pair from {report['questions']} questions: {reasons['all_correct']} all correct, "
-        f"{reasons['all_wrong']} all wrong, {reasons['filtered']} with all candidates dropped; "
+        f"{reasons['all_wrong']} all wrong, {reasons['filtered']} with all candidates dropped{unlabelled}; "
         f"{report['candidates']} candidates ({counted}); {advice}"
     )
