@@ -141,6 +141,7 @@ rule eval_report:
             rounds=CONFIG["rounds"],
             seed=CONFIG["seed"],
             temperature=CONFIG["evaluate"]["temperature"],
+            coherence=CONFIG["coherence"],
         ),
         # Without what makes nothing in this run: another recipe in a study, or sharing a GPU, makes no new report.
         merged_config=lambda wildcards: argument(

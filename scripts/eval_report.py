@@ -42,7 +42,7 @@ def main() -> None:
         "--params",
         type=from_argument,
         required=True,
-        help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title",
+        help="run, level, n_boot, seed, temperature, coherence, gpu_hour_usd, gallery, title",
     )
     parser.add_argument("--config", help="the run's whole configuration: JSON, or @FILE or FILE, YAML or JSON")
     parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
