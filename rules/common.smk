@@ -26,6 +26,7 @@ from regime_w.config.recipes import (
     recipes_of,
 )
 from regime_w.config.schema import HELD_OUT, OF_SET, of_set
+from regime_w.method.labels import is_withheld
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import visible_gpus
@@ -125,6 +126,11 @@ MODELS = {"base": BASE} | {OWN.called(number): OWN.model(number) for number in (
 ANSWERS = [f"data/{RUN}/answers/{name}/{model}.jsonl" for name in SETS for model in MODELS]
 # The rounds that train an adapter, 0 for SFT.
 TRAINED = [*([0] if OWN.sft else []), *NUMBERS]
+# How the labels of each round hold against gold, where they are not simply the gold answers.
+LABEL_CHECKS = [
+    f"results/{RUN}/round{number}/labels.json"
+    for number in (OWN.sampled if is_withheld(CONFIG["labels"]) else [])
+]
 # Whether training questions are asked for, by SFT or by a round, or to rank recipes.
 LEARNS = bool(CONFIG["study"]) or any(name == "split_questions" for name, _ in OWN.stages())
 # The recipe that a stage in a study's folder belongs to: any of those that share it.

@@ -115,6 +115,8 @@ rule eval_report:
         checks=[OWN.check(number) for number in OWN.sampled],
         preferences=[OWN.summary(number) for number in rounds_by("dpo").values()],
         samples=[OWN.summary(number) for number in rounds_by("rejection_sampling").values()],
+        # Gold is read here, where nothing is trained on it.
+        labels=LABEL_CHECKS,
         usage=usages(OWN, SETS),
         # Of no use to the report: who asks for it gets both.
         viewer=f"results/{RUN}/trajectories.html",
@@ -155,6 +157,11 @@ rule eval_report:
                 "rollouts": by_name([f"round{number}" for number in OWN.sampled], input.rollouts),
                 "preferences": by_name(rounds_by("dpo"), input.preferences),
                 "samples": by_name(rounds_by("rejection_sampling"), input.samples),
+                **(
+                    {"labels": by_name([f"round{number}" for number in OWN.sampled], input.labels)}
+                    if LABEL_CHECKS
+                    else {}
+                ),
                 "adapters": by_name([OWN.called(number) for number in TRAINED], input.adapters),
                 "models": by_name(MODELS, input.models),
                 "usage": list(input.usage),

@@ -21,6 +21,10 @@ Policies: `all`; `best_worst`, the correctness pair with the largest margin (els
 most per_question pairs: correctness pairs first, those of one style first, each trajectory as seldom as can be, and
 for the first half of the places the most alike texts of what is left: the hard ones.
 
+With `weight: margin` a pair has a `weight` in the loss: the share of votes of the chosen answer less that of the rejected one,
+as ScPO has it (Prasad et al. 2024, arXiv 2411.04109, section 3.3); where gold made the label 1. A pair that no vote chose
+between, of coherence or a calculation, has none and counts as the mean (regime_w/training/preferences.py).
+
 A calculation pair has both sides from one trajectory, which needs no correct answer beside it: the text up to its first
 wrong sum, with the right result and with the written one. The preference is at the step that went wrong, as in Step-DPO
 (Lai et al. 2024, arXiv 2406.18629), and a calculator says which it is. Up to `calculations` a question, none for a sum
@@ -72,7 +76,13 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
         if reason is None
     ]
     dropped = Counter(reason for _, reason in judged if reason is not None)
-    return pairs + calculation_pairs(record, params["calculations"], seed), dropped
+    pairs += calculation_pairs(record, params["calculations"], seed)
+    if params.get("weight") == "margin":
+        support = {trajectory["arm"]: trajectory["support"] for trajectory in trajectories}
+        for pair in pairs:
+            margin = support[pair["chosen_arm"]] - support[pair["rejected_arm"]]
+            pair["weight"] = margin if pair["pair_type"] == "correctness" else None
+    return pairs, dropped
 
 
 def judge(record: Record, params: Record, seed: int) -> Iterator[tuple[Candidate, str | None]]:

@@ -22,6 +22,7 @@ def summarise(
     evaluations: dict[str, Files],
     questions: Path | None = None,
     rollouts_: Files | None = None,
+    labels: Files | None = None,
     preferences: Files | None = None,
     samples: Files | None = None,
     trainings: Files | None = None,
@@ -65,6 +66,7 @@ def summarise(
     groups: dict[str, Files] = {
         "evaluation": {f"{name}/{model}": path for name, files in evaluations.items() for model, path in files.items()},
         "rollouts": rollouts_ or {},
+        "labels": labels or {},
         "preferences": preferences or {},
         "samples": samples or {},
         "training": trainings or {},
@@ -91,6 +93,7 @@ def summarise(
         **primary,
         "other_sets": dict(others),
         "rollouts": rounds,
+        "labels": {name: read_object(path) for name, path in (labels or {}).items()},
         "preferences": {name: read_object(path) for name, path in (preferences or {}).items()},
         "samples": {name: read_object(path) for name, path in (samples or {}).items()},
         "training": trained,

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import demo_config
+from helpers import demo_config, stage
 from hypothesis import given
 from hypothesis import strategies as st
+from report_inputs import PARAMS, inputs, save
 
 from regime_w.config.recipes import labels_read, read_by
 from regime_w.config.schema import load
 from regime_w.method.labels import labels_of, least_agreement, one_label, source_of
 from regime_w.method.pairs import build_pairs, no_pair_reason
 from regime_w.method.votes import unanimous_not_gold
+from regime_w.report.render import render
+from regime_w.report.summary import summarise
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import to_line
 from scripts.check_rollouts import check
@@ -225,3 +228,53 @@ def test_stages_read_of_labels_what_they_use() -> None:
     assert read(source="vote", weight="margin") == read(source="vote")
     assert set(read(source="gold_share")) == {"source", "noise", "share", "rest", "filter", "min_agreement", "seed"}
     assert set(read(source="gold_share", rest="drop")) == {"source", "noise", "share", "rest", "seed"}
+
+
+# Against gold
+
+
+def test_labels_are_held_against_gold_by_agreement(tmp_path: Path) -> None:
+    """Three questions: 5 of 8 right; a wrong majority of 6; a tie."""
+    rollouts, questions, output = tmp_path / "rollouts.jsonl", tmp_path / "questions.jsonl", tmp_path / "labels.json"
+    answers = {"q1": "7 7 7 8 7 8 9 7", "q2": "8 8 8 8 8 8 7 7", "q3": "7 8 7 8 7 8 7 8"}
+    rows = [scored(None, own, source="vote") | {"id": name} for name, own in answers.items()]
+    rollouts.write_bytes(b"".join(map(to_line, rows)))
+    questions.write_bytes(b"".join(to_line({"id": name, "gold_answer": "7"}) for name in ("q1", "q2", "q3", "q4")))
+    settings = {"task": params()["task"], "pairs": params()["pairs"] | {"policy": "all"}, "alpha": 1.0, "seed": 0}
+    settings |= {"pairs": settings["pairs"] | {"max_similarity": 1.0, "min_margin": 0.0}}
+    made = stage(
+        "check_labels",
+        "--params",
+        json.dumps(settings),
+        "--rollouts",
+        rollouts,
+        "--questions",
+        questions,
+        "--output",
+        output,
+    )
+    assert made.returncode == 0, made.stderr
+    found = json.loads(output.read_text())
+    assert (found["questions"], found["with_gold"]) == (3, 3)
+    voted = {row["min_agreement"]: row for row in found["ways"]["vote"]}
+    assert found["ways"]["this run's"] == found["ways"]["vote"]
+    assert [voted[least]["labels"] for least in (0.0, 0.625, 0.75, 0.875)] == [2, 2, 1, 0]
+    assert [voted[least]["precision"] for least in (0.0, 0.75, 0.875)] == [0.5, 0.0, None]
+    assert voted[0.0]["coverage"] == pytest.approx(2 / 3)
+    # 5 x 3 pairs of q1 are right, 6 x 2 of q2 are not.
+    assert (voted[0.0]["pairs"], voted[0.0]["pair_precision"]) == (27, pytest.approx(15 / 27))
+
+
+def test_the_report_shows_labels_against_gold(tmp_path: Path) -> None:
+    row = {"min_agreement": 0.0, "labels": 10, "coverage": 0.5, "precision": 0.8, "low": 0.5, "high": 0.9}
+    ways = {
+        "vote": [row | {"pairs": 4, "pair_precision": 0.75}],
+        "random": [row | {"pairs": 0, "pair_precision": None}],
+    }
+    found = {"questions": 20, "with_gold": 20, "ways": ways}
+    made = summarise(PARAMS, **inputs(tmp_path), labels={"round1": save(tmp_path / "labels.json", found)})
+    html, md = render(made)
+    assert "Labels of round 1" in html
+    assert "Precision of labels over their coverage" in html
+    assert "| vote | 0.0% | 10 | 50.0% | 80.0%" in md
+    assert "Labels of round 1" not in render(summarise(PARAMS, **inputs(tmp_path)))[1]
