@@ -49,7 +49,7 @@ def test_a_reward_weight_reruns_scores_and_below_but_no_generation(clone):
 def test_labels_rerun_scores_and_below_but_no_generation(clone, labels):
     edit_config(clone, labels=labels)
     jobs = planned(clone)
-    assert {"score_rollouts", "check_rollouts"} | STAGES_BELOW_PAIRS == set(jobs)
+    assert set(jobs) == {"score_rollouts", "check_rollouts", "check_labels"} | STAGES_BELOW_PAIRS
     commands = [job.command for job in dry_run(clone, "eval_report", "--forceall") if job.rule == "fetch_questions"]
     (command,) = commands
     assert ("--without-gold" in command) == (labels["source"] == "vote")
