@@ -281,7 +281,7 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
             **rounded(own),
         }
         if is_withheld(labels):
-            trajectory["support"] = round(label.support, DIGITS)
+            trajectory["support"] = float(right) if label.source == "gold" else round(label.support, DIGITS)
             if label.source == "cross_style":
                 trajectory["label"] = label.answer
         if verifier.scores and label.source == "gold":

@@ -76,6 +76,10 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
         report = summarise(counts, len(ranked) - len(over), unanimous)
         if not report["kept"]:
             raise UserError(no_pairs(report))
+        if margins and not any(margins):
+            raise UserError(
+                "labels.weight margin: no pair's sides differ in votes, so that none has a weight; set it to none"
+            )
         all_pairs.seek(0)
         kept = (line for index, line in enumerate(all_pairs) if index not in over)
         with new_file(output) as file:

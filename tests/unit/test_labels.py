@@ -168,6 +168,8 @@ def test_correct_is_by_the_label() -> None:
 
 def test_gold_stands_only_where_it_made_the_label() -> None:
     assert scored("8", source="gold_share", share=1.0)["gold_answer"] == "8"
+    shared = scored("8", source="gold_share", share=1.0)["trajectories"]
+    assert [each["support"] for each in shared] == [float(each["correct"]) for each in shared]
     dropped = scored("8", source="gold_share", share=0.0, rest="drop")
     assert (dropped["gold_answer"], dropped["label"], dropped["label_source"]) == (None, None, "none")
     turned = scored("8", "8 8 8 8 8 8 8 9", noise=1.0)

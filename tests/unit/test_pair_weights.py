@@ -14,9 +14,9 @@ from trl import DPOConfig
 
 from regime_w.method.pairs import build_pairs
 from regime_w.runtime.errors import UserError
-from regime_w.tasks.prompts import Prompts, prompts_of
+from regime_w.tasks.prompts import Prompts, prompts_of, text_forms
 from regime_w.training import trainer as training
-from regime_w.training.preferences import weighted
+from regime_w.training.preferences import build, weighted
 from scripts.train_dpo import PretokenizedDPOTrainer, WeightedPairs, tokens_of, weights_of
 
 
@@ -57,6 +57,24 @@ def test_weights_have_the_mean_1() -> None:
     lines = [json.dumps({"weight": weight}).encode() for weight in (0.125, 0.5, None, 0.875)]
     found = [json.loads(line)["weight"] for line in weighted(lines, [0.125, 0.5, 0.875])]
     assert found == pytest.approx([0.25, 1.0, 1.0, 1.75])
+
+
+def test_pairs_that_no_vote_tells_apart_are_refused_in_one_line(tmp_path: Path) -> None:
+    """An answer without a mark has the votes of the same one with a mark."""
+    outs = [trajectory(0, "7", 1.0), trajectory(1, "7", 1.0) | {"correct": False, "reward": 0.0}]
+    record = {
+        "id": "q",
+        "question": "?",
+        "gold_answer": None,
+        "label": "7",
+        "label_source": "vote",
+        "trajectories": outs,
+    }
+    (tmp_path / "rollouts.jsonl").write_text(json.dumps(record) + "\n")
+    settings = {**PROMPTS, "seed": 0, "pairs": demo_config()["pairs"] | {"by": "correct", "weight": "margin"}}
+    with pytest.raises(UserError, match=r"labels\.weight margin: no pair's sides differ in votes"):
+        build(tmp_path / "rollouts.jsonl", settings, text_forms(settings, None, {}), tmp_path / "preferences.jsonl")
+    assert not (tmp_path / "preferences.jsonl").exists()
 
 
 @pytest.mark.parametrize("weight", [None, -1, "1", True, float("nan"), float("inf")])
