@@ -20,8 +20,16 @@ from regime_w.config.code_inputs import hash_of
 from regime_w.config.files import configured, layers_of
 from regime_w.config.harness import MISSING
 from regime_w.config.lineage import lineage, trained_by
-from regime_w.config.recipes import number_of, prompt_of, prompts_asked, read_by, recipes_of
+from regime_w.config.recipes import (
+    needs_gold,
+    number_of,
+    prompt_of,
+    prompts_asked,
+    read_by,
+    recipes_of,
+)
 from regime_w.config.schema import HELD_OUT, OF_SET, of_set
+from regime_w.method.labels import is_withheld
 from regime_w.models.modules import LLAMA, modules_of
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.gpu import visible_gpus
@@ -140,6 +148,11 @@ OUTSIDE_CHECKS = [
 ]
 # The rounds that train an adapter, 0 for SFT.
 TRAINED = [*([0] if OWN.sft else []), *NUMBERS]
+# How the labels of each round hold against gold, where they are not simply the gold answers.
+LABEL_CHECKS = [
+    f"results/{RUN}/round{number}/labels.json"
+    for number in (OWN.sampled if is_withheld(CONFIG["labels"]) else [])
+]
 # Whether training questions are asked for, by SFT or by a round, or to rank recipes.
 LEARNS = bool(CONFIG["study"]) or any(name == "split_questions" for name, _ in OWN.stages())
 # The recipe that a stage in a study's folder belongs to: any of those that share it.
@@ -164,12 +177,17 @@ wildcard_constraints:
 class Code(str):
     """Among the params of a rule, a hash of the code that it runs: an edit reruns it, a mere touch does not.
 
-    `root` is where the code lies, `jobs_per_gpu` is the config's. They are no part of the text, so that a checkout can be
-    moved, and GPUs shared, and nothing reruns.
+    `root` is where the code lies, `jobs_per_gpu` is the config's, `without_gold` a flag where no recipe needs gold answers.
+    They are no part of the text, so that a checkout can be moved, GPUs shared, labels withheld, and nothing reruns.
     """
 
     root = str(ROOT)
     jobs_per_gpu = JOBS_PER_GPU
+    without_gold = (
+        ""
+        if any(needs_gold(each.config) for each in (OWN, *RECIPES.values()))
+        else "--without-gold"
+    )
 
 
 def code(module, files=(), skip=()):

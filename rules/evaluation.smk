@@ -115,6 +115,8 @@ rule eval_report:
         checks=[OWN.check(number) for number in OWN.sampled],
         preferences=[OWN.summary(number) for number in rounds_by("dpo").values()],
         samples=[OWN.summary(number) for number in rounds_by("rejection_sampling").values()],
+        # Gold is read here, where nothing is trained on it.
+        labels=LABEL_CHECKS,
         usage=usages(OWN, SETS),
         # Its texts are of no use to the report, which names it.
         viewer=f"results/{RUN}/trajectories.html",
@@ -141,6 +143,7 @@ rule eval_report:
             rounds=CONFIG["rounds"],
             seed=CONFIG["seed"],
             temperature=CONFIG["evaluate"]["temperature"],
+            coherence=CONFIG["coherence"],
         ),
         # Without what makes nothing in this run: another recipe in a study, or sharing a GPU, makes no new report.
         merged_config=lambda wildcards: argument(
@@ -155,6 +158,11 @@ rule eval_report:
                 "rollouts": by_name([f"round{number}" for number in OWN.sampled], input.rollouts),
                 "preferences": by_name(rounds_by("dpo"), input.preferences),
                 "samples": by_name(rounds_by("rejection_sampling"), input.samples),
+                **(
+                    {"labels": by_name([f"round{number}" for number in OWN.sampled], input.labels)}
+                    if LABEL_CHECKS
+                    else {}
+                ),
                 "adapters": by_name([OWN.called(number) for number in TRAINED], input.adapters),
                 "models": by_name(MODELS, input.models),
                 "usage": list(input.usage),

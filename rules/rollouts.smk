@@ -1,7 +1,8 @@
 """Rollouts: one trajectory an arm for each question, then correctness, coherence and reward.
 
 INPUTS   the round's policy (a merged model), data/{run}/questions/round{round}.jsonl
-OUTPUTS  data/{run}/round{round}/completions/{shard}.jsonl, rollouts.jsonl; results/{run}/round{round}/rollouts_check.json
+OUTPUTS  data/{run}/round{round}/completions/{shard}.jsonl, rollouts.jsonl; results/{run}/round{round}/rollouts_check.json;
+         results/{run}/round{round}/labels.json: labels without gold against gold, of runs that withhold it, and of others on demand
 NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there are any; the others: CPU
 """
 
@@ -87,4 +88,37 @@ rule check_rollouts:
             "--params {params.config:q}",
             "--rollouts {input.rollouts:q}",
             "--output {output.check:q}",
+        )
+
+
+rule check_labels:
+    input:
+        verifier=[local(file) for file in VERIFIER],
+        rollouts=made_in_round("check_labels", "rollouts"),
+        questions=made_in_round("check_labels", "questions"),
+    output:
+        labels="results/{run}/round{round}/labels.json",
+    log:
+        "logs/{run}/round{round}/check_labels.log",
+    wildcard_constraints:
+        run=re.escape(RUN),
+    conda:
+        ENV
+    threads: 2
+    params:
+        code=code("check_labels"),
+        config=part(
+            task=CONFIG["task"],
+            pairs=CONFIG["pairs"] | {"by": "correct"},
+            alpha=CONFIG["reward"]["alpha"],
+            seed=CONFIG["seed"],
+        ),
+    shell:
+        stage(
+            "check_labels",
+            "--params {params.config:q}",
+            "--rollouts {input.rollouts:q}",
+            "--questions {input.questions:q}",
+            "--output {output.labels:q}",
+            usage=False,
         )

@@ -52,6 +52,15 @@ ROW_CHECKS = {
     "correct ones ended and are marked": '[.trajectories[] | select(.correct)] | all(.finish_reason == "stop" and '
     '(.extraction | IN("hash", "answer", "boxed", "function")))',
 }
+GOLD_CHECK = "gold_answer is text"
+# Where labels are not simply the gold answers (`labels`), in place of GOLD_CHECK.
+LABEL_CHECKS = {
+    "gold_answer is text or null": '.gold_answer | . == null or (type == "string" and length > 0)',
+    "label is text or null": '[.label, (.trajectories[] | .label)] | all(. == null or (type == "string" and length > 0))',
+    "label_source is one": '.label_source | IN("gold", "noise", "vote", "cross_style", "random", "none")',
+    "agreement in [0, 1] or null": ".agreement | . == null or (NUMBER and . >= 0 and . <= 1)",
+    "support in [0, 1]": "[.trajectories[].support] | all(NUMBER and . >= 0 and . <= 1)",
+}
 NUMBER = '(type == "number" and (isnan or isinfinite | not))'
 FAULTS = '[try (.trajectories[].fault // empty | split(":")[0]) catch empty]'
 # Over the list of all ids.
@@ -61,12 +70,16 @@ SHORTENED = '.trajectories |= .[:1] | walk(if type == "string" and length > 60 t
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=from_argument, required=True, help="trajectories, n_questions (or null)")
+    parser.add_argument(
+        "--params", type=from_argument, required=True, help="trajectories, n_questions (or null), labels"
+    )
     parser.add_argument("--rollouts", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
 
-    result, failures = check(args.rollouts, args.params["trajectories"], args.params.get("n_questions"))
+    result, failures = check(
+        args.rollouts, args.params["trajectories"], args.params.get("n_questions"), args.params.get("labels", False)
+    )
     if failures:
         raise UserError(f"{args.rollouts}{failures[0]}; {len(failures)} checks failed; run score_rollouts again")
     with open(args.rollouts, "rb") as file:
@@ -80,11 +93,14 @@ def main() -> None:
     write_json(args.output, result)
 
 
-def check(path: Path, trajectories: int, n_questions: int | None) -> tuple[dict[str, Any], list[str]]:
+def check(
+    path: Path, trajectories: int, n_questions: int | None, labels: bool = False
+) -> tuple[dict[str, Any], list[str]]:
     """Run all checks; return what is written and a sentence for each failed check, beginning with its first bad line."""
+    wanted = {name: program for name, program in ROW_CHECKS.items() if not (labels and name == GOLD_CHECK)}
     programs = {
         name: program.replace("NUMBER", NUMBER).replace("TRAJECTORIES", str(trajectories))
-        for name, program in ROW_CHECKS.items()
+        for name, program in (wanted | (LABEL_CHECKS if labels else {})).items()
     }
     # A program that stumbles (a text where a list should be) has not passed; one pass over a line runs them all.
     verdicts = ", ".join(f"(try ({program}) catch false)" for program in programs.values())

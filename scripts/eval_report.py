@@ -10,6 +10,7 @@ is the base, the first set the one that the headline is about. What is not given
     evaluations                       answers of each model to each set, {SET: {MODEL: FILE}}
     models                            folder of each model
     rollouts, preferences, samples    rollouts.jsonl, preferences.json, samples.json of each round that has them
+    labels                            labels.json of each round whose labels are not simply the gold answers
     adapters                          folder of SFT's adapter and of each round's
     usage                             usage records of the stages
 """
@@ -34,7 +35,7 @@ from regime_w.runtime.records import from_argument, write_json, write_text
 
 log = logging.getLogger(__name__)
 
-INPUTS = ("questions", "evaluations", "rollouts", "preferences", "samples", "adapters", "models", "usage")
+INPUTS = ("questions", "evaluations", "rollouts", "labels", "preferences", "samples", "adapters", "models", "usage")
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
         "--params",
         type=from_argument,
         required=True,
-        help="run, level, n_boot, seed, temperature, gpu_hour_usd, gallery, title",
+        help="run, level, n_boot, seed, temperature, coherence, gpu_hour_usd, gallery, title",
     )
     parser.add_argument("--config", help="the run's whole configuration: JSON, or @FILE or FILE, YAML or JSON")
     parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
@@ -62,6 +63,7 @@ def main() -> None:
         evaluations=found["evaluations"],
         questions=found.get("questions"),
         rollouts_=found.get("rollouts"),
+        labels=found.get("labels"),
         preferences=found.get("preferences"),
         samples=found.get("samples"),
         trainings={name: folder / "training.json" for name, folder in found.get("adapters", {}).items()},

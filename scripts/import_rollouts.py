@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=from_argument, required=True, help="rollouts (file), arms, task, prompt, styles, seed"
+        "--params",
+        type=from_argument,
+        required=True,
+        help="rollouts (file), arms, task, prompt, styles, seed, without_gold",
     )
     parser.add_argument(
         "--policy", type=Path, required=True, help="its tokenizer gives the token ids that are trained on"
@@ -43,7 +46,8 @@ def main() -> None:
     prompts = prompts_of(folder, params, trusted(params))
     questions: dict[str, dict[str, Any]] = {}
     with new_file(args.completions) as file:
-        for question, completions in rollouts(path, params["arms"], open_verifier(params["task"]), prompts):
+        verifier, without_gold = open_verifier(params["task"]), params.get("without_gold", False)
+        for question, completions in rollouts(path, params["arms"], verifier, prompts, without_gold):
             if question["id"] in questions:
                 raise UserError(f"{path}: the id {question['id']!r:.80} stands twice; ids must differ (start.rollouts)")
             questions[question["id"]] = question

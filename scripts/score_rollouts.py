@@ -12,6 +12,9 @@ Record: {"id", "question", "gold_answer", "coherence": {"s_end", "s_path", "s_cf
 is graded.
 A trajectory has `"disagreement": true` where math-verify reads its answer otherwise than we do, `"score"` where the verifier
 gives one (0 for a text that did not end by itself), and `"fault"` where the verifier could not tell, with the reason.
+Where labels are not simply the gold answers (config section `labels`, regime_w/method/labels.py), `correct` is by the label,
+a question has `"label"`, `"label_source"` and `"agreement"` besides, `"gold_answer"` is null unless gold made its label, and a
+trajectory has `"support"`, and with cross_style a `"label"` of its own. Nothing else of gold stands there, nor is it read.
 """
 
 import argparse
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from regime_w.method.coherence import Coherence, coherence, mean
+from regime_w.method.labels import GOLD, is_withheld, labels_of, least_agreement, one_label, source_of
 from regime_w.method.rewards import reward
 from regime_w.method.votes import UNMARKED, fault_kind
 from regime_w.runtime.compute import threads
@@ -36,12 +40,13 @@ from regime_w.runtime.records import expand, from_argument, new_file, scan_jsonl
 from regime_w.tasks.answers import equal, math_verify_agrees
 from regime_w.tasks.marks import cut
 from regime_w.tasks.thinking import said, thought
-from regime_w.tasks.verifier import Grade
+from regime_w.tasks.verifier import Grade, Verifier
 from regime_w.tasks.verifiers import open_verifier, refuse_if_all_failed
 
 log = logging.getLogger(__name__)
 
 CARRIED = ("token_ids", "thinking_tokens", "answer_start")  # where a completion has them
+TELLS_GOLD = ("gold_answer", "answer", "rationales", "corrected")  # of a question
 COMPLETION = ("id", "arm", "style", "temperature", "seed", "text", "num_tokens", "finish_reason")
 DIGITS = 6  # of scores and rewards in the records
 CHUNK = 64  # questions a task
@@ -90,7 +95,7 @@ def _opened(path: Path) -> BinaryIO:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=from_argument, required=True, help="task, arms, coherence, reward")
+    parser.add_argument("--params", type=from_argument, required=True, help="task, arms, coherence, reward, labels")
     parser.add_argument("--completions", type=Path, nargs="+", required=True, help="one file a shard, in any order")
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
@@ -119,6 +124,8 @@ def main() -> None:
     seconds = progress.close()
     log.info(f"Scored in {seconds:.1f} s, saved to: {args.output}")
     log.info(summary(counts))
+    if is_withheld(labelling(params)):
+        log.info(labels_told(counts))
     if counts["fault"]:
         log.info(faults_told(counts, fault))
     if asks_math_verify(params):
@@ -194,6 +201,11 @@ def score_rows(shared: tuple[Places, dict[str, Any]], rows: "array[int]") -> tup
         scored = score(question, completions, params)
         lines.append(to_line(scored))
         counts["questions"] += 1
+        if "label_source" in scored:
+            counts[f"label: {scored['label_source']}"] += 1
+            counts["without label"] += all(
+                each.get("label", scored["label"]) is None for each in scored["trajectories"]
+            )
         for trajectory in scored["trajectories"]:
             counts["trajectories"] += 1
             counts["correct"] += trajectory["correct"]
@@ -209,17 +221,14 @@ def score_rows(shared: tuple[Places, dict[str, Any]], rows: "array[int]") -> tup
 
 def score(question: dict[str, Any], completions: list[dict[str, Any]], params: dict[str, Any]) -> dict[str, Any]:
     """The rollouts row of one question; `completions` in the order of the arms."""
-    verifier = open_verifier(params["task"])
-    gold = verifier.gold(question["gold_answer"], question)
-    if gold is None:
-        raise UserError(
-            f"question {question['id']}: the verifier {verifier.name} cannot read the gold answer "
-            f"{question['gold_answer']!r:.200}; mend or remove it"
-        )
+    verifier, labels = open_verifier(params["task"]), labelling(params)
+    by_gold = source_of(question["id"], labels) == "gold"
+    row = question if by_gold else {name: value for name, value in question.items() if name not in TELLS_GOLD}
+    gold = gold_of(question, verifier, labels) if by_gold else None
     ends = [completion.get("answer_start", 0) for completion in completions]
     answers = [said(completion["text"], end) for completion, end in zip(completions, ends, strict=True)]
     texts = [cut(answer) for answer in answers]
-    grades = verifier.grade_all(texts, gold, question)
+    grades = verifier.grade_all(texts, gold, row)
     reasonings = [
         thought(completion["text"], end) if end else grade.reasoning
         for completion, end, grade in zip(completions, ends, grades, strict=True)
@@ -236,12 +245,27 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
         params["coherence"]["path_mix"],
     )
     whole = mean(each)
+    outs = [
+        {
+            "answer": grade.answer,
+            "extraction": grade.method,
+            # What goes on with another question did not end by itself.
+            "finish_reason": completion["finish_reason"] if len(text) == len(answer) else "length",
+            "style": completion["style"],
+            "full_text": text,
+        }
+        for completion, answer, text, grade in zip(completions, answers, texts, grades, strict=True)
+    ]
+    found = labels_of(question["id"], outs, gold, labels)
     trajectories = []
-    for completion, answer, text, grade, reasoning, own in zip(
-        completions, answers, texts, grades, reasonings, each, strict=True
+    for completion, out, grade, reasoning, own, label in zip(
+        completions, outs, grades, reasonings, each, found, strict=True
     ):
-        ended = completion["finish_reason"] == "stop" and len(text) == len(answer)
-        correct, its_score = ended and grade.correct, grade.score if ended else 0.0
+        ended = out["finish_reason"] == "stop"
+        right = (
+            grade.correct if label.source == "gold" else is_marked(grade) and grade.answer == label.answer is not None
+        )
+        correct, its_score = ended and right, grade.score if ended else 0.0
         quality = its_score if params["reward"]["correct"] == "score" else float(correct)
         s_wm = whole.s_wm if params["reward"]["coherence_level"] == "question" else own.s_wm
         trajectory = {
@@ -256,20 +280,52 @@ def score(question: dict[str, Any], completions: list[dict[str, Any]], params: d
             "extraction": grade.method,
             **rounded(own),
         }
-        if verifier.scores:
+        if is_withheld(labels):
+            trajectory["support"] = float(right) if label.source == "gold" else round(label.support, DIGITS)
+            if label.source == "cross_style":
+                trajectory["label"] = label.answer
+        if verifier.scores and label.source == "gold":
             trajectory["score"] = round(its_score, DIGITS)
         if grade.fault:
             trajectory["fault"] = grade.fault
-        if asks_math_verify(params) and disagrees(grade, gold):
+        if gold is not None and asks_math_verify(params) and disagrees(grade, gold):
             trajectory["disagreement"] = True
         trajectories.append(trajectory)
+    agreement = least_agreement(found)
+    told = {
+        "label": one_label(found),
+        "label_source": found[0].source,
+        "agreement": None if agreement is None else round(agreement, DIGITS),
+    }
     return {
         "id": question["id"],
         "question": question["question"],
         "gold_answer": gold,
+        **(told if is_withheld(labels) else {}),
         "coherence": rounded(whole),
         "trajectories": trajectories,
     }
+
+
+def labelling(params: dict[str, Any]) -> dict[str, Any]:
+    """The config section `labels`; the gold answers where nothing is said of it."""
+    return dict(params.get("labels", GOLD))
+
+
+def gold_of(question: dict[str, Any], verifier: Verifier, labels: dict[str, Any]) -> str:
+    """The gold answer as the verifier reads it; UserError where there is none, or one that it cannot read."""
+    if question["gold_answer"] is None:
+        raise UserError(
+            f"question {question['id']}: it has no gold answer, and labels.source is {labels['source']}; give it one, or set "
+            "labels.source: vote, which needs none"
+        )
+    gold = verifier.gold(question["gold_answer"], question)
+    if gold is None:
+        raise UserError(
+            f"question {question['id']}: the verifier {verifier.name} cannot read the gold answer "
+            f"{question['gold_answer']!r:.200}; mend or remove it"
+        )
+    return gold
 
 
 def is_marked(grade: Grade) -> bool:
@@ -306,6 +362,11 @@ def rounded(values: Coherence) -> dict[str, float]:
 def faults_told(counts: Counter[str], first: str) -> str:
     kinds = ", ".join(f"{name[7:]} {count}" for name, count in counts.most_common() if name.startswith("fault: "))
     return f"The verifier failed on: {counts['fault']} ({kinds}), which are not correct; first: {first}"
+
+
+def labels_told(counts: Counter[str]) -> str:
+    sources = ", ".join(f"{name[7:]} {count}" for name, count in counts.most_common() if name.startswith("label: "))
+    return f"Labels from: {sources}; questions without a label: {counts['without label']}"
 
 
 def summary(counts: Counter[str]) -> str:

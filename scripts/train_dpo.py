@@ -11,12 +11,16 @@ token ids; one of another tool, texts or messages in TRL's formats, is tokenised
 
 import argparse
 import logging
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import set_seed
 from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from regime_w.method.pairs import CALCULATION
 from regime_w.models.folders import load_model, positions, trusted
@@ -33,10 +37,40 @@ log = logging.getLogger(__name__)
 
 
 class PretokenizedDPOTrainer(DPOTrainer):
-    """Takes prompt_ids, chosen_ids and rejected_ids as they are: the ids that generation used."""
+    """Takes prompt_ids, chosen_ids and rejected_ids as they are: the ids that generation used; and a pair's `weight`."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
         return dataset
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        """TRL's loss. With weights its gradient is that of the sum of each pair's own loss times its weight; what is logged
+        stays the loss without."""
+        weights = inputs.pop("weight", None)
+        if weights is None:
+            return super()._compute_loss(model, inputs, return_outputs)
+        return super()._compute_loss(weighing(model, weights), inputs, return_outputs)
+
+
+class WeightedPairs(DataCollatorForPreference):
+    """TRL's batches, with each pair's `weight`: a tensor (pairs)."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super().torch_call(examples)
+        return batch | {"weight": torch.tensor([example["weight"] for example in examples])}
+
+
+def weighing(model: Any, weights: torch.Tensor) -> Any:
+    """The policy, whose log-probabilities (chosen sides, then rejected) are what they were and whose gradient of pair i is
+    `weights[i]` times what it was."""
+
+    def forward(**named: Any) -> Any:
+        outputs = model(**named)
+        rows = torch.cat([weights, weights]).to(outputs.log_probs)[:, None]
+        fixed = outputs.log_probs.detach()
+        outputs.log_probs = fixed + rows * (outputs.log_probs - fixed)
+        return outputs
+
+    return forward
 
 
 def main() -> None:
@@ -63,7 +97,9 @@ def main() -> None:
         )
     policy, manifest = load_manifest(args.policy)
     prompts = prompts_of(policy, args.params, trusted(args.params))
-    data = [tokens_of(prompts, row) for row in rows]
+    data: list[dict[str, Any]] = [
+        {**tokens_of(prompts, row), **weight} for row, weight in zip(rows, weights_of(rows), strict=True)
+    ]
     lengths = [len(pair["prompt_ids"]) + max(len(pair["chosen_ids"]), len(pair["rejected_ids"])) for pair in data]
     checked = preflight(prompts, data, rows, lengths, dpo["max_length"], positions(policy))
     made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
@@ -89,6 +125,9 @@ def main() -> None:
             *([StepProfile(args.profile)] if args.profile and training.is_main() else []),
         ],
     )
+    if "weight" in data[0]:
+        collator: Any = trainer.data_collator
+        trainer.data_collator = WeightedPairs(**asdict(collator))
     seconds = training.train(trainer, args.work, lengths, dpo["compile"])
     tokens = int(
         sum(2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in data) * dpo["epochs"]
@@ -117,6 +156,20 @@ def tokens_of(prompts: Prompts, row: dict[str, Any]) -> dict[str, list[int]]:
         prompt_ids = prompt_ids + chosen_ids[:shared]
         chosen_ids, rejected_ids = chosen_ids[shared:], rejected_ids[shared:]
     return {"prompt_ids": prompt_ids, "chosen_ids": chosen_ids, "rejected_ids": rejected_ids}
+
+
+def weights_of(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """{"weight"} of each pair, nothing where no pair has one; UserError for one that is no weight, or is missing."""
+    if not any("weight" in row for row in rows):
+        return [{}] * len(rows)
+    for row in rows:
+        weight = row.get("weight")
+        if isinstance(weight, bool) or not (isinstance(weight, int | float) and 0 <= weight < math.inf):
+            raise UserError(
+                f"pair of question {row.get('id', '?')}: weight is {weight!r:.40}, a number of at least 0 was expected in every "
+                "pair; run build_preferences again"
+            )
+    return [{"weight": float(row["weight"])} for row in rows]
 
 
 def preflight(

@@ -14,6 +14,7 @@ from typing import Any
 
 from regime_w.config.files import laid_over
 from regime_w.config.schema import load, of_set
+from regime_w.method.labels import is_withheld
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import fingerprint
 
@@ -21,7 +22,7 @@ Config = dict[str, Any]
 
 # What a recipe may change: how the model is trained. All else is the same for all, so that they can be compared.
 SECTIONS = (
-    "method", "rounds", "styles", "arms", "sft", "generate", "coherence", "reward", "pairs", "rejection_sampling", "dpo",
+    "method", "rounds", "styles", "arms", "sft", "generate", "labels", "coherence", "reward", "pairs", "rejection_sampling", "dpo",
 )  # fmt: skip
 # How a round trains: the rule that makes its examples, the rule that trains on them, the adapter's folder.
 TRAINING = {
@@ -60,6 +61,23 @@ def _trust(config: Config) -> Config:
     return {"trust_remote_code": True} if config["base_model"]["trust_remote_code"] else {}
 
 
+def labels_read(config: Config) -> Config:
+    """What decides the labels: of the section `labels` what its source uses, so that nothing else makes them anew."""
+    labels = config["labels"]
+    source = labels["rest"] if labels["source"] == "gold_share" else labels["source"]
+    keys = ["source", "noise"]
+    keys += ["share", "rest"] if labels["source"] == "gold_share" else []
+    keys += ["filter"] if source in ("vote", "cross_style", "random") else []
+    keys += ["min_agreement"] if source in ("vote", "cross_style") else []
+    draws = labels["source"] in ("gold_share", "random") or labels["noise"]
+    return {key: labels[key] for key in keys} | ({"seed": config["seed"]} if draws else {})
+
+
+def needs_gold(config: Config) -> bool:
+    """Whether a training question must have a gold answer."""
+    return config["labels"]["source"] in ("gold", "gold_share")
+
+
 # What each stage reads of a recipe's configuration: the one JSON parameter of its rule.
 READS: dict[str, Callable[[Config], Config]] = {
     "train_sft": lambda config: {
@@ -77,6 +95,7 @@ READS: dict[str, Callable[[Config], Config]] = {
     "import_rollouts": lambda config: {
         "rollouts": config["start"]["rollouts"],
         **{name: config[name] for name in ("arms", "task")},
+        "without_gold": not needs_gold(config),
         **_prompts(config),
         **_trust(config),
     },
@@ -84,13 +103,17 @@ READS: dict[str, Callable[[Config], Config]] = {
         "preferences": config["start"]["preferences"],
         "format": config["prompt"]["format"],
     },
-    "score_rollouts": lambda config: {name: config[name] for name in ("task", "arms", "coherence", "reward")},
+    "score_rollouts": lambda config: {
+        **{name: config[name] for name in ("task", "arms", "coherence", "reward")},
+        "labels": labels_read(config),
+    },
     "check_rollouts": lambda config: {
         "trajectories": len(config["arms"]),
         "n_questions": config["generate"]["n_samples"],
+        **({"labels": True} if is_withheld(config["labels"]) else {}),
     },
     "build_preferences": lambda config: {
-        "pairs": config["pairs"] | {"by": config["reward"]["correct"]},
+        "pairs": config["pairs"] | {"by": config["reward"]["correct"], "weight": config["labels"]["weight"]},
         **_prompts(config),
         **_trust(config),
     },

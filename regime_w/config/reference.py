@@ -42,7 +42,7 @@ TUNE = _names(
     sft.adapter sft.part sft.n_examples sft.styles sft.lora.r sft.lora.alpha sft.lora.target_modules sft.learning_rate
     sft.epochs sft.batch_size sft.per_device_batch_size sft.gradient_checkpointing
     generate.part generate.n_samples generate.skip generate.new_questions generate.max_new_tokens
-    pairs.policy pairs.per_question pairs.coherence_share
+    labels.source labels.min_agreement labels.filter pairs.policy pairs.per_question pairs.coherence_share
     dpo.loss_type dpo.loss_weights dpo.beta dpo.lora.r dpo.lora.alpha dpo.lora.target_modules dpo.learning_rate
     dpo.epochs dpo.batch_size dpo.per_device_batch_size dpo.gradient_checkpointing
     rejection_sampling.per_question rejection_sampling.lora.r rejection_sampling.lora.alpha

@@ -543,6 +543,58 @@ class Engine(Section):
     transformers: Transformers = Field(default_factory=lambda: Transformers(), description="the engine on CPUs")
 
 
+class Labels(Section):
+    """What counts as right in rollouts, where gold is missing, withheld or made wrong (regime_w/method/labels.py)."""
+
+    source: Literal["gold", "vote", "cross_style", "gold_share", "random"] = Field(
+        "gold",
+        description="gold answers; vote: the arms' majority; cross_style: of one style for the other; gold_share: gold for a"
+        " share of the questions; random: any answer given, as a control",
+    )
+    share: float = Field(
+        0.25, ge=0, le=1, description="of gold_share: questions with their gold answer, by hash of the id"
+    )
+    rest: Literal["vote", "cross_style", "drop"] = Field(
+        "vote", description="of gold_share: labels of the other questions; drop: none"
+    )
+    min_agreement: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the trajectories asked that must give a voted label, 0.5 is 4 of 8; below it there is none",
+    )
+    filter: Literal["none", "verifier_marked", "sums"] = Field(
+        "none",
+        description="who votes: none: every answer found; verifier_marked: in a marked place of a text that ended by itself;"
+        " sums: of these the ones whose written sums hold",
+    )
+    weight: Literal["none", "margin"] = Field(
+        "none",
+        description="of a pair in DPO's loss; margin: share of votes of the chosen answer less that of the rejected one, mean 1",
+    )
+    noise: float = Field(
+        0.0, ge=0, le=1, description="share of gold labels turned into another answer of the trajectories"
+    )
+
+    @property
+    def voted(self) -> str | None:
+        """The vote that makes labels, where one does."""
+        source = self.rest if self.source == "gold_share" else self.source
+        return source if source in ("vote", "cross_style") else None
+
+    @model_validator(mode="after")
+    def _used(self) -> "Labels":
+        if self.noise and self.source not in ("gold", "gold_share"):
+            raise ValueError(f"noise turns gold labels, source is {self.source}; set noise: 0, or source: gold")
+        if self.min_agreement and not self.voted:
+            raise ValueError("min_agreement is of votes, and nothing is voted on; set it to 0, or source: vote")
+        if self.filter != "none" and not (self.voted or self.source == "random"):
+            raise ValueError("filter says who votes, and nothing is voted on; set it to none, or source: vote")
+        if self.weight == "margin" and not self.voted:
+            raise ValueError("weight margin is of votes, and nothing is voted on; set weight: none, or source: vote")
+        return self
+
+
 class Coherence(Section):
     """Weights of the coherence terms; s_end, s_path and s_cf sum to 1."""
 
@@ -873,6 +925,7 @@ class Config(Section):
     merge: Merge = Field(default_factory=lambda: Merge(), description="adapters into their base")
     generate: Generate = Field(default_factory=lambda: Generate(), description="rollouts")
     engine: Engine = Field(default_factory=lambda: Engine(), description="what generates")
+    labels: Labels = Field(default_factory=lambda: Labels(), description="what counts as right in rollouts")
     coherence: Coherence = Field(default_factory=lambda: Coherence(), description="weights of agreement")
     reward: Reward = Field(default_factory=lambda: Reward(), description="weights of correctness, coherence and length")
     pairs: Pairs = Field(default_factory=lambda: Pairs(), description="preference pairs")
@@ -936,6 +989,14 @@ def _contradictions(config: Config) -> Iterator[str]:
     if config.reward.correct == "score" and ".py:" not in config.task.verifier:
         yield f"reward.correct: {config.task.verifier} gives no score; set it to correct, or task.verifier to a function"
     yield from _nothing_to_publish(config)
+    if config.reward.correct == "score" and (config.labels.source != "gold" or config.labels.noise):
+        yield "reward.correct: a label without gold has no score; set it to correct, or labels.source: gold"
+    if config.labels.voted == "cross_style" and len({arm.style for arm in config.arms}) < 2:
+        yield "labels: cross_style needs arms of two styles; add some of another style, or take vote"
+    if config.labels.weight == "margin" and (
+        sorted_losses := sorted({"aot", "aot_unpaired"} & set(config.dpo.loss_type))
+    ):
+        yield f"labels.weight margin: the loss {sorted_losses[0]} knows no single pairs; take another loss, or weight: none"
     positions = config.base_model.tiny.max_position_embeddings
     for where, most in (("generate", config.generate.max_new_tokens), ("evaluate", config.evaluate.max_new_tokens)):
         if config.base_model.source == "tiny" and not config.benchmark and most >= positions:

@@ -15,9 +15,15 @@ reason that applies:
     over_cap        the policy takes no more pairs of this question
     coherence_share coherence pairs beyond their share of all pairs (over_coherence_share)
 
+A candidate's sides are held against the same label (labels.py); without one a trajectory is in none.
+
 Policies: `all`; `best_worst`, the correctness pair with the largest margin (else such a coherence pair); `capped`, at
 most per_question pairs: correctness pairs first, those of one style first, each trajectory as seldom as can be, and
 for the first half of the places the most alike texts of what is left: the hard ones.
+
+With `weight: margin` a pair has a `weight` in the loss: the share of votes of the chosen answer less that of the rejected one,
+as ScPO has it (Prasad et al. 2024, arXiv 2411.04109, section 3.3); where gold made the label 1. A pair that no vote chose
+between, of coherence or a calculation, has none and counts as the mean (regime_w/training/preferences.py).
 
 A calculation pair has both sides from one trajectory, which needs no correct answer beside it: the text up to its first
 wrong sum, with the right result and with the written one. The preference is at the step that went wrong, as in Step-DPO
@@ -70,14 +76,20 @@ def build_pairs(record: Record, params: Record, seed: int) -> tuple[list[dict[st
         if reason is None
     ]
     dropped = Counter(reason for _, reason in judged if reason is not None)
-    return pairs + calculation_pairs(record, params["calculations"], seed), dropped
+    pairs += calculation_pairs(record, params["calculations"], seed)
+    if params.get("weight") == "margin":
+        support = {trajectory["arm"]: trajectory["support"] for trajectory in trajectories}
+        for pair in pairs:
+            margin = support[pair["chosen_arm"]] - support[pair["rejected_arm"]]
+            pair["weight"] = margin if pair["pair_type"] == "correctness" else None
+    return pairs, dropped
 
 
 def judge(record: Record, params: Record, seed: int) -> Iterator[tuple[Candidate, str | None]]:
     """Every candidate of one rollouts row with the reason it is dropped for, None where it is kept: those first, in their order."""
     trajectories = record["trajectories"]
     usable, objections = list[Candidate](), list[tuple[Candidate, str]]()
-    for chosen, rejected, pair_type in _candidates(trajectories, params):
+    for chosen, rejected, pair_type in _candidates(record, params):
         sides = trajectories[chosen], trajectories[rejected]
         similarity = similarity_of(sides[0]["full_text"], sides[1]["full_text"])
         cross_style = sides[0]["style"] != sides[1]["style"]
@@ -139,8 +151,10 @@ def over_coherence_share(ranked: Sequence[tuple[int, float, int]], others: int, 
 
 
 def no_pair_reason(record: Record, params: Record) -> str:
-    """Why a question has no pair: `all_correct`, `all_wrong`, or `filtered` (its candidates were dropped)."""
+    """Why a question has no pair: `no_label`, `all_correct`, `all_wrong`, or `filtered` (its candidates were dropped)."""
     trajectories = record["trajectories"]
+    if not any(has_label(record, trajectory) for trajectory in trajectories):
+        return "no_label"
     if len({quality(trajectory, params) for trajectory in trajectories}) > 1:
         return "filtered"
     return "all_correct" if trajectories[0]["correct"] else "all_wrong"
@@ -153,11 +167,23 @@ def quality(trajectory: Record, params: Record) -> float:
     return float(trajectory["correct"])
 
 
-def _candidates(trajectories: Sequence[Record], params: Record) -> Iterator[tuple[int, int, str]]:
+def label_of(record: Record, trajectory: Record) -> Any:
+    """What a trajectory was held against, where that is not simply the gold answer (labels.py)."""
+    return trajectory.get("label", record.get("label"))
+
+
+def has_label(record: Record, trajectory: Record) -> bool:
+    return "label_source" not in record or label_of(record, trajectory) is not None
+
+
+def _candidates(record: Record, params: Record) -> Iterator[tuple[int, int, str]]:
     """Chosen index, rejected index and type of every candidate."""
+    trajectories = record["trajectories"]
     for i, j in combinations(range(len(trajectories)), 2):
         a, b = trajectories[i], trajectories[j]
         if params["same_style"] and a["style"] != b["style"]:
+            continue
+        if not has_label(record, a) or label_of(record, a) != label_of(record, b):
             continue
         if (one := quality(a, params)) != (other := quality(b, params)):
             yield (i, j, "correctness") if one > other else (j, i, "correctness")

@@ -59,7 +59,9 @@ def unanimous(outs: Sequence[Out]) -> str | None:
 def unanimous_not_gold(record: Mapping[str, Any]) -> bool:
     """Whether all trajectories give the same answer and it is not the gold one: the gold answer may be wrong.
 
-    Such a question makes no pair, since nothing in it is correct.
+    Such a question makes no pair, since nothing in it is correct. False where gold is not known.
     """
     outs = record["trajectories"]
+    if record["gold_answer"] is None:
+        return False
     return unanimous(outs) is not None and not any(is_right(out, record["gold_answer"]) for out in outs)

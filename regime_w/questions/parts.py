@@ -4,23 +4,13 @@ The part `heldout` is for ranking a study's recipes; of the other training quest
 in `sft`. What SFT and each round take of them is decided here too (`take`), once: the stages read their own file.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from regime_w.method.draws import drawn
 from regime_w.runtime.errors import UserError
 
 PARTS = ("sft", "rollouts")
-
-
-def drawn(key: str) -> int:
-    """A number below 2**32 that depends on the key alone."""
-    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)
-
-
-def in_share(what: str, identity: str, fraction: float) -> bool:
-    """Whether a question is in this share of all; another `what` is another draw."""
-    return drawn(f"{what}:{identity}") / 2**32 < fraction
 
 
 def shard_of(identity: str, count: int) -> int:

@@ -131,7 +131,10 @@ class Reader:
             return answer, None
         if named or answer is None:
             name = gold_column if named else column
-            raise Bad(f"{name} is {'null' if name in row else 'missing'}, and without labels there is nothing to learn")
+            found = "null" if name in row else "missing"
+            raise Bad(
+                f"{name} is {found}, and without labels there is nothing to learn (labels.source: vote needs none)"
+            )
         if (gold := self.verifier.gold_in(answer, record)) is not None:
             return answer, gold
         if len(answer) <= BARE and not set("\n=") & set(answer):

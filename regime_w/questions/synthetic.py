@@ -17,7 +17,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from regime_w.questions.parts import drawn
+from regime_w.method.draws import drawn
 from regime_w.runtime.errors import UserError
 
 SPLITS = {"pretrain": (0, 60), "train": (60, 85), "eval": (85, 100)}  # hash ranges, in percent

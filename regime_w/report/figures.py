@@ -210,6 +210,29 @@ def answer_format(models: list[dict[str, Any]], name: str) -> str:
         return svg(figure, name)
 
 
+def labels(ways: dict[str, list[dict[str, Any]]], name: str) -> str:
+    """Precision over coverage of labels without gold, a line a way and a dot a threshold."""
+    with canvas(3.3) as (figure, axes):
+        for index, (way, rows) in enumerate(ways.items()):
+            given = [row for row in rows if row["labels"]]
+            axes.plot(
+                [row["coverage"] for row in given],
+                [row["precision"] for row in given],
+                color=SERIES[index % len(SERIES)],
+                marker=MARKERS[index % len(MARKERS)],
+                markersize=4,
+                linestyle=_dashes(index // len(SERIES)),
+                label=short(way),
+            )
+        axes.set_xlabel("coverage")
+        axes.set_ylabel("precision")
+        axes.xaxis.set_major_formatter(PERCENT)
+        axes.yaxis.set_major_formatter(PERCENT)
+        handles, titles = axes.get_legend_handles_labels()
+        figure.legend(handles, titles, loc="outside upper left", ncols=3, borderaxespad=0.2)
+        return svg(figure, name)
+
+
 def lengths(models: list[dict[str, Any]], name: str) -> str:
     """Share of greedy answers up to a length."""
     with canvas(2.8) as (figure, axes):

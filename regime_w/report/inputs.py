@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from regime_w.method.sums import holds
+from regime_w.method.weighted import coherence_weights
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import iter_jsonl, read_json
 
@@ -47,16 +48,19 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_evaluations(files: dict[str, Path], left_out: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
+def read_evaluations(
+    files: dict[str, Path], left_out: Collection[str] = (), coherence: dict[str, Any] | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Evaluation rows by model, all in the first model's order of questions, without those of the ids `left_out`.
 
+    With `coherence`, the config section, each sample has its `weight` among those of its question.
     UserError where a file is empty or incomplete, or two models were asked different questions or numbers of samples.
     """
     unasked = set(left_out)
     models: dict[str, list[dict[str, Any]]] = {}
     first, reference = "", dict[str, dict[str, Any]]()
     for model, path in files.items():
-        rows = {row["id"]: row for row in _checked(path)}
+        rows = {row["id"]: row for row in _checked(path, coherence)}
         if not reference:
             first, reference = model, rows
         _same_questions(files, first, reference, model, rows)
@@ -68,7 +72,7 @@ def read_evaluations(files: dict[str, Path], left_out: Collection[str] = ()) -> 
     return models
 
 
-def _checked(path: Path) -> list[dict[str, Any]]:
+def _checked(path: Path, coherence: dict[str, Any] | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     seen = set()
     for row in iter_jsonl(path, ROW):
@@ -83,6 +87,9 @@ def _checked(path: Path) -> list[dict[str, Any]]:
             if missing := [name for name in OUT if name not in out]:
                 raise UserError(f"{where}: an answer has no {missing[0]!r}; remove the file and run evaluate again")
         note_sums(row)
+        if coherence:
+            for out, weight in zip(row["samples"], coherence_weights(row["samples"], coherence), strict=True):
+                out["weight"] = weight
         for out in row["samples"]:
             del out["text"]  # most of the file, and the report shows greedy texts alone
         rows.append(row)

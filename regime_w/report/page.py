@@ -5,7 +5,7 @@ from typing import Any
 
 from regime_w.report.blocks import Block, text
 from regime_w.report.page_models import flips, format_and_length, overview, styles, tests
-from regime_w.report.page_rounds import coherence, examples, rollouts, training
+from regime_w.report.page_rounds import coherence, examples, labels, rollouts, training
 from regime_w.report.page_run import cost, data, provenance
 from regime_w.report.verdict import notes_of
 
@@ -20,6 +20,7 @@ def page(summary: dict[str, Any]) -> list[Section]:
         ("format", "Format and length", format_and_length),
         ("styles", "Styles", styles),
         ("rollouts", "Rollouts", rollouts),
+        ("labels", "Labels", labels),
         ("coherence", "Coherence", coherence),
         ("pairs", "Pairs and samples", examples),
         ("training", "Training", training),

@@ -100,7 +100,7 @@ def times_read(readings: dict[str, int]) -> str:
 def tests(summary: dict[str, Any]) -> Iterable[Block]:
     settings = summary["settings"]
     for name, found in sets_of(summary).items():
-        blocks = [*_comparisons(found), *_pass_at_k(found, name)]
+        blocks = [*_comparisons(found), *_pass_at_k(found, name), *_votes(found)]
         yield from [*set_title(summary, name), *blocks] if blocks else []
     if summary["comparisons"]:
         yield text(
@@ -163,6 +163,39 @@ def _pass_at_k(found: dict[str, Any], name: str) -> Iterable[Block]:
         ),
     )
     yield beside(table(["model", *(f"pass@{size}" for size in sizes)], rows), plot)
+
+
+VOTES = {"coherence": "weighed by coherence", "sums": "samples whose sums hold"}
+
+
+def _votes(found: dict[str, Any]) -> Iterable[Block]:
+    """Votes at test time beside the plain majority."""
+    if found["k"] < 3:  # of two samples no vote is a majority
+        return
+    ways = [way for way in VOTES if way in next(iter(found["votes"].values()))]
+    rows = [
+        [
+            cell(label(name)),
+            estimate(own["majority"]),
+            *(
+                each
+                for way in ways
+                for each in (
+                    estimate(own[way]),
+                    difference(own[way]["against_majority"]),
+                    cell(p_value(own[way]["against_majority"]["p"])),
+                )
+            ),
+            cell(number(own["entropy"]["value"])),
+        ]
+        for name, own in found["votes"].items()
+    ]
+    columns = ["model", f"majority of {found['k']}"]
+    columns += [name for way in ways for name in (VOTES[way], "against majority", "p")]
+    caption = (
+        "Votes at test time, against the plain majority by paired bootstrap; entropy of a question's answers in nats"
+    )
+    yield table([*columns, "entropy"], rows, caption=caption)
 
 
 def format_and_length(summary: dict[str, Any]) -> Iterable[Block]:

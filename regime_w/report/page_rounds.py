@@ -92,6 +92,48 @@ def _suspects(caption: str, cases: list[dict[str, Any]], said: str = "answer") -
     return table(["id", "question", "gold", said], rows, caption=f"{caption} (first {len(rows)})", left=2, folded=True)
 
 
+def labels(summary: dict[str, Any]) -> Iterable[Block]:
+    """What labels without gold are worth, held against gold where it is known."""
+    if not summary["labels"]:
+        return
+    yield text(
+        "Labels are not simply the gold answers here: what the page says of rollouts as correct is by the label. Below they are "
+        "held against gold, which no training read. Coverage: share of the labels asked for that at least this share of the "
+        "trajectories gives, ties none. Precision: share of these that are right. A pair is right where gold would make it too."
+    )
+    for name, found in summary["labels"].items():
+        yield title(f"Labels of {label(name)}")
+        yield text(f"Gold is known of {found['with_gold']:,} of {found['questions']:,} questions.")
+        if not found["with_gold"]:
+            continue
+        rows = [
+            [
+                cell(way),
+                cell(percent(row["min_agreement"])),
+                cell(number(row["labels"])),
+                cell(percent(row["coverage"])),
+                cell(percent(row["precision"]), f"{percent(row['low'])} to {percent(row['high'])}"),
+                cell(number(row["pairs"])),
+                cell(NONE if row["pair_precision"] is None else percent(row["pair_precision"])),
+            ]
+            for way, own in found["ways"].items()
+            for row in own
+            if row["labels"]
+        ]
+        columns = ["labels by", "agreement at least", "labels", "coverage", "precision", "pairs", "right pairs"]
+        yield table(columns, rows, left=1, folded=True, caption="Precision and coverage by agreement")
+        firsts = "; ".join(
+            f"{way} {percent(own[0]['coverage'])} covered, {percent(own[0]['precision'])} right"
+            for way, own in found["ways"].items()
+            if own[0]["labels"]
+        )
+        yield figure(
+            figures.labels(found["ways"], f"labels-{name}"),
+            f"Precision of labels over their coverage, {label(name)}; a dot a threshold of agreement",
+            f"Precision over coverage; without a threshold: {firsts}.",
+        )
+
+
 def coherence(summary: dict[str, Any]) -> Iterable[Block]:
     rounds = {name: found for name, found in summary["rollouts"].items() if found["coherence"]}
     rows = [

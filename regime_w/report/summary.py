@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from regime_w.report import evaluation, rollouts, stages
+from regime_w.report import evaluation, rollouts, stages, voting
 from regime_w.report.inputs import read_evaluations, read_object
 from regime_w.report.provenance import provenance
 from regime_w.report.verdict import verdict
@@ -22,6 +22,7 @@ def summarise(
     evaluations: dict[str, Files],
     questions: Path | None = None,
     rollouts_: Files | None = None,
+    labels: Files | None = None,
     preferences: Files | None = None,
     samples: Files | None = None,
     trainings: Files | None = None,
@@ -38,7 +39,9 @@ def summarise(
     settings = evaluation.Settings(params.get("level", 0.95), params.get("n_boot", 10_000), params.get("seed", 0))
     counted = read_object(questions) if questions else {}
     sets = {
-        name: of_set(files, counted.get("eval", {}).get(name, {}), settings, params.get("gallery", 5))
+        name: of_set(
+            files, counted.get("eval", {}).get(name, {}), settings, params.get("gallery", 5), params.get("coherence")
+        )
         for name, files in evaluations.items()
     }
     (first, primary), *others = sets.items()
@@ -63,6 +66,7 @@ def summarise(
     groups: dict[str, Files] = {
         "evaluation": {f"{name}/{model}": path for name, files in evaluations.items() for model, path in files.items()},
         "rollouts": rollouts_ or {},
+        "labels": labels or {},
         "preferences": preferences or {},
         "samples": samples or {},
         "training": trainings or {},
@@ -84,11 +88,12 @@ def summarise(
             "temperature": params.get("temperature"),
             "power": evaluation.POWER,
         },
-        "verdict": verdict(models, primary["comparisons"], trained, rounds, dict(others)),
+        "verdict": verdict(models, primary["comparisons"], trained, rounds, dict(others), primary["collapses"]),
         "set": first,
         **primary,
         "other_sets": dict(others),
         "rollouts": rounds,
+        "labels": {name: read_object(path) for name, path in (labels or {}).items()},
         "preferences": {name: read_object(path) for name, path in (preferences or {}).items()},
         "samples": {name: read_object(path) for name, path in (samples or {}).items()},
         "training": trained,
@@ -104,9 +109,11 @@ def summarise(
     return plain(summary)
 
 
-def of_set(files: Files, told: Summary, settings: evaluation.Settings, gallery: int) -> Summary:
+def of_set(
+    files: Files, told: Summary, settings: evaluation.Settings, gallery: int, coherence: Summary | None = None
+) -> Summary:
     """What all models answered on one evaluation set; `told` is what questions/summary.json says of it."""
-    rows = read_evaluations(files, told.get("left_out", ()))
+    rows = read_evaluations(files, told.get("left_out", ()), coherence)
     models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
     compared = evaluation.comparisons(rows, settings)
     return {
@@ -114,6 +121,8 @@ def of_set(files: Files, told: Summary, settings: evaluation.Settings, gallery: 
         "left_out": len(told.get("left_out", ())),
         "models": models,
         "comparisons": compared,
+        "votes": voting.votes(rows, settings),
+        "collapses": voting.collapses(rows, compared, settings),
         "flips": [
             {"model": c["model"], "against": c["against"]}
             | evaluation.flips(rows[c["model"]], rows[c["against"]], gallery)

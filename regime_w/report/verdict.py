@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from regime_w.report.format import equals, label, percent, points
+from regime_w.report.voting import collapse_told
 
 AGAINST = {
     "better": "significantly better than",
@@ -21,6 +22,7 @@ def verdict(
     training: dict[str, dict[str, Any]],
     rollouts: dict[str, dict[str, Any]],
     other_sets: dict[str, dict[str, Any]],
+    collapses: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """status `regression`, `alarm`, `gain` or `unchanged`; headline and sentence; reasons (red) and notes.
 
@@ -38,7 +40,7 @@ def verdict(
         "status": status,
         "headline": headline,
         "sentence": sentence(models, comparisons),
-        "reasons": reasons + alarms,
+        "reasons": reasons + alarms + list(map(collapse_told, collapses)),
         "notes": [note for _, _, note in notes_of(models, comparisons, rollouts, other_sets)],
     }
 

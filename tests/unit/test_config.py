@@ -238,6 +238,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"dpo__loss_type": ["sft", "sft"]}, "loss_type names a loss twice"),
     ({"dpo__loss_type": ["sigmoid", "simpo"]}, "dpo.loss_type.1: "),
     ({"engine__vllm__dtype": "bf16"}, "engine.vllm.dtype: "),
+    ({"labels__source": "votes"}, "labels.source: Input should be 'gold', 'vote'"),
+    ({"labels__min_agreement": 0.5}, "labels: min_agreement is of votes, and nothing is voted on"),
+    ({"labels": {"source": "random", "weight": "margin"}}, "labels: weight margin is of votes"),
+    ({"labels__filter": "sums"}, "labels: filter says who votes"),
+    ({"labels": {"source": "vote", "noise": 0.1}}, "labels: noise turns gold labels, source is vote"),
+    ({"labels__source": "cross_style", "arms": [{"name": f"a{n}", "style": "plain", "temperature": 1.0} for n in "12"]},
+     "labels: cross_style needs arms of two styles"),
+    ({"labels": {"source": "vote", "weight": "margin"}, "dpo__loss_type": ["aot", "sft"]}, "labels.weight margin: the loss aot"),
     ({"sft__part": "rollouts"}, "sft.part: no question is in the part rollouts"),
     ({"generate__part": "rollouts"}, "generate.part: no question is in the part rollouts"),
     ({"questions__train__n": None}, "questions.train: source: synthetic needs n"),
@@ -434,7 +442,7 @@ def test_questions_of_a_file_are_counted(tmp_path: Path) -> None:
 
 def test_a_parts_size_is_never_said_too_small() -> None:
     """The split by hash of a thousand sets of questions, each of 200."""
-    from regime_w.questions.parts import in_share
+    from regime_w.method.draws import in_share
 
     questions = demo_config()["questions"] | {"rollout_fraction": 0.3, "heldout_fraction": 0.2}
     for number in range(1000):
@@ -456,6 +464,8 @@ def test_verifiers_that_cannot_be(verifier: str) -> None:
 
 
 def test_a_score_needs_a_verifier_that_gives_one() -> None:
+    voted = changed(reward__correct="score", task__verifier="g.py:grade", labels__source="vote")
+    assert "reward.correct: a label without gold has no score" in " ".join(refusal(voted))
     assert "reward.correct: number gives no score" in " ".join(refusal(changed(reward__correct="score")))
     scored = load(changed(reward__correct="score", task__verifier="mine.py:grade"))
     assert scored["reward"]["correct"] == "score"

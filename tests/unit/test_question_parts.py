@@ -6,9 +6,10 @@ import sys
 import pytest
 from helpers import ROOT
 
+from regime_w.method.draws import drawn, in_share
 from regime_w.questions.mixture import load_all, mix
 from regime_w.questions.overlap import whole_text
-from regime_w.questions.parts import drawn, in_share, shard_of, style_of, take
+from regime_w.questions.parts import shard_of, style_of, take
 from regime_w.questions.varying import make_variants
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import read_json, read_jsonl, write_jsonl

@@ -14,6 +14,7 @@ SLURM = yaml.safe_load((ROOT / "profiles/slurm/config.v9+.yaml").read_text())
 TARGETS = {
     "study_report": "configs/smollm2.yaml",
     "eval_report": "configs/abel.yaml",
+    "results/abel/round1/labels.json": "configs/abel.yaml",
     "benchmark_report": "configs/benchmark.yaml",
     "outside_check": "configs/abel.yaml",
 }

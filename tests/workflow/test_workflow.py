@@ -45,6 +45,16 @@ def test_a_reward_weight_reruns_scores_and_below_but_no_generation(clone):
     assert models_of(jobs, "merge_lora") == {"round1/merged"}
 
 
+@pytest.mark.parametrize("labels", [{"source": "vote"}, {"source": "gold", "noise": 0.1}])
+def test_labels_rerun_scores_and_below_but_no_generation(clone, labels):
+    edit_config(clone, labels=labels)
+    jobs = planned(clone)
+    assert set(jobs) == {"score_rollouts", "check_rollouts", "check_labels"} | STAGES_BELOW_PAIRS
+    commands = [job.command for job in dry_run(clone, "eval_report", "--forceall") if job.rule == "fetch_questions"]
+    (command,) = commands
+    assert ("--without-gold" in command) == (labels["source"] == "vote")
+
+
 def test_a_users_verifier_is_an_input_of_what_grades(clone):
     """Its file reruns scores and evaluations; what was generated stays (evaluations take their texts from the journal)."""
     own = clone / "graders" / "own.py"
