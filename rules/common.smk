@@ -112,7 +112,9 @@ if MAIN:
 RUN = CONFIG["run"]
 # Without GPUs jobs ask for none themselves: Snakemake would lower what they ask for, but not on a cluster's node.
 ONE_GPU = min(1, GPUS)
-ENGINE_GPUS = min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
+# A server elsewhere has GPUs of its own.
+SERVED = CONFIG["engine"]["name"] == "openai" and CONFIG["engine"]["openai"]["base_url"]
+ENGINE_GPUS = 0 if SERVED else min(CONFIG["engine"]["vllm"]["tensor_parallel_size"], GPUS)
 EVAL = CONFIG["questions"]["eval"]
 SETS = list(EVAL)
 VERIFIER = plan.verifier_file(CONFIG["task"]["verifier"])
@@ -122,7 +124,7 @@ SHARDS = plan.auto_shards(CONFIG, GPUS)
 # The benchmark needs one of them, and so does a study in which the run as it is has no part.
 ONE_EVALUATION = (
     GPUS == 1
-    and CONFIG["engine"]["name"] != "transformers"
+    and CONFIG["engine"]["name"] not in ("transformers", "openai")
     and not CONFIG["benchmark"]
     and any(each.model(each.rounds) == OWN.model(OWN.rounds) for each in RECIPES.values() or [OWN])
 )

@@ -522,6 +522,34 @@ class Transformers(Section):
     )
 
 
+class OpenAI(Section):
+    """A served model. One of base_url and serve; a key is read from OPENAI_API_KEY alone."""
+
+    base_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="address of a server (vLLM, SGLang) that has the job's model, say http://gpu01:8000/v1",
+    )
+    serve: str | None = Field(
+        None,
+        min_length=1,
+        description="command that serves a model, started by each job on its own GPUs, with {model}, {port} and, where it"
+        " is wanted, {max_model_len}, say vllm serve {model} --port {port}",
+    )
+    concurrency: int = Field(256, ge=1, le=4096, description="requests on their way at once")
+    timeout: float = Field(
+        600, gt=0, le=MANY, description="seconds for one completion, after which it is asked for again"
+    )
+    retries: int = Field(8, ge=0, le=100, description="times that a request is repeated, after waits that double")
+    start_timeout: int = Field(900, ge=1, le=MANY, description="seconds that a server of `serve` may take to start")
+
+    @model_validator(mode="after")
+    def _places(self) -> "OpenAI":
+        if self.serve and (lacking := [place for place in ("{model}", "{port}") if place not in self.serve]):
+            raise ValueError(f"serve names no {' and no '.join(lacking)}; the command must take both")
+        return self
+
+
 class Lengths(Section):
     """Log-normal numbers of new tokens, a request's own, at most max_new_tokens."""
 
@@ -532,7 +560,9 @@ class Lengths(Section):
 class Engine(Section):
     """How text is generated, for rollouts and evaluation."""
 
-    name: Literal["auto", "vllm", "transformers"] = Field("auto", description="auto: vLLM where it and a GPU are there")
+    name: Literal["auto", "vllm", "transformers", "openai"] = Field(
+        "auto", description="auto: vLLM where it and a GPU are there; openai: a served model"
+    )
     stall_timeout: int = Field(
         900, ge=10, le=MANY, description="seconds without a finished trajectory after which the engine is given up"
     )
@@ -541,6 +571,13 @@ class Engine(Section):
     )
     vllm: Vllm = Field(default_factory=lambda: Vllm(), description="the engine on GPUs")
     transformers: Transformers = Field(default_factory=lambda: Transformers(), description="the engine on CPUs")
+    openai: OpenAI = Field(default_factory=lambda: OpenAI(), description="a served model")
+
+    @model_validator(mode="after")
+    def _one_server(self) -> "Engine":
+        if self.name == "openai" and bool(self.openai.base_url) == bool(self.openai.serve):
+            raise ValueError("name is openai: set one of openai.base_url and openai.serve")
+        return self
 
 
 class Labels(Section):

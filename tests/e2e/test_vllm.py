@@ -233,3 +233,23 @@ def test_two_engines_answer_as_one_and_the_death_of_one_ends_in_a_line(engine, t
     two_engines.pipes[0].send("no requests")  # its worker fails on them
     with pytest.raises(UserError, match="a vLLM engine died"):
         texts(two_engines, asked)
+
+
+def test_a_served_model_answers_as_in_our_own_process(engine, model, monkeypatch):
+    """vLLM's own server: the same greedy ids, the end that was asked for, a request's samples from its seed."""
+    pytest.importorskip("openai")
+    from regime_w.sampling.engines.openai import open_served
+
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    serve = "vllm serve {model} --port {port} --dtype float32 --enforce-eager --max-model-len {max_model_len}"
+    params = {"serve": serve, "base_url": None, "concurrency": 16, "timeout": 120, "retries": 2, "start_timeout": 600}
+    with open_served(model, params) as served:
+        served.load(64)
+        free = texts(served, requests(0.0))
+        assert free == texts(engine, requests(0.0))
+        end = next(c.token_ids[3] for c in free.values() if len(c.token_ids) > 5)
+        asked = [replace(request, stop_ids=(end,)) for request in requests(0.0)]
+        assert texts(served, asked) == texts(engine, asked)
+        sampled = texts(served, requests(1.0, n=20))
+        assert sampled == texts(served, requests(1.0, n=20))
+        assert len({c.token_ids for c in sampled.values()}) > 10

@@ -495,3 +495,19 @@ def test_a_users_verifier_may_come_from_anywhere(tmp_path: Path, code: str) -> N
     assert plan.verifier_problem(f"{tmp_path / 'own.py'}:grade") is None
     assert plan.verifier_file(f"{tmp_path / 'own.py'}:grade") == [f"{tmp_path / 'own.py'}"]
     assert plan.verifier_file("latex") == []
+
+
+@pytest.mark.parametrize(
+    ("openai", "said"),
+    [
+        ({}, "set one of openai.base_url and openai.serve"),
+        ({"base_url": "http://a:1/v1", "serve": "x {model} {port}"}, "set one of openai.base_url and openai.serve"),
+        ({"serve": "vllm serve {model}"}, r"serve names no \{port\}"),
+        ({"base_url": "a:1"}, "engine.openai.base_url"),
+    ],
+)
+def test_a_served_model_needs_one_address_or_one_command(openai, said):
+    raw = demo_config()
+    raw["engine"] = {"name": "openai", "openai": openai}
+    with pytest.raises(UserError, match=said):
+        load(raw)

@@ -21,6 +21,8 @@ def choose(name: str, gpus: int) -> tuple[str, str]:
         raise UserError(
             "engine.name is vllm but vLLM is not installed here; install envs/gpu.lock or set engine.name: transformers"
         )
+    if name == "openai" and importlib.util.find_spec("openai") is None:
+        raise UserError("engine.name is openai but its client is not installed here; run `pip install openai`")
     if name == "auto":
         name, why = (
             ("vllm", f"{gpus} GPU(s) and vLLM are here") if gpus and has_vllm else ("transformers", "no GPU here")
@@ -31,7 +33,7 @@ def choose(name: str, gpus: int) -> tuple[str, str]:
     else:
         log.info(f"Engine: {name} (set in the config)")
     # The CPU build of vLLM is a distribution of another name.
-    package = importlib.metadata.packages_distributions()["vllm"][0] if name == "vllm" else "transformers"
+    package = importlib.metadata.packages_distributions()["vllm"][0] if name == "vllm" else name
     return name, importlib.metadata.version(package)
 
 
@@ -42,6 +44,10 @@ def open_engine(name: str, model: Path, params: dict[str, Any], gpus: int, seed:
         from regime_w.sampling.engines.vllm import open_vllm
 
         return open_vllm(model, params["vllm"] | trusted(params), gpus, seed)
+    if name == "openai":
+        from regime_w.sampling.engines.openai import open_served
+
+        return open_served(model, params["openai"] | trusted(params))
     from regime_w.sampling.engines.transformers import open_transformers
 
     return open_transformers(model, params["transformers"] | trusted(params), gpus)
