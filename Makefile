@@ -85,7 +85,7 @@ test_vllm:
 
 test_outside:
 	$(call environment,outside,$(VENV)-outside)
-	PATH="$(abspath $(VENV))-outside/bin:$$PATH" python -m pytest -m outside tests/e2e/test_outside.py $(PYTEST)
+	PATH="$(abspath $(VENV))-outside/bin:$$PATH" python -m pytest -m outside tests/e2e/test_harness.py $(PYTEST)
 
 check: dev
 	$(DEV)/bin/hadolint Dockerfile

@@ -234,7 +234,10 @@ def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
         }
         for number, arm in enumerate(arms):
             arm["name"] = f"arm{number}"
-        for name in ("sft", "start", "coherence", "dpo", "rejection_sampling", "prompt", "benchmark"):
+        for name in (
+            *("sft", "start", "coherence", "dpo", "rejection_sampling", "prompt", "benchmark"),
+            *("outside_check", "tracking", "publish"),
+        ):
             tied.pop(name, None)
         asked, sets = tied["questions"], tied["questions"]["eval"]
         sets.pop("heldout", None)
