@@ -236,7 +236,7 @@ def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
             arm["name"] = f"arm{number}"
         for name in (
             *("sft", "start", "coherence", "dpo", "rejection_sampling", "prompt", "benchmark"),
-            *("outside_check", "tracking", "publish"),
+            *("outside_check", "tracking", "publish", "labels"),
         ):
             tied.pop(name, None)
         asked, sets = tied["questions"], tied["questions"]["eval"]
@@ -252,7 +252,9 @@ def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
         sets.setdefault("one", {"source": "hub", "hub_id": "x"})
         tied["base_model"] |= {"path": "x", "hub_id": "x"}
         tied["base_model"].pop("tiny", None)
-        tied.get("engine", {}).get("vllm", {}).pop("tensor_parallel_size", None)
+        engine = tied.setdefault("engine", {})
+        engine.get("vllm", {}).pop("tensor_parallel_size", None)
+        engine["openai"] = {"base_url": "http://x/v1"}
         tied.pop("study", None)
         tied["rounds"] = max(2, tied.get("rounds", 2))
         tied["reward"] = {"beta": 0.0, "lambda_length": 0.0}
