@@ -33,6 +33,8 @@ PARAMS = {
     "engines_per_gpu": 1,
     "offline_scheduler": True,
 }
+# vLLM's attention on a CPU takes heads of 32 values or more.
+WIDE = {"hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,8 @@ def test_an_architectures_greedy_texts_are_those_of_transformers(row, model, tmp
     from regime_w.sampling.engines.vllm import open_vllm
 
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    folder = save_architecture(row, tmp_path / "model", AutoTokenizer.from_pretrained(model))
+    wide = row._replace(config=row.config | WIDE)
+    folder = save_architecture(wide, tmp_path / "model", AutoTokenizer.from_pretrained(model))
     asked = requests(0.0, n=20)
     found = []
     for opened in (
