@@ -1053,10 +1053,15 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield str(error)
 
 
+def _trained_models(config: Config) -> list[str]:
+    """The models that the run trains, in their order."""
+    rounds = 0 if config.method == "none" else config.rounds
+    return [*(["sft"] if config.sft.method != "none" else []), *(f"round{number + 1}" for number in range(rounds))]
+
+
 def _outside_problems(config: Config) -> Iterator[str]:
     """What `outside_check` names that is not there, or that the harness cannot grade."""
-    rounds = 0 if config.method == "none" else config.rounds
-    models = ["base", *(["sft"] if config.sft.method != "none" else []), *(f"round{n + 1}" for n in range(rounds))]
+    models = ["base", *_trained_models(config)]
     if unknown := [name for name in config.outside_check.models or [] if name not in models]:
         yield f"outside_check.models: the run has no model {unknown[0]!r}; it has {', '.join(models)}"
     for name in config.outside_check.sets or []:
@@ -1072,8 +1077,7 @@ def _outside_problems(config: Config) -> Iterator[str]:
 
 def _nothing_to_publish(config: Config) -> Iterator[str]:
     """A model to publish that this run does not train."""
-    rounds = 0 if config.method == "none" else config.rounds
-    trained = [*(["sft"] if config.sft.method != "none" else []), *(f"round{number + 1}" for number in range(rounds))]
+    trained = _trained_models(config)
     if config.publish.model and config.publish.model not in trained:
         yield f"publish.model: this run trains no {config.publish.model}; it trains {', '.join(trained) or 'nothing'}"
     elif config.publish.hub_id and not trained:

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
 from regime_w.models.cards import Facts, body, licence, load_model, metadata, name_of, told
+from regime_w.report.format import interval
 
 METRICS = {
     "greedy": "accuracy of greedy answers",
@@ -129,13 +130,9 @@ def evaluation_section(facts: Facts, summary: dict[str, Any]) -> str:
         head = " | ".join(label.format(k=k) for label in METRICS.values())
         rows = [f"### {name}\n", f"| model | questions | {head} |", "|---|---|" + "---|" * len(METRICS)]
         for row in own["models"]:
-            cells = " | ".join(interval(row[metric]) for metric in METRICS)
+            cells = " | ".join(f"{100 * row[metric]['value']:.1f} ({interval(row[metric])})" for metric in METRICS)
             rows.append(f"| {row['name']} | {row['n']} | {cells} |")
             if row["name"] == facts["model"]:
                 break
         parts.append("\n".join(rows))
     return "\n\n".join([*parts, f"This is the model after {told(facts['model'])}."])
-
-
-def interval(share: dict[str, float]) -> str:
-    return f"{100 * share['value']:.1f} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
