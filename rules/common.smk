@@ -179,16 +179,16 @@ wildcard_constraints:
 class Code(str):
     """Among the params of a rule, a hash of the code that it runs: an edit reruns it, a mere touch does not.
 
-    `root` is where the code lies, `jobs_per_gpu` is the config's, `without_gold` a flag where no recipe needs gold answers.
+    `root` is where the code lies, `jobs_per_gpu` is the config's, `gold` whether questions must have an answer.
     They are no part of the text, so that a checkout can be moved, GPUs shared, labels withheld, and nothing reruns.
     """
 
     root = str(ROOT)
     jobs_per_gpu = JOBS_PER_GPU
-    without_gold = (
-        ""
+    gold = (
+        "required"
         if any(needs_gold(each.config) for each in (OWN, *RECIPES.values()))
-        else "--without-gold"
+        else "optional"
     )
 
 

@@ -104,7 +104,7 @@ rule fetch_questions:
         stage(
             "fetch_questions",
             "--params {params.config:q}",
-            "{params.code.without_gold}",
+            "--gold {params.code.gold:q}",
             "--evaluation {input.evaluation:q}",
             "--train {output.train:q}",
             "--heldout {output.heldout:q}",

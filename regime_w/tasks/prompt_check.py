@@ -8,6 +8,7 @@ A chat template is a program that came with the model: it is first run in a proc
 import json
 import logging
 import multiprocessing
+import os
 import resource
 import time
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,8 @@ def try_template(folder: Path, wanted: Mapping[str, Params], trust: dict[str, bo
         fault = (
             f"the model's chat template takes more than {seconds} s or {BYTES >> 30} GB; set prompt.format: template"
         )
+    elif child.exitcode and not fault:
+        fault = "the model's chat template could not be tried, for the reason above; mend it, or set prompt.format: template"
     if fault:
         raise UserError(fault)
 
@@ -92,6 +95,7 @@ def _render(pipe: Connection, folder: Path, wanted: dict[str, Params], trust: di
     from transformers import AutoTokenizer
 
     die_with_parent()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a thread for each of 64 cores takes more than BYTES
     tokenizer = AutoTokenizer.from_pretrained(folder, **trust)
     _bound(seconds)
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from families import FAMILIES, byte_level
-from helpers import save_random_model, stage
+from helpers import CHAT_TEMPLATE, save_random_model, stage
 from training_inputs import CHAT, PROMPTS
 
 from regime_w.runtime.errors import UserError
@@ -48,6 +48,18 @@ def test_the_first_prompt_of_each_style_is_printed(tmp_path: Path, capsys: pytes
 def test_a_template_is_run_with_bounds(tmp_path: Path, template: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         try_template(folder_of(tmp_path / "model", template), {"prompt": IN_CHAT}, TRUST, seconds=2)
+
+
+def test_a_trial_that_fails_is_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="could not be tried, for the reason above"):
+        try_template(folder_of(tmp_path / "model", CHAT_TEMPLATE), {"prompt": {}}, TRUST)
+
+
+def test_a_machine_of_many_cores_starts_no_threads_within_the_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1000")
+    try_template(folder_of(tmp_path / "model", CHAT_TEMPLATE), {"prompt": IN_CHAT}, TRUST)
 
 
 def test_a_template_whose_token_the_model_does_not_embed(tmp_path: Path) -> None:
