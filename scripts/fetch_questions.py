@@ -34,14 +34,18 @@ DOUBLES = {"identical": "dropped", "contradicting": "dropped", "other_rationale"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", type=from_argument, required=True, help="config section questions, but eval; task")
-    parser.add_argument("--gold", choices=["required", "optional"], default="required", help="whether a row must have one")
+    parser.add_argument(
+        "--gold", choices=["required", "optional"], default="required", help="whether a row must have one"
+    )
     parser.add_argument("--evaluation", type=Path, required=True, help="texts of all evaluation sets")
     for name in ("train", "heldout", "summary"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     params = args.params
 
-    loaded, sources = load_all("questions.train", params["train"], open_verifier(params["task"]), args.gold == "optional")
+    loaded, sources = load_all(
+        "questions.train", params["train"], open_verifier(params["task"]), args.gold == "optional"
+    )
     rows, dropped = once(loaded)
     evaluation = Texts(params["overlap_ngram"])
     for row in iter_jsonl(args.evaluation, ("set", "id", "question")):
