@@ -85,7 +85,9 @@ def hierarchical_means(groups: Sequence[ArrayLike], n_boot: int = 10_000, seed: 
     arrays = [np.atleast_2d(np.asarray(group, dtype=float)) for group in groups]
     questions = {array.shape[-1] for array in arrays}
     if any(array.ndim != 2 or not array.size for array in arrays) or len(questions) != 1:
-        raise ValueError(f"(seeds, questions) of one number of questions were expected, found {[a.shape for a in arrays]}")
+        raise ValueError(
+            f"(seeds, questions) of one number of questions were expected, found {[a.shape for a in arrays]}"
+        )
     (n,) = questions
     starts = np.cumsum([0, *(len(array) for array in arrays)])
     stacked = np.concatenate(arrays).T

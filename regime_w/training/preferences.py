@@ -73,7 +73,9 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
 
         over = over_coherence_share(ranked, len(pairs) - len(ranked), params["pairs"]["coherence_share"])
         left = [index for index in range(len(pairs)) if index not in over]
-        beyond = over_total([(pairs[index].question, pairs[index].draw) for index in left], params["pairs"]["max_pairs"])
+        beyond = over_total(
+            [(pairs[index].question, pairs[index].draw) for index in left], params["pairs"]["max_pairs"]
+        )
         kept = [index for place, index in enumerate(left) if place not in beyond]
         counts.update({"dropped: coherence_share": len(over), "dropped: max_pairs": len(beyond)})
         with_pairs = {pairs[index].question for index in kept}

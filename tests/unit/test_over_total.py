@@ -72,7 +72,9 @@ def test_pairs_are_drawn_over_the_questions_and_what_is_left_out_is_counted(tmp_
     assert report["candidates"] == report["kept"] + sum(report["dropped"].values()) == whole["candidates"]
     assert report["questions_with_pairs"] == len(each)
     assert report["questions"] == len(each) + sum(report["no_pair_reasons"].values())
-    assert report["chosen_tokens_mean"] == pytest.approx(sum(row["chosen_tokens"] for row in kept) / len(kept), abs=0.05)
+    assert report["chosen_tokens_mean"] == pytest.approx(
+        sum(row["chosen_tokens"] for row in kept) / len(kept), abs=0.05
+    )
     assert pairs(path, most)[0] == kept
 
 
