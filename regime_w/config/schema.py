@@ -900,7 +900,7 @@ class Study(Section):
         min_length=1, description="recipes that every other one is tested against, and that are read on `eval` too"
     )
     reference: str = Field(description="the recipe that the others vary in one thing each")
-    seeds: Count | Annotated[list[Seed], Field(min_length=1)] = Field(
+    seeds: Annotated[int, Field(ge=1, le=100)] | Annotated[list[Seed], Field(min_length=1, max_length=100)] = Field(
         1,
         description="trainings of each recipe, from the same questions, rollouts and pairs, with the seeds `seed`,"
         " `seed` + 1, ...; or these seeds. The report's tests are then over seeds and questions, else over questions alone",

@@ -204,8 +204,10 @@ def verdict(summary: Found) -> Found:
         for name, found in tests.items()
     )
     seeds = f", mean of {own['seeds']} training seeds" if own.get("seeds", 1) > 1 else ""
+    times = len(summary["readings"].get(summary["set"], []))
+    read = f" and were read {'once' if times == 1 else f'{times:,} times'} in this folder" if times else ""
     sentence = (
-        f"On {own['n']:,} evaluation questions, which rank no recipe{seeds}: greedy {percent(own['greedy']['value'])}, mean of {k} "
+        f"On {own['n']:,} evaluation questions, which rank no recipe{read}{seeds}: greedy {percent(own['greedy']['value'])}, mean of {k} "
         f"{percent(own['mean']['value'])}" + (f"; {against}." if against else ".")
     )
     notes = [note for _, note in notes_of(summary)]

@@ -424,6 +424,8 @@ def summary(chosen, scores, baselines=("even",)):
     training = {"round1": {"alarm": "it fell"}}
     return {
         "choice": {"chosen": chosen},
+        "set": "test",
+        "readings": {},
         "settings": {"baselines": list(baselines), "k": 2},
         "evaluation": {"rows": rows, "tests": study.families(seeds_of(scores), list(baselines), settings)},
         "heldout": {
