@@ -1,6 +1,6 @@
 """How often a study calls two equal recipes different, by the number of training seeds: a simulation.
 
-    python tools/seed_error.py            # a quarter of an hour on one core; docs/guide/studies.md quotes it
+    python -m tools.seed_error            # minutes; docs/guide/studies.md quotes it
 
 Two recipes of one accuracy answer the same 800 questions, 8 samples each. A training moves all questions of its recipe by
 a normal number (`moved`, standard deviation in points) and each single question by another (8 points). With one training

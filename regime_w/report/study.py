@@ -207,7 +207,8 @@ def verdict(summary: Found) -> Found:
     times = len(summary["readings"].get(summary["set"], []))
     read = f" and were read {'once' if times == 1 else f'{times:,} times'} in this folder" if times else ""
     sentence = (
-        f"On {own['n']:,} evaluation questions, which rank no recipe{read}{seeds}: greedy {percent(own['greedy']['value'])}, mean of {k} "
+        f"On {own['n']:,} evaluation questions, which rank no recipe{read}{seeds}: "
+        f"greedy {percent(own['greedy']['value'])}, mean of {k} "
         f"{percent(own['mean']['value'])}" + (f"; {against}." if against else ".")
     )
     notes = [note for _, note in notes_of(summary)]
