@@ -93,7 +93,7 @@ try:
     LAYERS, CONFIG = configured(LAYERS, GPUS)
     OWN, RECIPES = recipes_of(CONFIG)
     if workflow.is_main_process:
-        recipes = {name: recipe.config for name, recipe in RECIPES.items()}
+        recipes = {each.of: each.config for each in RECIPES.values() if each.seed == 1}
         if problems := plan.problems_of_all(CONFIG, recipes, GPUS, base_modules()):
             raise UserError(*problems)
         if problems := tracking_problems():
@@ -429,14 +429,16 @@ def rounds_by(method):
 
 
 def read_on_eval():
-    """The answers, by SET/RECIPE, of the study's recipes that are read on the evaluation sets: the baselines and, once it
-    is known, the chosen one."""
+    """The answers, by SET/RECIPE, of the study's recipes that are read on the evaluation sets, every seed's: the baselines
+    and, once it is known, the chosen one."""
     choice = json.loads(Path(checkpoints.choose_recipe.get().output.choice).read_text())
     names = dict.fromkeys([*CONFIG["study"]["baselines"], choice["chosen"]])
     return {
-        f"{own}/{name}": RECIPES[name].answers(RECIPES[name].rounds, own)
+        f"{own}/{recipe.name}": recipe.answers(recipe.rounds, own)
         for own in SETS
         for name in names
+        for recipe in RECIPES.values()
+        if recipe.of == name
     }
 
 

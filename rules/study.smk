@@ -36,7 +36,7 @@ rule study_recipe:
     log:
         f"logs/{RUN}/study_recipe/{{recipe}}.log",
     wildcard_constraints:
-        recipe="|".join(RECIPES),
+        recipe="|".join(map(re.escape, RECIPES)),
     localrule: True
     conda:
         ENV
@@ -44,8 +44,9 @@ rule study_recipe:
         code=code("study_recipe"),
         config=lambda wildcards: argument(
             {
-                "recipe": wildcards.recipe,
-                "overlay": STUDY["recipes"][wildcards.recipe] or {},
+                "recipe": RECIPES[wildcards.recipe].of,
+                "seed_number": RECIPES[wildcards.recipe].seed,
+                "overlay": STUDY["recipes"][RECIPES[wildcards.recipe].of] or {},
                 "method": RECIPES[wildcards.recipe].config["method"],
                 "level": CONFIG["report"]["level"],
                 "n_boot": CONFIG["report"]["n_boot"],

@@ -11,10 +11,12 @@ what was sampled. The prompt is that of the trajectory's style
 
 import argparse
 import logging
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from regime_w.method.draws import drawn, over_total
 from regime_w.method.samples import REASONS, build_samples
 from regime_w.method.votes import unanimous_not_gold
 from regime_w.models.folders import trusted
@@ -50,30 +52,42 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
 
     UserError where there is none.
     """
-    counts, dropped = Counter[str](), Counter[str]()
+    settings, seed = params["rejection_sampling"], params["seed"]
+    dropped = Counter[str]()
+    made: list[tuple[int, int]] = []  # question and draw of each sample, see over_total
+    tokens: list[int] = []
     unanimous = []
-    with new_file(output) as file:
+    questions = 0
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output.parent) as all_samples:
         for row in iter_jsonl(rollouts, ROW):
-            samples, left_out = build_samples(row, params["rejection_sampling"], params["seed"])
+            samples, left_out = build_samples(row, settings, seed)
             for sample in samples:
-                file.write(to_line(with_prompt(sample, row["question"], forms, params["rejection_sampling"])))
-                counts["tokens"] += sample["tokens"]
-            counts.update(questions=1, kept=len(samples), with_samples=bool(samples))
+                all_samples.write(to_line(with_prompt(sample, row["question"], forms, settings)))
+                made.append((questions, drawn(f"over_total:{seed}:{row['id']}")))
+                tokens.append(sample["tokens"])
+            questions += 1
             dropped += left_out
             if unanimous_not_gold(row):
                 unanimous.append(row["id"])
-        if not counts["kept"]:
+        if not made:
             raise UserError(
-                f"no correct trajectory in {counts['questions']} questions; train SFT longer, "
+                f"no correct trajectory in {questions} questions; train SFT longer, "
                 "raise generate.max_new_tokens, or ask easier questions"
             )
+        beyond = over_total(made, settings["max_samples"])
+        dropped["max_samples"] = len(beyond)
+        kept = [index for index in range(len(made)) if index not in beyond]
+        all_samples.seek(0)
+        with new_file(output) as file:
+            file.writelines(line for index, line in enumerate(all_samples) if index not in beyond)
     return {
-        "questions": counts["questions"],
-        "questions_with_samples": counts["with_samples"],
-        "correct": counts["kept"] + dropped.total(),
-        "kept": counts["kept"],
+        "questions": questions,
+        "questions_with_samples": len({made[index][0] for index in kept}),
+        "correct": len(kept) + dropped.total(),
+        "kept": len(kept),
         "dropped": {name: dropped[name] for name in REASONS},
-        "tokens_mean": round(counts["tokens"] / counts["kept"], 1),
+        "tokens_mean": round(sum(tokens[index] for index in kept) / len(kept), 1),
         "unanimous_not_gold": unanimous,
     }
 

@@ -2,13 +2,15 @@
 
     python -m scripts.choose_recipe --params '{"chosen": null}' --recipes results/demo/study/*.json --output choice.json
 
-Best is the highest mean of k of the recipe's last model; among equals the one with fewer rounds. `chosen` names one
-instead. Output: {"chosen", "by", "ranking": [{"recipe", "mean", "greedy", "rounds"}, ...] from the best}.
+Best is the highest mean of k of the recipe's last model, the mean over its training seeds; among equals the one with fewer
+rounds. `chosen` names one instead. Output: {"chosen", "by", "ranking": [{"recipe", "mean", "greedy", "seeds", "rounds"},
+...] from the best}.
 """
 
 import argparse
 import logging
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from regime_w.runtime.errors import run
@@ -32,11 +34,14 @@ def main() -> None:
 
 def choose(recipes: list[dict[str, Any]], named: str | None) -> dict[str, Any]:
     """The choice and the ranking that it stands on."""
-    ranking = []
+    seeds: dict[str, list[dict[str, Any]]] = {}
     for recipe in recipes:
-        row = recipe["models"][-1]["row"]
-        values = {name: row[name]["value"] for name in ("mean", "greedy")}
-        ranking.append({"recipe": recipe["recipe"], **values, "rounds": len(recipe["models"]) - 1})
+        seeds.setdefault(recipe["recipe"], []).append(recipe)
+    ranking: list[dict[str, Any]] = []
+    for name, own in seeds.items():
+        rows = [recipe["models"][-1]["row"] for recipe in own]
+        values = {metric: fmean(row[metric]["value"] for row in rows) for metric in ("mean", "greedy")}
+        ranking.append({"recipe": name, **values, "seeds": len(own), "rounds": len(own[0]["models"]) - 1})
     ranking.sort(key=lambda entry: (-entry["mean"], entry["rounds"], entry["recipe"]))
     return {
         "chosen": named or ranking[0]["recipe"],

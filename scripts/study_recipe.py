@@ -6,8 +6,9 @@
 --inputs: files and folders by what they are: evaluations of each model, the SFT model first; each round's adapters (folders)
 and examples (preferences.json, samples.json); usage records of all stages.
 
-Output: {"recipe", "overlay", "method", "ids", "models": [{"name", "row", "scores", "file"}], "training", "examples", "usage"},
-`row` as in eval_report.json, `scores` a value a question in the order of `ids`, the last model the recipe's own.
+Output: {"recipe", "seed", "overlay", "method", "ids", "models": [{"name", "row", "scores", "file"}], "training", "examples",
+"usage"}, `seed` is which training of the recipe, from 1, `row` as in eval_report.json, `scores` a value a question in the
+order of `ids`, the last model the recipe's own.
 """
 
 import argparse
@@ -30,7 +31,10 @@ USED = ("stage", "seconds", "gpu_seconds", "cpu_seconds")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", type=from_argument, required=True, help="recipe, overlay, method, level, n_boot, seed"
+        "--params",
+        type=from_argument,
+        required=True,
+        help="recipe, seed_number (which training of it), overlay, method, level, n_boot, seed",
     )
     parser.add_argument("--inputs", type=from_argument, required=True, help="JSON, or @FILE; see above")
     parser.add_argument("--output", type=Path, required=True)
@@ -46,6 +50,7 @@ def main() -> None:
     }
     record: dict[str, Any] = {
         **{key: params[key] for key in ("recipe", "overlay", "method")},
+        "seed": params["seed_number"],
         "ids": [row["id"] for row in next(iter(answered.values()))],
         "models": [
             {

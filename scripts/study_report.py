@@ -8,7 +8,8 @@
     questions      questions/summary.json
     recipes        what study_recipe wrote
     choice         what choose_recipe wrote
-    evaluations    answers of the last model of the baselines and of the chosen recipe, {SET: {RECIPE: FILE}}
+    evaluations    answers of the last model of the baselines and of the chosen recipe, {SET: {RECIPE: FILE}}; of a further
+                   training seed RECIPE.seedN
     rollouts       the reference recipe's by round, for what coherence tells of correctness and for labels that look wrong
 """
 
@@ -18,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from regime_w.report import evaluation, rollouts, study
+from regime_w.report.format import of_seed
 from regime_w.report.inputs import given, read_evaluations, read_object
 from regime_w.report.page_study import page, top
 from regime_w.report.provenance import provenance
-from regime_w.report.readings import note_readings
+from regime_w.report.readings import Readings, note_readings
 from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
@@ -57,7 +59,9 @@ def main() -> None:
         evaluations=found["evaluations"],
         rollouts_=found.get("rollouts", {}),
         config=args.config,
-        readings=note_readings(found["evaluations"], args.readings, args.params["run"]) if args.readings else {},
+        readings=note_readings(found["evaluations"], args.readings, args.params["run"], "study_report")
+        if args.readings
+        else {},
     )
     html, md = fill(summary, page(summary), top(summary))
     write_text(args.html, html)
@@ -78,7 +82,7 @@ def summarise(
     evaluations: dict[str, dict[str, Path]],
     rollouts_: dict[str, Path],
     config: dict[str, Any],
-    readings: dict[str, int],
+    readings: dict[str, Readings],
 ) -> dict[str, Any]:
     """All numbers of the report as one plain dict."""
     settings = evaluation.Settings(params["level"], params["n_boot"], params["seed"])
@@ -87,7 +91,8 @@ def summarise(
         if record["ids"] != records[0]["ids"]:
             raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate again for both")
     opponents = list(dict.fromkeys([*params["baselines"], params["reference"]]))
-    heldout = {record["recipe"]: record["models"][-1]["scores"] for record in records}
+    grouped = study.by_recipe(records)
+    heldout = {name: [own["models"][-1]["scores"] for own in seeds] for name, seeds in grouped.items()}
     counted = read_object(questions)
     sets = {
         name: on_set(files, counted.get("eval", {}).get(name, {}), params["baselines"], settings)
@@ -115,18 +120,19 @@ def summarise(
             "k": next(iter(answered["rows"].values()))["k"],
             "heldout_k": first["k"],
             "heldout_questions": first["n"],
+            "seeds": max(map(len, grouped.values())),
             "temperature": params["temperature"],
         },
         "choice": read_json(choice),
         "heldout": {
-            "ranking": study.ranking(records),
+            "ranking": study.ranking(grouped, settings),
             "tests": study.families(heldout, opponents, settings),
-            "curves": study.curves(records),
+            "curves": study.curves(grouped, settings),
         },
         "set": primary,
         "evaluation": answered,
         "other_sets": dict(others),
-        "costs": study.costs(records, params["gpu_hour_usd"]),
+        "costs": study.costs(grouped, params["gpu_hour_usd"]),
         "rollouts": {
             name: found
             for name, path in rollouts_.items()
@@ -142,13 +148,17 @@ def summarise(
 def on_set(
     files: dict[str, Path], told: dict[str, Any], baselines: list[str], settings: evaluation.Settings
 ) -> dict[str, Any]:
-    """What recipes' last models answered on one evaluation set, against the baselines."""
+    """What recipes' last models, of every seed, answered on one evaluation set, against the baselines."""
     left_out = told.get("left_out", [])
-    answered = read_evaluations(files, left_out)
-    scores = {name: evaluation.scores(rows) for name, rows in answered.items()}
+    recipes: dict[str, list[dict[str, Any]]] = {}
+    for name, rows in read_evaluations(files, left_out).items():
+        recipe, _ = of_seed(name)
+        own = {"row": evaluation.model_row(recipe, rows, settings), "scores": evaluation.scores(rows)}
+        recipes.setdefault(recipe, []).append(own)
+    scores = {recipe: [own["scores"] for own in seeds] for recipe, seeds in recipes.items()}
     return {
         "left_out": len(left_out),
-        "rows": {name: evaluation.model_row(name, rows, settings) for name, rows in answered.items()},
+        "rows": {recipe: study.over_seeds(seeds, settings) for recipe, seeds in recipes.items()},
         "tests": study.families(scores, baselines, settings),
     }
 

@@ -43,7 +43,9 @@ def main() -> None:
     prompts = prompts_of(policy, args.params, trusted(args.params))
     data = [example(*ids_of(prompts, row, "completion")) for row in rows]
     made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}
-    train(args, "RFT", args.params["rejection_sampling"], policy, prompts.tokenizer, data, made_from)
+    train(
+        args, "RFT", args.params["rejection_sampling"], policy, prompts.tokenizer, data, args.params["seed"], made_from
+    )
 
 
 if __name__ == "__main__":

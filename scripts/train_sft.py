@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=from_argument, required=True, help="sft, prompt, styles (instructions), seed")
+    parser.add_argument(
+        "--params", type=from_argument, required=True, help="sft, prompt, styles (instructions), seed, training_seed"
+    )
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--questions", type=Path, nargs="?", help="where it is trained here")
     parser.add_argument("--work", type=Path, required=True, help="checkpoints to resume from; kept over failures")
@@ -92,7 +94,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     prompts = prompts_of(base, params, trusted(params))
     data = examples(rows, params, prompts)
     made_from = {"base": manifest["fingerprint"], "data": fingerprint(data), "params": params}
-    train(args, "SFT", sft, base, prompts.tokenizer, data, made_from)
+    train(args, "SFT", sft, base, prompts.tokenizer, data, params["training_seed"], made_from)
 
 
 if __name__ == "__main__":

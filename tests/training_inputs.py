@@ -25,6 +25,7 @@ SFT = {
     | {"adapter": None, "part": "all", "n_examples": None, "sum_exercises": 0, "styles": ["plain", "wolfram"]},
     **PROMPTS,
     "seed": 0,
+    "training_seed": 0,
 }
 DPO = {
     "dpo": TRAINING

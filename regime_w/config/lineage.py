@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from regime_w.config.plan import train_sources
-from regime_w.config.recipes import TRAINING, Recipe, prompt_of, read_by
+from regime_w.config.recipes import SECTION_OF, TRAINING, Recipe, prompt_of, read_by
 from regime_w.runtime.records import fingerprint
 
-SECTIONS = {"train_sft": "sft", "train_dpo": "dpo", "train_rft": "rejection_sampling"}
 # Of a training's section, what a reader of the card asks for.
-SHOWN = ("learning_rate", "epochs", "batch_size", "scheduler", "loss_type", "loss_weights", "beta")
+SHOWN = ("learning_rate", "epochs", "batch_size", "scheduler", "loss_type", "loss_weights", "beta", "seed")
 # Stages that make nothing that the model is made from, and the merge, whose settings change no weight.
 BESIDE = ("evaluate", "check_rollouts", "merge_lora")
 
@@ -41,7 +40,7 @@ def lineage(recipe: Recipe, number: int) -> Config:
         "code": config["base_model"]["trust_remote_code"],
         "prompt": prompt_of(config)["prompt"],
         "styles": config["styles"],
-        "trainings": [_training(stage, each, config) for stage, each in steps if stage in SECTIONS],
+        "trainings": [_training(stage, each, config) for stage, each in steps if stage in SECTION_OF],
         "arms": config["arms"] if stages & {"generate", "import_rollouts"} else [],
         "given": next((what for what in ("rollouts", "preferences") if f"import_{what}" in stages), None),
         "data": [_source(source) for source in train_sources(config).values()],
@@ -56,13 +55,13 @@ def trained_by(recipe: Recipe, number: int) -> str:
 
 
 def _training(stage: str, number: int, config: Config) -> Config:
-    own = config[SECTIONS[stage]]
+    own = config[SECTION_OF[stage]]
     return {
         "name": f"round{number}" if number else "sft",
-        "method": SECTIONS[stage],
+        "method": SECTION_OF[stage],
         "given": bool(own.get("adapter")),
         "lora": {key: own["lora"][key] for key in ("r", "alpha", "target_modules")},
-        "settings": {key: own[key] for key in SHOWN if key in own},
+        "settings": {key: own[key] for key in SHOWN if own.get(key) is not None},
     }
 
 

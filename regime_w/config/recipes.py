@@ -7,6 +7,9 @@ the other recipes move its files.
 
     own, recipes = recipes_of(config)          # a checked config; UserError for a recipe that cannot be
     recipes["beta_02"].place("train_dpo", 1)   # "smollm2/study/1f0c2a9b77"
+
+Where `study.seeds` asks for several trainings, each further one is a recipe of its own, `beta_02.seed2`, that differs in the
+seed of its trainings alone, and so shares all that was made before the first of them.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,6 +32,8 @@ TRAINING = {
     "dpo": ("build_preferences", "train_dpo", "dpo_lora"),
     "rejection_sampling": ("build_samples", "train_rft", "rft_lora"),
 }
+# The config section of each stage that trains.
+SECTION_OF = {"train_sft": "sft", "train_dpo": "dpo", "train_rft": "rejection_sampling"}
 KEY_DIGITS = 10
 
 
@@ -73,6 +78,18 @@ def labels_read(config: Config) -> Config:
     return {key: labels[key] for key in keys} | ({"seed": config["seed"]} if draws else {})
 
 
+def seed_of(config: Config, section: str) -> int:
+    """The seed of a training; without one of its own it is the run's."""
+    own = config[section]["seed"]
+    return int(config["seed"] if own is None else own)
+
+
+def _trained(config: Config, section: str, without: Iterable[str] = ()) -> Config:
+    """What a training reads of its section, less what other stages use and the seed, which stands beside it."""
+    left_out = {"seed", *without}
+    return {section: {key: value for key, value in config[section].items() if key not in left_out}}
+
+
 def needs_gold(config: Config) -> bool:
     """Whether a training question must have a gold answer."""
     return config["labels"]["source"] in ("gold", "gold_share")
@@ -81,8 +98,9 @@ def needs_gold(config: Config) -> bool:
 # What each stage reads of a recipe's configuration: the one JSON parameter of its rule.
 READS: dict[str, Callable[[Config], Config]] = {
     "train_sft": lambda config: {
-        "sft": {key: value for key, value in config["sft"].items() if key not in ("method", "part", "n_examples")},
+        **_trained(config, "sft", ("method", "part", "n_examples")),
         **_prompts(config),
+        "training_seed": seed_of(config, "sft"),
         **_trust(config),
     },
     "merge_lora": lambda config: {**config["merge"], **_trust(config)},
@@ -119,15 +137,22 @@ READS: dict[str, Callable[[Config], Config]] = {
     },
     "build_samples": lambda config: {
         "rejection_sampling": {
-            key: config["rejection_sampling"][key] for key in ("per_question", "max_similarity", "train_prompt")
+            key: config["rejection_sampling"][key]
+            for key in ("per_question", "max_samples", "max_similarity", "train_prompt")
         },
         **_prompts(config),
         **_trust(config),
     },
-    "train_dpo": lambda config: {"dpo": config["dpo"], **_prompts(config), **_trust(config)},
-    "train_rft": lambda config: {
-        "rejection_sampling": config["rejection_sampling"],
+    "train_dpo": lambda config: {
+        **_trained(config, "dpo"),
         **_prompts(config),
+        "seed": seed_of(config, "dpo"),
+        **_trust(config),
+    },
+    "train_rft": lambda config: {
+        **_trained(config, "rejection_sampling"),
+        **_prompts(config),
+        "seed": seed_of(config, "rejection_sampling"),
         **_trust(config),
     },
     "evaluate": lambda config: {
@@ -180,10 +205,15 @@ def begun(config: Config, number: int) -> str | None:
 
 
 class Recipe:
-    """A configuration, and the place of each of its stages: the run's name, or RUN/study/KEY."""
+    """A configuration, and the place of each of its stages: the run's name, or RUN/study/KEY.
 
-    def __init__(self, name: str, config: Config, own: Config) -> None:
-        self.name, self.config, self.own = name, config, own
+    `of` is the study's recipe that this is a training of, `seed` which one, from 1; the first has the recipe's own name.
+    """
+
+    def __init__(self, name: str, config: Config, own: Config, seed: int = 1) -> None:
+        self.of, self.seed = name, seed
+        self.name = name if seed == 1 else f"{name}.seed{seed}"
+        self.config, self.own = config, own
         self.run: str = config["run"]
         self.rounds = 0 if config["method"] == "none" else int(config["rounds"])
         self.numbers = range(1, self.rounds + 1)
@@ -317,7 +347,7 @@ class Recipe:
 
 
 def recipes_of(config: Config) -> tuple[Recipe, dict[str, Recipe]]:
-    """The run's own recipe, and those of its study, less those that `study.only` leaves out.
+    """The run's own recipe, and those of its study by their names, each seed's, less those that `study.only` leaves out.
 
     UserError names the recipe that changes what none may, or whose configuration is no good.
     """
@@ -329,7 +359,35 @@ def recipes_of(config: Config) -> tuple[Recipe, dict[str, Recipe]]:
     if study["only"] is not None:
         wanted = {*study["only"], *study["baselines"], study["reference"], study["chosen"]}
         names = [name for name in names if name in wanted]
-    return own, {name: Recipe(name, overlaid(config, name), config) for name in names}
+    found = [recipe for name in names for recipe in _trainings(Recipe(name, overlaid(config, name), config))]
+    return own, {recipe.name: recipe for recipe in found}
+
+
+def _trainings(recipe: Recipe) -> list[Recipe]:
+    """A recipe once for each seed of the study; UserError where both name seeds.
+
+    Its rounds are what a seed trains again. Where there is none it is an SFT of its own; the run's SFT, which others go on
+    from, is trained once.
+    """
+    config, own = recipe.config, recipe.own
+    seeds = own["study"]["seeds"]
+    sections = list(dict.fromkeys(SECTION_OF[TRAINING[recipe.method(number)][1]] for number in recipe.numbers))
+    if not recipe.rounds and recipe.places.get(("train_sft", 0), recipe.run) != recipe.run:
+        sections = [] if config["sft"]["adapter"] else ["sft"]
+    if not sections or seeds == 1:
+        return [recipe]
+    if isinstance(seeds, list) and (named := [each for each in sections if config[each]["seed"] is not None]):
+        raise UserError(f"study.seeds and {named[0]}.seed, of {recipe.of}, both name a seed; take one of them out")
+    numbers = range(1, seeds + 1) if isinstance(seeds, int) else range(1, len(seeds) + 1)
+    found = []
+    for number in numbers:
+        seeded = {
+            section: config[section]
+            | {"seed": (seed_of(config, section) + number - 1) % 2**32 if isinstance(seeds, int) else seeds[number - 1]}
+            for section in sections
+        }
+        found.append(Recipe(recipe.of, config | seeded, own, number))
+    return found
 
 
 def overlaid(config: Config, name: str) -> Config:

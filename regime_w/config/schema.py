@@ -41,6 +41,7 @@ REFERENCE = "docs/reference/config.md"
 MANY = 10**9
 Count = Annotated[int, Field(ge=1, le=MANY)]
 Text = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 ModelName = Annotated[str, Field(pattern=r"^(base|sft|round[1-9][0-9]*)$")]
 Shape = Literal["abel", "smollm2", "toy"]
 Part = Literal["all", "sft", "rollouts"]
@@ -132,7 +133,7 @@ class QuestionSource(Section):
     n: Count | None = Field(
         None, description="take the first n questions; null takes all, the generator needs a number"
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of the generator")
+    seed: Seed = Field(0, description="seed of the generator")
     licence: str | None = Field(None, description="licence, carried into the summary")
     corrections: dict[str, str] | Text = Field(
         default_factory=dict,
@@ -405,6 +406,11 @@ class Training(Section):
         description="compile the decoder layers with torch; auto: on a GPU, where a training is long enough to gain by it",
     )
     save_steps: int = Field(100, ge=1, le=MANY, description="steps between checkpoints to resume from")
+    seed: Seed | None = Field(
+        None,
+        description="of the order of batches, the adapter's first weights and dropout, and of nothing else; null takes the"
+        " run's `seed`",
+    )
     gpus: Count | Literal["auto"] = Field("auto", description="GPUs of the job; auto takes all of a machine")
 
     @model_validator(mode="after")
@@ -676,6 +682,11 @@ class Pairs(Section):
     )
     per_question: int = Field(4, ge=1, le=1_000_000, description="pairs a question at most, for capped")
     coherence_share: float = Field(0.0, ge=0, le=1, description="share of coherence pairs at most; 0 makes none")
+    max_pairs: Count | None = Field(
+        None,
+        description="pairs in all at most, drawn so that each question's first goes before any second; the same number for"
+        " several recipes trains them on as many pairs and steps. null takes all",
+    )
     min_margin: float = Field(0.05, ge=0, le=MANY, description="reward difference at least")
     max_similarity: float = Field(0.95, gt=0, le=1, description="drop pairs of texts more alike than this")
     max_length_ratio: float = Field(3.0, ge=1, le=MANY, description="longer over shorter side, in tokens")
@@ -699,6 +710,10 @@ class RejectionSampling(Training):
     """Rejection-sampling fine-tuning: SFT goes on with the policy's own correct trajectories."""
 
     per_question: int = Field(4, ge=1, le=1_000_000, description="trajectories a question at most")
+    max_samples: Count | None = Field(
+        None,
+        description="trajectories in all at most, drawn so that each question's first goes before any second; null takes all",
+    )
     max_similarity: float = Field(0.95, gt=0, le=1, description="leave out texts more alike than this to one taken")
     train_prompt: Literal["arm", "canonical"] = Field(
         "arm", description="prompt of the trajectory's style, or without instruction"
@@ -885,6 +900,11 @@ class Study(Section):
         min_length=1, description="recipes that every other one is tested against, and that are read on `eval` too"
     )
     reference: str = Field(description="the recipe that the others vary in one thing each")
+    seeds: Annotated[int, Field(ge=1, le=100)] | Annotated[list[Seed], Field(min_length=1, max_length=100)] = Field(
+        1,
+        description="trainings of each recipe, from the same questions, rollouts and pairs, with the seeds `seed`,"
+        " `seed` + 1, ...; or these seeds. The report's tests are then over seeds and questions, else over questions alone",
+    )
     only: list[str] | None = Field(None, description="these recipes, baselines and reference alone; null takes all")
     chosen: str | None = Field(
         None, description="recipe to read on `eval`; null takes the best one on the held-out questions"
@@ -905,6 +925,8 @@ class Study(Section):
         for where, names in (named | {"chosen": [self.chosen] if self.chosen else []}).items():
             if unknown := sorted(set(names) - set(self.recipes)):
                 raise ValueError(f"{where}: {unknown[0]!r} is not under recipes; known are {sorted(self.recipes)}")
+        if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names a seed twice; name each once")
         if self.chosen and self.only is not None and self.chosen not in {*self.only, *self.baselines, self.reference}:
             raise ValueError(f"chosen: {self.chosen!r} is not among `only`")
         return self
@@ -933,7 +955,7 @@ class Config(Section):
     """A run of the pipeline."""
 
     run: str = Field(pattern=NAME, description="name of the run; its outputs stand in folders of that name")
-    seed: int = Field(0, ge=0, lt=2**32, description="base seed of everything random")
+    seed: Seed = Field(0, description="base seed of everything random")
     method: Method = Field(
         "dpo",
         description="how a round trains; rejection_sampling_then_dpo: the first by rejection sampling, the others by DPO;"

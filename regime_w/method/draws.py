@@ -1,6 +1,8 @@
 """The one hash that draws: which part, shard, style or label a question gets depends on a key alone, not on other questions."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 
 def drawn(key: str) -> int:
@@ -11,3 +13,19 @@ def drawn(key: str) -> int:
 def in_share(what: str, identity: str, fraction: float) -> bool:
     """Whether a question is in this share of all; another `what` is another draw."""
     return drawn(f"{what}:{identity}") / 2**32 < fraction
+
+
+def over_total(examples: Sequence[tuple[Hashable, int]], most: int | None) -> set[int]:
+    """Indices of the examples that must go so that at most `most` are left; none where that is None.
+
+    `examples`: question and draw of each. Every question's first goes before any second one, lower draws first: a draw by
+    question and seed takes the same questions, as far as they have examples, of any other file of examples.
+    """
+    if most is None:
+        return set()
+    seen = Counter[Hashable]()
+    order = []
+    for index, (question, draw) in enumerate(examples):
+        order.append((seen[question], draw, index))
+        seen[question] += 1
+    return {index for *_, index in sorted(order)[most:]}

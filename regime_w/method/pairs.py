@@ -14,6 +14,7 @@ reason that applies:
     length_ratio    the longer side has more than max_length_ratio times the tokens of the shorter
     over_cap        the policy takes no more pairs of this question
     coherence_share coherence pairs beyond their share of all pairs (over_coherence_share)
+    max_pairs       pairs beyond the number of all that are wanted (over_total, draws.py), calculation pairs among them
 
 A candidate's sides are held against the same label (labels.py); without one a trajectory is in none.
 
@@ -42,7 +43,9 @@ from rapidfuzz import fuzz
 
 from regime_w.method.sums import first_slip
 
-REASONS = ("truncated", "tie", "identical", "near_identical", "margin", "length_ratio", "over_cap", "coherence_share")
+REASONS = (
+    "truncated", "tie", "identical", "near_identical", "margin", "length_ratio", "over_cap", "coherence_share", "max_pairs",
+)  # fmt: skip
 
 CALCULATION = "calculation"
 # A calculation pair goes on behind its result up to here: that tells where the number ends, and holds no other.

@@ -4,6 +4,7 @@ correct     trajectories that are correct, ended by themselves and have a marked
 identical   left out: the same text as one taken
 alike       left out: more alike than max_similarity to one taken (rapidfuzz ratio, 0 to 1)
 over_cap    left out: the question has per_question already
+max_samples left out: beyond the number of all that are wanted (over_total, draws.py)
 """
 
 import random
@@ -13,7 +14,7 @@ from typing import Any
 
 from regime_w.method.pairs import similarity_of
 
-REASONS = ("identical", "alike", "over_cap")
+REASONS = ("identical", "alike", "over_cap", "max_samples")
 
 
 def build_samples(

@@ -1,6 +1,7 @@
 """Statistics of an evaluation: intervals, paired tests, pass@k, what difference could be seen at all."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import comb
 from typing import NamedTuple
 
@@ -51,12 +52,57 @@ def paired_bootstrap(
         size = min(step, n_boot - start)
         drawn = rng.multinomial(differences.size, counts / differences.size, size=size)
         means[start : start + size] = drawn @ values / differences.size
-    tail = (1 - level) / 2
-    lo, hi = np.quantile(means, [tail, 1 - tail])
+    return of_resamples(float(differences.mean()), means, level)
+
+
+def of_resamples(estimate: float, resamples: NDArray[np.float64], level: float = 0.95) -> Difference:
+    """A difference with the percentile interval and p value of its bootstrap resamples (see `paired_bootstrap`)."""
+    lo, hi = quantiles(resamples, level)
     # Sums that cancel leave rounding errors; they count as 0.
-    means[np.abs(means) < 1e-12] = 0.0
+    means = np.where(np.abs(resamples) < 1e-12, 0.0, resamples)
     smaller = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return Difference(float(differences.mean()), float(lo), float(hi), min(1.0, 2 * (smaller + 1) / (n_boot + 1)))
+    return Difference(estimate, lo, hi, min(1.0, 2 * (smaller + 1) / (means.size + 1)))
+
+
+def quantiles(resamples: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of bootstrap resamples."""
+    tail = (1 - level) / 2
+    lo, hi = np.quantile(resamples, [tail, 1 - tail])
+    return float(lo), float(hi)
+
+
+def hierarchical_means(groups: Sequence[ArrayLike], n_boot: int = 10_000, seed: int = 0) -> NDArray[np.float64]:
+    """Resampled means (groups, n_boot) of groups of trainings that answered the same questions.
+
+    A group is (training seeds, questions). A resample draws questions, the same for all groups, so that they stay paired,
+    and of each group training seeds, on their own: the difference of two groups' rows is the bootstrap of their difference
+    (hierarchical bootstrap: Davison & Hinkley 1997, section 3.8; Saravanan, Berman & Sober 2020; seeds and questions are
+    crossed, Owen 2007, Annals of Applied Statistics 1, 386-411). Of S seeds S - 1 are drawn, with which the variance is that
+    of the mean of S, and not (S - 1) / S of it (McCarthy & Snowden 1985; Rao & Wu 1988); a single seed is taken as it is.
+
+    ValueError where groups have no seed, no question or different numbers of questions.
+    """
+    arrays = [np.atleast_2d(np.asarray(group, dtype=float)) for group in groups]
+    questions = {array.shape[-1] for array in arrays}
+    if any(array.ndim != 2 or not array.size for array in arrays) or len(questions) != 1:
+        raise ValueError(
+            f"(seeds, questions) of one number of questions were expected, found {[a.shape for a in arrays]}"
+        )
+    (n,) = questions
+    starts = np.cumsum([0, *(len(array) for array in arrays)])
+    stacked = np.concatenate(arrays).T
+    draw_questions, draw_seeds = (np.random.default_rng([seed, part]) for part in (0, 1))
+    found = np.empty((len(arrays), n_boot))
+    step = max(1, 2_000_000 // n)
+    for start in range(0, n_boot, step):
+        size = min(step, n_boot - start)
+        drawn = draw_questions.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        means = counts @ stacked / n  # (resamples, seeds of all groups)
+        for group, (first, last) in enumerate(pairwise(starts)):
+            seeds = draw_seeds.integers(first, last, size=(size, max(1, last - first - 1)))
+            found[group, start : start + size] = np.take_along_axis(means, seeds, axis=1).mean(axis=1)
+    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

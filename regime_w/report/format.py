@@ -11,10 +11,18 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u206
 
 
 def label(name: str) -> str:
-    """`base`, `SFT`, `round 1`, or the name as it is."""
+    """`base`, `SFT`, `round 1`, `round 1, seed 2`, or the name as it is."""
+    name, seed = of_seed(name)
+    shown = {"sft": "SFT"}.get(name, name)
     if match := re.fullmatch(r"round(\d+)", name):
-        return f"round {match[1]}"
-    return {"sft": "SFT"}.get(name, name)
+        shown = f"round {match[1]}"
+    return shown if seed == 1 else f"{shown}, seed {seed}"
+
+
+def of_seed(name: str) -> tuple[str, int]:
+    """A recipe or model, and which training of it is meant, from 1: `vote.seed2` is the second of `vote`."""
+    match = re.fullmatch(r"(.+)\.seed(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, 1)
 
 
 def clean(text: Any) -> str:

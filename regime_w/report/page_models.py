@@ -1,11 +1,13 @@
 """Sections on the evaluated models: the top of the page, tests, format and length, styles, flipped answers."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from regime_w.report import figures
 from regime_w.report.blocks import Block, beside, cell, difference, estimate, figure, table, text, title
 from regime_w.report.format import NONE, equals, label, number, p_value, percent, points
+from regime_w.report.readings import Readings
 
 CASE_BUDGET = 1_200_000  # characters of model text on the page
 CASE_LENGTH = (600, 4000)  # of one text
@@ -91,10 +93,15 @@ def asked(found: dict[str, Any]) -> str:
     return f"{n:,} questions{why}."
 
 
-def times_read(readings: dict[str, int]) -> str:
-    """How often each set's questions have been read; empty where nobody counted."""
-    said = ", ".join(f"{name} {times:,}" for name, times in readings.items())
-    return f"Times read in this folder, this report counted (a set read often chooses, too): {said}. " if said else ""
+def times_read(readings: dict[str, Readings]) -> str:
+    """How often each set's questions have been read, and by which reports; empty where nobody counted."""
+    said = []
+    for name, own in readings.items():
+        reports = Counter(f"{reading['report']} of {reading['run']}" for reading in own)
+        by = ", ".join(f"{report} {times} times" if times > 1 else report for report, times in reports.items())
+        said.append(f"{name} {len(own):,} ({by})")
+    listed = "; ".join(said)
+    return f"Times read in this folder, this report counted (a set read often chooses, too): {listed}. " if said else ""
 
 
 def tests(summary: dict[str, Any]) -> Iterable[Block]:

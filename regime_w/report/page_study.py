@@ -9,7 +9,7 @@ from regime_w.report.format import NONE, dollars, duration, equals, label, numbe
 from regime_w.report.page_models import OUTCOMES, times_read
 from regime_w.report.page_rounds import coherence, label_suspects
 from regime_w.report.page_run import provenance
-from regime_w.report.study import notes_of
+from regime_w.report.study import notes_of, spread
 
 MOST_NAMED = 8  # recipes, at first sight
 METRICS = {"mean": "mean of {k}", "greedy": "greedy", "majority": "majority of {k}", "pass": "pass@{k}"}
@@ -45,6 +45,7 @@ def _trained(summary: dict[str, Any]) -> Iterable[Block]:
         ("model", page_top.base_model(summary)),
         ("questions", page_top.questions(summary["questions"])),
         ("recipes", f"{len(ranked)}: {', '.join(row['recipe'] for row in ranked[:MOST_NAMED])}"),
+        ("trained", f"{settings['seeds']} times each, from the same rollouts" if settings["seeds"] > 1 else ""),
         ("ranked on", f"{settings['heldout_questions']:,} held-out questions, {settings['heldout_k']} samples each"),
         ("asked", f"the chosen recipe and the baselines alone, {asked}"),
     ]
@@ -107,10 +108,15 @@ def evaluation(summary: dict[str, Any]) -> Iterable[Block]:
     settings, chosen = summary["settings"], summary["choice"]["chosen"]
     for name, found in {summary["set"]: summary["evaluation"], **summary["other_sets"]}.items():
         k = found["rows"][chosen]["k"]
-        rows = [[cell(recipe), *_accuracy(row)] for recipe, row in found["rows"].items()]
+        several = settings["seeds"] > 1
+        rows = [
+            [cell(recipe), *([_seeds(row)] if several else []), *_accuracy(row)]
+            for recipe, row in found["rows"].items()
+        ]
         if summary["other_sets"]:
             yield title(name)
-        yield table(["recipe", *_columns(k)], rows, marked=list(found["rows"]).index(chosen))
+        columns = ["recipe", *(["seeds"] if several else []), *_columns(k)]
+        yield table(columns, rows, marked=list(found["rows"]).index(chosen))
         yield from _tests(found["tests"], k)
         if found["left_out"]:
             yield text(f"{found['left_out']:,} more questions stand in the training data, too, and are left out.")
@@ -130,17 +136,32 @@ def ranking(summary: dict[str, Any]) -> Iterable[Block]:
             cell(row["recipe"]),
             cell(_what(row)),
             cell(row["rounds"] or NONE),
+            *([_seeds(row["row"])] if settings["seeds"] > 1 else []),
             *_accuracy(row["row"]),
             _alarm(row["training"]),
         ]
         for row in ranked
     ]
-    columns = ["recipe", "differs from the run in", "rounds", *_columns(k), "alarm"]
+    columns = [
+        "recipe",
+        "differs from the run in",
+        "rounds",
+        *(["seeds"] if settings["seeds"] > 1 else []),
+        *_columns(k),
+    ]
+    columns.append("alarm")
     yield table(columns, rows, left=2, marked=names.index(summary["choice"]["chosen"]))
     yield text(
         f"{settings['heldout_questions']:,} training questions that no recipe trained on, {k} samples each. The first place is "
         f"flattered by having been picked as the best of {len(ranked)}; the evaluation questions are free of that."
     )
+    moved, moved_greedy = spread(ranked, "mean"), spread(ranked, "greedy")
+    if moved is not None and moved_greedy is not None:
+        yield text(
+            f"Accuracies are means over training seeds; sd is their spread. The same recipe trained again moves by "
+            f"{number(100 * moved, 2)} points of mean of {k} and {number(100 * moved_greedy, 2)} of greedy (standard deviation, "
+            f"pooled over recipes)."
+        )
     first = settings["baselines"][0]
     family = summary["heldout"]["tests"][first]
     shown = [(name, family[name]["mean"]) for name in names if name in family]
@@ -180,9 +201,19 @@ def _tests(families: dict[str, Any], k: int) -> Iterable[Block]:
 
 
 def _explained(settings: dict[str, Any]) -> str:
+    if settings["seeds"] > 1:
+        tested = (
+            f"Differences of means over training seeds: hierarchical bootstrap, {settings['n_boot']:,} resamples of seeds and, "
+            f"paired, of questions. Two recipes that were trained once: tests over questions alone."
+        )
+    else:
+        tested = (
+            f"Differences are paired over questions. Mean and majority: bootstrap, {settings['n_boot']:,} resamples; the others: "
+            f"exact McNemar test. Each recipe was trained once: p values cover questions, not what another training seed would "
+            f"move (study.seeds)."
+        )
     return (
-        f"Differences are paired over questions. Mean: bootstrap, {settings['n_boot']:,} resamples; the others: exact McNemar "
-        f"test. p values are adjusted for the number of recipes in a table (Holm), in each column; significant means below "
+        f"{tested} p values are adjusted for the number of recipes in a table (Holm), in each column; significant means below "
         f"{settings['alpha']:g}. Intervals are not adjusted."
     )
 
@@ -233,6 +264,13 @@ def training(summary: dict[str, Any]) -> Iterable[Block]:
         yield text(
             "Examples are preference pairs, or correct trajectories where a round is one of rejection sampling. The alarm fires "
             "where the log-probability of the chosen side falls below its start on the same pairs."
+        )
+    ranked = summary["heldout"]["ranking"]
+    kept = [counts["kept"] for row in ranked for name, counts in row["examples"].items() if name == "round1"]
+    if kept and min(kept) < max(kept):
+        yield text(
+            f"Recipes train on {min(kept):,} to {max(kept):,} examples in round 1. The same pairs.max_pairs and "
+            f"rejection_sampling.max_samples for all make numbers and steps equal."
         )
 
 
@@ -301,6 +339,13 @@ def _flat(overlay: dict[str, Any], prefix: str = "") -> Iterable[str]:
             yield f"{len(value)} arms"
         else:
             yield f"{prefix}{key} {value}"
+
+
+def _seeds(row: dict[str, Any]) -> dict[str, str]:
+    """How often a recipe was trained, and how far apart that came out."""
+    if row.get("seeds", 1) == 1:
+        return cell(1)
+    return cell(row["seeds"], f"sd {number(100 * row['mean']['sd'], 2)}")
 
 
 def _alarm(records: dict[str, Any]) -> dict[str, str]:

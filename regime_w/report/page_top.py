@@ -13,6 +13,7 @@ from regime_w.report.blocks import Block, cell, estimate, table, text
 from regime_w.report.format import NONE, dollars, duration, equals, label, number, percent, points, rounded
 from regime_w.report.page_models import few_models
 from regime_w.report.page_run import origin, stage_name
+from regime_w.report.readings import Readings
 from regime_w.report.verdict import notes_of
 
 MOST_LOOKS = 4  # texts that stand open
@@ -225,7 +226,7 @@ def _of_questions(summary: dict[str, Any]) -> Iterable[dict[str, str]]:
     yield from often_read(summary["readings"], "tests")
 
 
-def often_read(readings: dict[str, int], section: str) -> Iterable[dict[str, str]]:
-    for name, times in readings.items():
-        if times > 1:
+def often_read(readings: dict[str, Readings], section: str) -> Iterable[dict[str, str]]:
+    for name, own in readings.items():
+        if (times := len(own)) > 1:
             yield look(f"The questions of {name} were read {times:,} times: who reads often chooses by them.", section)

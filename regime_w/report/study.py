@@ -1,91 +1,175 @@
 """Numbers of a study: recipes ranked on the held-out questions, tests against baselines and reference, curves, cost.
 
 Every comparison is paired over questions. p values are Holm-adjusted within a family: all recipes against one opponent,
-in one metric. The chosen recipe's tests on the evaluation questions are a family of their own.
+in one metric. The chosen recipe's tests on the evaluation questions are a family of their own. Where a recipe was trained
+with several seeds its numbers are means over them, and a test covers seeds and questions (`hierarchical_means` in
+regime_w/method/statistics.py); that of two recipes that were trained once covers questions alone.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regime_w.method.statistics import holm
+import numpy as np
+
+from regime_w.method.statistics import hierarchical_means, holm, of_resamples, quantiles
 from regime_w.report.evaluation import Settings, discordant, outcome
 from regime_w.report.format import equals, label, percent, points
 
 METRICS = ("mean", "greedy", "majority", "pass")
 Found = dict[str, Any]
+# What a recipe's models answered, one of each seed: {"row", "scores"} as study_recipe wrote them.
+Seeds = Sequence[Found]
 
 
-def ranking(recipes: list[Found]) -> list[Found]:
+def by_recipe(records: Sequence[Found]) -> dict[str, list[Found]]:
+    """What study_recipe wrote, a list a recipe, its seeds in their order."""
+    found: dict[str, list[Found]] = {}
+    for record in sorted(records, key=lambda record: int(record["seed"])):
+        found.setdefault(record["recipe"], []).append(record)
+    return {recipe: found[recipe] for recipe in dict.fromkeys(record["recipe"] for record in records)}
+
+
+def ranking(recipes: Mapping[str, Seeds], settings: Settings) -> list[Found]:
     """Recipes by the mean of k of their last model, best first, each with that model's row."""
     rows = [
         {
-            "recipe": recipe["recipe"],
-            "overlay": recipe["overlay"],
-            "method": recipe["method"],
-            "rounds": len(recipe["models"]) - 1,
-            "row": recipe["models"][-1]["row"],
-            "training": recipe["training"],
-            "examples": recipe["examples"],
-            "files": {model["name"]: model["file"] for model in recipe["models"]},
+            "recipe": recipe,
+            **{key: seeds[0][key] for key in ("overlay", "method")},
+            "rounds": len(seeds[0]["models"]) - 1,
+            "seeds": len(seeds),
+            "row": over_seeds([record["models"][-1] for record in seeds], settings),
+            "training": _of_each(seeds, "training"),
+            "examples": _of_each(seeds, "examples"),
+            "files": _of_each(
+                [record | {"files": {m["name"]: m["file"] for m in record["models"]}} for record in seeds], "files"
+            ),
         }
-        for recipe in recipes
+        for recipe, seeds in recipes.items()
     ]
     return sorted(rows, key=lambda row: (-row["row"]["mean"]["value"], row["rounds"], row["recipe"]))
 
 
-def families(scores: dict[str, Found], opponents: list[str], settings: Settings) -> dict[str, dict[str, Found]]:
-    """{opponent: {recipe: {metric: test}}}: every other recipe against each opponent; `scores` by recipe."""
+def _of_each(seeds: Seeds, key: str) -> Found:
+    """{model: value} of a recipe's trainings; of a further seed `round1.seed2`."""
+    return {
+        name if record["seed"] == 1 else f"{name}.seed{record['seed']}": value
+        for record in seeds
+        for name, value in record[key].items()
+    }
+
+
+def over_seeds(models: Seeds, settings: Settings) -> Found:
+    """A model's row; of several seeds' the means, with intervals over seeds and questions and `sd`, the spread over seeds."""
+    rows = [model["row"] for model in models]
+    if len(rows) == 1:
+        return dict(rows[0])
+    first = rows[0]
+    found = {metric: _over_seeds([model["scores"][metric] for model in models], settings) for metric in METRICS}
+    return {
+        **{key: first[key] for key in ("name", "n", "k")},
+        "seeds": len(rows),
+        **found,
+        "pass": {str(first["k"]): found["pass"]},
+        "format": {
+            kind: {key: float(np.mean([row["format"][kind][key] for row in rows])) for key in FORMAT}
+            for kind in ("greedy", "sampled")
+        },
+    }
+
+
+FORMAT = ("well_formed", "fallback", "no_answer", "truncated", "wrong_sum", "tokens_mean")
+
+
+def _over_seeds(scores: Sequence[Sequence[float]], settings: Settings) -> Found:
+    values = np.mean(scores, axis=1)
+    low, high = quantiles(hierarchical_means([scores], settings.n_boot, settings.seed)[0], settings.level)
+    return {
+        "value": float(values.mean()),
+        "low": low,
+        "high": high,
+        "sd": float(values.std(ddof=1)),
+        "by_seed": values.tolist(),
+    }
+
+
+def spread(ranked: Sequence[Found], metric: str) -> float | None:
+    """Standard deviation over training seeds, pooled over the recipes that have several; None where none has."""
+    found = [(row["seeds"] - 1, row["row"][metric]["sd"]) for row in ranked if row["seeds"] > 1]
+    degrees = sum(own for own, _ in found)
+    return float(np.sqrt(sum(own * sd**2 for own, sd in found) / degrees)) if degrees else None
+
+
+def families(scores: Mapping[str, Seeds], opponents: list[str], settings: Settings) -> dict[str, dict[str, Found]]:
+    """{opponent: {recipe: {metric: test}}}: every other recipe against each opponent; `scores` by recipe, of each seed."""
+    resampled: dict[str, Found] = {}
+    if any(len(seeds) > 1 for seeds in scores.values()):
+        for metric in METRICS:
+            groups = [[own[metric] for own in seeds] for seeds in scores.values()]
+            resampled[metric] = dict(
+                zip(scores, hierarchical_means(groups, settings.n_boot, settings.seed), strict=True)
+            )
+
+    def test(name: str, opponent: str, metric: str) -> Found:
+        ours, theirs = ([own[metric] for own in scores[which]] for which in (name, opponent))
+        if len(ours) == len(theirs) == 1:
+            return _of_questions(ours[0], theirs[0], metric, settings)
+        resamples = resampled[metric][name] - resampled[metric][opponent]
+        found = of_resamples(float(np.mean(ours) - np.mean(theirs)), resamples, settings.level)
+        return {"difference": found.diff, "low": found.lo, "high": found.hi, "p": found.p}
+
     found: dict[str, dict[str, Found]] = {}
     for opponent in dict.fromkeys(opponents):
         family = {
-            name: {metric: _test(own, scores[opponent], metric, settings) for metric in METRICS}
-            for name, own in scores.items()
-            if name != opponent
+            name: {metric: test(name, opponent, metric) for metric in METRICS} for name in scores if name != opponent
         }
         for metric in METRICS:
             tests = [own[metric] for own in family.values()]
-            for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):
-                test["p_holm"] = adjusted
-                test["outcome"] = outcome(test | {"p": adjusted}, settings.alpha)
+            for each, adjusted in zip(tests, holm([each["p"] for each in tests]), strict=True):
+                each["p_holm"] = adjusted
+                each["outcome"] = outcome(each | {"p": adjusted}, settings.alpha)
         found[opponent] = family
     return found
 
 
-def _test(ours: Found, theirs: Found, metric: str, settings: Settings) -> Found:
+def _of_questions(ours: Sequence[float], theirs: Sequence[float], metric: str, settings: Settings) -> Found:
     """Exact McNemar for right or wrong, the paired bootstrap for means; a majority that ties is right by a share."""
     if metric in ("mean", "majority"):
-        return settings.difference(ours[metric], theirs[metric])
-    return discordant(ours[metric], theirs[metric], settings)
+        return settings.difference(ours, theirs)
+    return discordant([int(own) for own in ours], [int(own) for own in theirs], settings)
 
 
-def curves(recipes: list[Found]) -> dict[str, list[Found]]:
+def curves(recipes: Mapping[str, Seeds], settings: Settings) -> dict[str, list[Found]]:
     """Accuracy after each round of the recipes that have several: round 0 is SFT."""
-    return {
-        recipe["recipe"]: [
-            {"round": number, **{metric: model["row"][metric] for metric in ("mean", "greedy", "majority")}}
-            | {"pass": model["row"]["pass"][str(model["row"]["k"])]}
-            for number, model in enumerate(recipe["models"])
-        ]
-        for recipe in recipes
-        if len(recipe["models"]) > 2
-    }
+    found = {}
+    for recipe, seeds in recipes.items():
+        rounds = [over_seeds(models, settings) for models in zip(*(own["models"] for own in seeds), strict=True)]
+        if len(rounds) > 2:
+            found[recipe] = [
+                {"round": number, **{metric: row[metric] for metric in ("mean", "greedy", "majority")}}
+                | {"pass": row["pass"][str(row["k"])]}
+                for number, row in enumerate(rounds)
+            ]
+    return found
 
 
-def costs(recipes: list[Found], gpu_hour_usd: float) -> dict[str, Any]:
-    """Seconds and price of each recipe from the base model on, of what no other recipe shares, and of all together."""
+def costs(recipes: Mapping[str, Seeds], gpu_hour_usd: float) -> dict[str, Any]:
+    """Seconds and price of each recipe, of all its seeds, from the base model on, of what no other recipe shares, and of all
+    together."""
+    used = {name: {row["file"]: row for own in seeds for row in own["usage"]} for name, seeds in recipes.items()}
     users: dict[str, int] = {}
     records: dict[str, Found] = {}
-    for recipe in recipes:
-        for record in recipe["usage"]:
-            users[record["file"]] = users.get(record["file"], 0) + 1
-            records[record["file"]] = record
+    for own in used.values():
+        for file, record in own.items():
+            users[file] = users.get(file, 0) + 1
+            records[file] = record
     return {
         "gpu_hour_usd": gpu_hour_usd,
         "recipes": {
-            recipe["recipe"]: {
-                "total": _sum(recipe["usage"], gpu_hour_usd),
-                "own": _sum([record for record in recipe["usage"] if users[record["file"]] == 1], gpu_hour_usd),
+            name: {
+                "total": _sum(list(own.values()), gpu_hour_usd),
+                "own": _sum([record for file, record in own.items() if users[file] == 1], gpu_hour_usd),
             }
-            for recipe in recipes
+            for name, own in used.items()
         },
         "all": _sum(list(records.values()), gpu_hour_usd),
     }
@@ -119,8 +203,12 @@ def verdict(summary: Found) -> Found:
         f"pass@{k} {points(found['pass']['difference'])} pp ({equals(found['pass']['p_holm'])})"
         for name, found in tests.items()
     )
+    seeds = f", mean of {own['seeds']} training seeds" if own.get("seeds", 1) > 1 else ""
+    times = len(summary["readings"].get(summary["set"], []))
+    read = f" and were read {'once' if times == 1 else f'{times:,} times'} in this folder" if times else ""
     sentence = (
-        f"On {own['n']:,} evaluation questions, which rank no recipe: greedy {percent(own['greedy']['value'])}, mean of {k} "
+        f"On {own['n']:,} evaluation questions, which rank no recipe{read}{seeds}: "
+        f"greedy {percent(own['greedy']['value'])}, mean of {k} "
         f"{percent(own['mean']['value'])}" + (f"; {against}." if against else ".")
     )
     notes = [note for _, note in notes_of(summary)]

@@ -7,6 +7,7 @@ from typing import Any
 from regime_w.report import evaluation, rollouts, stages, voting
 from regime_w.report.inputs import read_evaluations, read_object
 from regime_w.report.provenance import provenance
+from regime_w.report.readings import Readings
 from regime_w.report.verdict import verdict
 from regime_w.runtime.records import iter_jsonl
 
@@ -29,12 +30,12 @@ def summarise(
     manifests: Files | None = None,
     usage: list[Path] | None = None,
     config: dict[str, Any] | None = None,
-    readings: dict[str, int] | None = None,
+    readings: dict[str, Readings] | None = None,
 ) -> dict[str, Any]:
     """Read everything and compute; parts whose files are not given are empty. UserError for unusable files.
 
     `evaluations` is by set and model. What is said of models at the top is of the first set; `other_sets` has the same of
-    each further one. `readings`: how often each set's questions have been read, by this report too.
+    each further one. `readings`: who has read each set's questions, this report too.
     """
     settings = evaluation.Settings(params.get("level", 0.95), params.get("n_boot", 10_000), params.get("seed", 0))
     counted = read_object(questions) if questions else {}

@@ -1,4 +1,4 @@
-"""Preference pairs of a whole rollouts file, in TRL's format, coherence pairs capped, and their counts."""
+"""Preference pairs of a whole rollouts file, in TRL's format, coherence pairs and all pairs capped, and their counts."""
 
 import json
 import tempfile
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from regime_w.method.draws import drawn, over_total
 from regime_w.method.pairs import (
     CALCULATION,
     REASONS,
@@ -25,65 +26,76 @@ DIGITS = 6  # of weights
 ROW = ("id", "question", "gold_answer", "trajectories")
 
 
+class Made(NamedTuple):
+    """What decides whether a pair stays, and what it counts for."""
+
+    question: int
+    pair_type: str
+    tokens: tuple[int, int]  # of the chosen and the rejected side, 0 in a calculation pair
+    draw: int  # its question's, see over_total
+    weight: float | None
+
+
 class Part(NamedTuple):
-    """The pairs of a part of the rollouts, and what the summary needs to know. Coherence pairs may have to go later."""
+    """The pairs of a part of the rollouts, and what the summary needs to know. Pairs may have to go later."""
 
     lines: list[bytes]
+    pairs: list[Made]  # of each line
     ranked: list[tuple[int, float, int]]  # the coherence pairs among `lines`, see rank_coherence
-    coherent: list[tuple[int, int, int]]  # of each of these: question, tokens of the chosen and of the rejected side
     otherwise: dict[int, str]  # why a question has no pair, should all its coherence pairs go and it have no other
     counts: Counter[str]
     unanimous: list[Any]
-    margins: list[float]  # weights of the pairs, before they are divided by their mean
 
 
 def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output: Path) -> dict[str, Any]:
-    """Write the pairs of all questions in their order, coherence pairs capped; returns the counts for preferences.json.
+    """Write the pairs of all questions in their order, coherence pairs and all pairs capped; returns the counts for
+    preferences.json.
 
     `forms`: `text_forms` of the prompts.
 
     candidates = kept + dropped, questions = those with pairs + no_pair_reasons. UserError where there is no pair.
     """
     counts = Counter[str]()
+    pairs: list[Made] = []
     ranked: list[tuple[int, float, int]] = []
-    coherent: list[tuple[int, int, int]] = []
     otherwise: dict[int, str] = {}
     unanimous: list[Any] = []
-    margins: list[float] = []
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent) as all_pairs:
         for part in over_rollouts(build_part, rollouts, "Paired", (params, forms)):
-            questions, pairs = counts["questions"], counts["pairs"]
-            ranked += ((rank, margin, pairs + index) for rank, margin, index in part.ranked)
-            coherent += ((questions + question, chosen, rejected) for question, chosen, rejected in part.coherent)
+            questions = counts["questions"]
+            ranked += ((rank, margin, len(pairs) + index) for rank, margin, index in part.ranked)
+            pairs += (pair._replace(question=questions + pair.question) for pair in part.pairs)
             otherwise |= {questions + question: reason for question, reason in part.otherwise.items()}
             unanimous += part.unanimous
-            margins += part.margins
             counts.update(part.counts)
             all_pairs.writelines(part.lines)
 
-        over = over_coherence_share(ranked, counts["pairs"] - len(ranked), params["pairs"]["coherence_share"])
-        only_coherent = len(otherwise)
-        for (*_, index), (question, chosen, rejected) in zip(ranked, coherent, strict=True):
-            if index in over:
-                counts["chosen_tokens"] -= chosen
-                counts["rejected_tokens"] -= rejected
-            else:
-                otherwise.pop(question, None)
-        counts["with pairs"] += only_coherent - len(otherwise)
-        counts.update(f"without: {reason}" for reason in otherwise.values())
-        counts["dropped: coherence_share"] = len(over)
-        report = summarise(counts, len(ranked) - len(over), unanimous)
-        if not report["kept"]:
+        over = over_coherence_share(ranked, len(pairs) - len(ranked), params["pairs"]["coherence_share"])
+        left = [index for index in range(len(pairs)) if index not in over]
+        beyond = over_total(
+            [(pairs[index].question, pairs[index].draw) for index in left], params["pairs"]["max_pairs"]
+        )
+        kept = [index for place, index in enumerate(left) if place not in beyond]
+        counts.update({"dropped: coherence_share": len(over), "dropped: max_pairs": len(beyond)})
+        with_pairs = {pairs[index].question for index in kept}
+        counts.update(
+            f"without: {otherwise.get(question, 'filtered')}"
+            for question in {pair.question for pair in pairs} - with_pairs
+        )
+        report = summarise(counts, [pairs[index] for index in kept], unanimous)
+        if not kept:
             raise UserError(no_pairs(report))
+        margins = [weight for index in kept if (weight := pairs[index].weight) is not None]
         if margins and not any(margins):
             raise UserError(
                 "labels.weight margin: no pair's sides differ in votes, so that none has a weight; set it to none"
             )
         all_pairs.seek(0)
-        kept = (line for index, line in enumerate(all_pairs) if index not in over)
+        wanted = set(kept)
+        lines = (line for index, line in enumerate(all_pairs) if index in wanted)
         with new_file(output) as file:
-            file.writelines(weighted(kept, margins) if params["pairs"].get("weight") == "margin" else kept)
+            file.writelines(weighted(lines, margins) if params["pairs"].get("weight") == "margin" else lines)
     return report
 
 
@@ -97,29 +109,23 @@ def weighted(lines: Iterable[bytes], margins: Sequence[float]) -> Iterator[bytes
 
 def build_part(shared: tuple[Path, tuple[dict[str, Any], dict[str, Form]]], part: tuple[int, int]) -> Part:
     rollouts, (params, forms) = shared
-    built = Part([], [], [], {}, Counter(), [], [])
+    built = Part([], [], [], {}, Counter(), [])
     counts = built.counts
     for question, (_, row) in enumerate(scan_jsonl(rollouts, ROW, part)):
         pairs, dropped = build_pairs(row, params["pairs"], params["seed"])
         ranked = rank_coherence(pairs)
         built.ranked.extend((rank, margin, len(built.lines) + index) for rank, margin, index in ranked)
-        for *_, index in ranked:
-            built.coherent.append((question, pairs[index]["chosen_tokens"], pairs[index]["rejected_tokens"]))
         if not pairs:
             counts[f"without: {no_pair_reason(row, params['pairs'])}"] += 1
         elif len(ranked) == len(pairs):
             built.otherwise[question] = no_pair_reason(row, params["pairs"])
-        else:
-            counts["with pairs"] += 1
         counts["questions"] += 1
         counts["labelled otherwise"] += "label_source" in row
-        counts["pairs"] += len(pairs)
         counts.update({f"dropped: {reason}": count for reason, count in dropped.items()})
-        whole = [pair for pair in pairs if pair["pair_type"] != CALCULATION]
-        counts["calculations"] += len(pairs) - len(whole)
-        for side in ("chosen_tokens", "rejected_tokens"):
-            counts[side] += sum(pair[side] for pair in whole)
-        built.margins.extend(pair["weight"] for pair in pairs if pair.get("weight") is not None)
+        draw = drawn(f"over_total:{params['seed']}:{row['id']}")
+        for pair in pairs:
+            tokens = (pair["chosen_tokens"] or 0, pair["rejected_tokens"] or 0)
+            built.pairs.append(Made(question, pair["pair_type"], tokens, draw, pair.get("weight")))
         built.lines.extend(to_line(with_prompt(pair, row["question"], forms, params["pairs"])) for pair in pairs)
         if unanimous_not_gold(row):
             built.unanimous.append(row["id"])
@@ -135,23 +141,23 @@ def with_prompt(
     return {"prompt": prompt, **example, "question": question, "prompt_style": style}
 
 
-def summarise(counts: Counter[str], coherent: int, unanimous: list[Any]) -> dict[str, Any]:
-    """The content of preferences.json, `coherent` of whose kept pairs are coherence pairs."""
+def summarise(counts: Counter[str], kept: Sequence[Made], unanimous: list[Any]) -> dict[str, Any]:
+    """The content of preferences.json."""
     dropped = {name: counts[f"dropped: {name}"] for name in REASONS}
-    kept = counts["pairs"] - dropped["coherence_share"]
-    calculations = counts["calculations"]
-    whole = kept - calculations
+    types = Counter(pair.pair_type for pair in kept)
+    whole = len(kept) - types[CALCULATION]
+    chosen, rejected = (sum(pair.tokens[side] for pair in kept) for side in (0, 1))
     reasons = ("all_correct", "all_wrong", "filtered", *(["no_label"] if counts["labelled otherwise"] else []))
     return {
         "questions": counts["questions"],
-        "questions_with_pairs": counts["with pairs"],
-        "candidates": kept + sum(dropped.values()),
-        "kept": kept,
-        "kept_by_type": {"correctness": whole - coherent, "coherence": coherent, CALCULATION: calculations},
+        "questions_with_pairs": len({pair.question for pair in kept}),
+        "candidates": len(kept) + sum(dropped.values()),
+        "kept": len(kept),
+        "kept_by_type": {name: types[name] for name in ("correctness", "coherence", CALCULATION)},
         "dropped": dropped,
         "no_pair_reasons": {name: counts[f"without: {name}"] for name in reasons},
-        "chosen_tokens_mean": round(counts["chosen_tokens"] / whole, 1) if whole else None,
-        "rejected_tokens_mean": round(counts["rejected_tokens"] / whole, 1) if whole else None,
+        "chosen_tokens_mean": round(chosen / whole, 1) if whole else None,
+        "rejected_tokens_mean": round(rejected / whole, 1) if whole else None,
         "unanimous_not_gold": unanimous,
     }
 

@@ -24,6 +24,7 @@ def train(
     model: Path,
     tokenizer: Any,
     data: list[dict[str, list[int]]],
+    seed: int,
     made_from: dict[str, Any],
 ) -> None:
     """Train a LoRA adapter of `model` on the examples; `settings` is the config section, `args` has work, output, gpus,
@@ -32,7 +33,6 @@ def train(
     from transformers import set_seed
     from trl import SFTConfig, SFTTrainer
 
-    seed = args.params["seed"]
     lengths = [len(row["input_ids"]) for row in data]
     max_length = training.longest(lengths, settings["max_length"], positions(model), f"{label} examples")
     training.open_work(args.work, made_from)

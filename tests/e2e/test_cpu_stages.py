@@ -33,7 +33,7 @@ PAIR = {
     "pairs": {
         "policy": "capped", "per_question": 4, "coherence_share": 0.25, "min_margin": 0.05, "max_similarity": 0.95,
         "max_length_ratio": 3.0, "train_prompt": "arm", "same_style": True,
-        "calculations": 0, "truncated": "drop",
+        "calculations": 0, "truncated": "drop", "max_pairs": None,
     },
     "styles": {"wolfram": "Be exact.", "maudlin": "Look for fragile steps."},
     "prompt": template("Question:\n{question}\nAnswer:\n"),
@@ -405,7 +405,7 @@ def test_preferences_without_a_pair(scored: Path, tmp_path: Path) -> None:
 
 
 SAMPLE = {key: PAIR[key] for key in ("styles", "prompt", "seed")} | {
-    "rejection_sampling": {"per_question": 2, "max_similarity": 1.0, "train_prompt": "arm"}
+    "rejection_sampling": {"per_question": 2, "max_samples": None, "max_similarity": 1.0, "train_prompt": "arm"}
 }
 
 

@@ -17,6 +17,7 @@ STUDY = {
     "baselines": ["sft"],
     "reference": "dpo",
     "evaluate": {"k": 2},
+    "seeds": 2,
 }
 
 
@@ -106,8 +107,21 @@ def test_the_toy_studys_recipes_share_all_but_their_own_stages(toy):
     assert len(list((toy / "data/toy").rglob("completions/*.jsonl"))) == 1
     costs = read_json(toy / "results/toy/study_report.json")["costs"]["recipes"]
     own = {name: spent["own"]["jobs"] for name, spent in costs.items()}
-    # build_preferences or build_samples, train, merge, evaluate
-    assert own == {"sft": 0, "rft": 4, "dpo": 4}
+    # build_preferences or build_samples once; train, merge, evaluate of each seed
+    assert own == {"sft": 0, "rft": 7, "dpo": 7}
+
+
+def test_the_toy_studys_seeds_train_other_adapters_of_the_same_pairs(toy):
+    manifests = sorted((toy / "checkpoints/toy").rglob("dpo_lora/manifest.json"))
+    trained = [read_json(manifest) for manifest in manifests]
+    assert len(trained) == 2
+    assert trained[0]["made_from"]["data"] == trained[1]["made_from"]["data"]
+    assert {made["made_from"]["params"]["seed"] for made in trained} == {0, 1}
+    weights = {made["files"]["adapter_model.safetensors"]["sha256"] for made in trained}
+    assert len(weights) == 2
+    found = read_json(toy / "results/toy/study_report.json")
+    assert {row["recipe"]: row["seeds"] for row in found["heldout"]["ranking"]} == {"sft": 1, "rft": 2, "dpo": 2}
+    assert sum(len(own) for own in found["readings"].values()) == 1
 
 
 def test_rejection_sampling_trains_on_correct_trajectories_of_its_own_policy(toy):
@@ -118,12 +132,14 @@ def test_rejection_sampling_trains_on_correct_trajectories_of_its_own_policy(toy
         own = [t for t in rollouts[row["id"]]["trajectories"] if t["full_text"] == row["completion"]]
         assert any(trajectory["correct"] for trajectory in own)
         assert row["prompt"].endswith(TEMPLATE.format(question=rollouts[row["id"]]["question"]))
-    (manifest,) = (toy / "checkpoints/toy").rglob("rft_lora/manifest.json")
-    assert read_json(manifest.with_name("training.json"))["examples"] == len(rows)
-    assert (
-        read_json(manifest)["made_from"]["policy"]
-        == read_json(toy / "checkpoints/toy/sft_merged/manifest.json")["fingerprint"]
-    )
+    manifests = list((toy / "checkpoints/toy").rglob("rft_lora/manifest.json"))
+    assert len(manifests) == 2
+    for manifest in manifests:
+        assert read_json(manifest.with_name("training.json"))["examples"] == len(rows)
+        assert (
+            read_json(manifest)["made_from"]["policy"]
+            == read_json(toy / "checkpoints/toy/sft_merged/manifest.json")["fingerprint"]
+        )
 
 
 def test_a_second_call_of_the_toy_study_has_nothing_to_do(toy):

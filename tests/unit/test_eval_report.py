@@ -38,7 +38,6 @@ from regime_w.report.render import fill, markdown, render, terminal
 from regime_w.report.stages import part_of, training, usage
 from regime_w.report.summary import plain, summarise
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_json
 from scripts.eval_report import read_config
 
 
@@ -448,6 +447,7 @@ def test_first_sight_of_a_study_is_of_the_chosen_recipe_and_the_baselines() -> N
                     "baselines": ["sft"],
                     "heldout_questions": 7,
                     "heldout_k": 2,
+                    "seeds": 3,
                     "k": 4,
                     "level": 0.95,
                     "alpha": 0.05,
@@ -459,7 +459,7 @@ def test_first_sight_of_a_study_is_of_the_chosen_recipe_and_the_baselines() -> N
                 "other_sets": {"other": {"rows": answers, "tests": below}},
                 "costs": {"recipes": {"dpo": {"own": spent}}, "all": spent},
                 "rollouts": {"round1": {"label_suspects": {"count": 2}, "questions": 9}},
-                "readings": {"test": 3},
+                "readings": {"test": [{"run": "demo", "report": "eval_report", "models": ["sft"]}] * 3},
                 "questions": {},
                 "provenance": {
                     "models": {},
@@ -470,6 +470,7 @@ def test_first_sight_of_a_study_is_of_the_chosen_recipe_and_the_baselines() -> N
     )
     told = dict(found["trained"]["facts"]["rows"])
     assert (told["model"], told["recipes"]) == ("a/b", "2: dpo, sft")
+    assert told["trained"] == "3 times each, from the same rollouts"
     assert [row[3]["main"] for row in found["helped"]["table"]["rows"]] == ["−10.0", "–"]
     assert found["spent"]["stats"]["rows"] == [("90.0 s", "summed over 3 jobs"), ("80.0 s", "CPU time, no GPU")]
     items = found["next"]["looks"]["items"] + found["next"]["looks"]["more"]
@@ -564,15 +565,31 @@ def test_config_is_read_from_text_and_file(tmp_path: Path) -> None:
 
 def test_readings_of_a_set_are_counted_once_a_report(tmp_path: Path) -> None:
     made = inputs(tmp_path / "run")["evaluations"]
-    assert note_readings(made, tmp_path / "readings", "demo") == {SET: 1}
-    assert note_readings(made, tmp_path / "readings", "demo") == {SET: 1}
-    first = {SET: dict(list(made[SET].items())[:1])}
-    assert note_readings(first, tmp_path / "readings", "other") == {SET: 2}
+    own = {"run": "demo", "report": "eval_report", "models": list(made[SET])}
+    for _ in range(2):
+        assert note_readings(made, tmp_path / "readings", "demo", "eval_report") == {SET: [own]}
+    few = [{SET: dict(list(made[SET].items())[first:last])} for first, last in ((0, 1), (1, 2))]
+    for each, model in zip(few, ("base", "sft"), strict=True):
+        found = note_readings(each, tmp_path / "readings", "other", "study_report")
+        assert found[SET][-1] == {"run": "other", "report": "study_report", "models": [model]}
+    assert [reading["run"] for reading in found[SET]] == ["demo", "other", "other"]
     (noted,) = (tmp_path / "readings").iterdir()
-    told = sorted((row["run"], row["models"]) for row in map(read_json, noted.iterdir()))
-    assert told == [("demo", list(made[SET])), ("other", ["base"])]
-    summary = summarise(PARAMS, evaluations=made, readings={SET: 2})
-    assert f"this report counted (a set read often chooses, too): {SET} 2." in render(summary)[1]
+    assert len(list(noted.iterdir())) == 3
+    summary = summarise(PARAMS, evaluations=made, readings=found)
+    said = rf"{SET} 3 (eval\_report of demo, study\_report of other 2 times)."
+    assert f"this report counted (a set read often chooses, too): {said}" in render(summary)[1]
+
+
+def test_a_reading_that_names_no_report_still_counts(tmp_path: Path) -> None:
+    made = inputs(tmp_path / "run")["evaluations"]
+    note_readings(made, tmp_path / "readings", "demo", "eval_report")
+    (noted,) = (tmp_path / "readings").iterdir()
+    save(noted / "earlier.json", {"run": "old", "models": ["sft"]})
+    found = note_readings(made, tmp_path / "readings", "demo", "eval_report")
+    assert [(reading["run"], reading["report"]) for reading in found[SET]] == [
+        ("demo", "eval_report"),
+        ("old", "report"),
+    ]
 
 
 def run_report(

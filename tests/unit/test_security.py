@@ -173,7 +173,7 @@ def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
         "save_steps": 1,
         "styles": ["plain"],
     }
-    params = json.dumps({"sft": sft, "prompt": template("{question}"), "styles": {}, "seed": 0})
+    params = json.dumps({"sft": sft, "prompt": template("{question}"), "styles": {}, "seed": 0, "training_seed": 0})
     arguments = ["--params", params, "--base", base, "--questions", tmp_path / "train.jsonl"]
     arguments += ["--work", work, "--output", tmp_path / "lora"]
     assert stage("train_sft", *arguments).returncode == 0

@@ -15,9 +15,12 @@ from statsmodels.stats.proportion import proportion_confint
 from regime_w.method.statistics import (
     auc,
     auc_of_groups,
+    hierarchical_means,
     holm,
     mcnemar_exact,
+    mcnemar_power,
     minimum_detectable_effect,
+    of_resamples,
     paired_bootstrap,
     pass_at_k,
     spearman,
@@ -87,6 +90,61 @@ def test_minimum_detectable_effect_has_its_power(n: int, discordance: float) -> 
     counts = np.random.default_rng(0).multinomial(n, shares, size=4000)
     seen = np.mean([mcnemar_exact(int(b), int(c)) < 0.05 for b, c, _ in counts])
     assert seen == pytest.approx(0.8, abs=0.02)  # three standard errors of 4,000 draws
+
+
+@pytest.mark.parametrize(("n", "discordance"), [(60, 0.3), (40, 0.5), (90, 0.2)])
+def test_power_by_enumeration_of_every_table(n: int, discordance: float) -> None:
+    """Of all tables of n questions, gained b, lost c, the chance of those that the exact test rejects."""
+    effect = minimum_detectable_effect(n, discordance, 0.8, 0.95)
+    assert effect is not None
+    better, worse = (discordance + effect) / 2, (discordance - effect) / 2
+    power = sum(
+        comb(n, b) * comb(n - b, c) * better**b * worse**c * (1 - discordance) ** (n - b - c)
+        for b in range(n + 1)
+        for c in range(n + 1 - b)
+        if mcnemar_exact(b, c) < 0.05
+    )
+    assert power == pytest.approx(0.8, abs=1e-4)
+    assert mcnemar_power(n, discordance, effect) == pytest.approx(power, abs=1e-6)
+
+
+def test_hierarchical_bootstrap_has_the_variance_of_seeds_and_questions() -> None:
+    """Seeds that move all questions alike: the variance of a mean is that over seeds / S and that over questions / n."""
+    rng = np.random.default_rng(0)
+    moved = np.array([-0.02, 0.005, 0.03])
+    questions = rng.random(400)
+    found = hierarchical_means([moved[:, None] + questions], 20_000, seed=1)[0]
+    assert found.mean() == pytest.approx((moved[:, None] + questions).mean(), abs=5e-4)
+    assert found.var() == pytest.approx(moved.var(ddof=1) / 3 + questions.var() / 400, rel=0.05)
+
+
+def test_hierarchical_bootstrap_pairs_questions_and_not_seeds() -> None:
+    rng = np.random.default_rng(0)
+    questions = rng.random(300)
+    ours, theirs = (np.array(moved)[:, None] + questions for moved in ([0.03, 0.05], [-0.01, 0.0, 0.01]))
+    first, second = hierarchical_means([ours, theirs], 20_000, seed=1)
+    found = of_resamples(ours.mean() - theirs.mean(), first - second)
+    assert found.diff == pytest.approx(0.04)
+    # What questions have in common goes; what is left is the seeds' own.
+    spread = np.var([0.03, 0.05], ddof=1) / 2 + np.var([-0.01, 0.0, 0.01], ddof=1) / 3
+    assert (first - second).var() == pytest.approx(spread, rel=0.05)
+    assert found.lo == pytest.approx(0.03 - 0.01)
+    assert found.hi == pytest.approx(0.05 + 0.01)
+
+
+def test_hierarchical_bootstrap_of_single_seeds_is_the_paired_one() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random(300) < 0.62, rng.random(300) < 0.55
+    first, second = hierarchical_means([a, b], 20_000, seed=1)
+    found, paired = of_resamples(float(a.mean() - b.mean()), first - second), paired_bootstrap(a, b, 20_000, seed=1)
+    assert found == pytest.approx(paired, abs=0.01)
+    assert (hierarchical_means([a], 500, seed=1) == hierarchical_means([a, b], 500, seed=1)[0]).all()
+
+
+@pytest.mark.parametrize("groups", [[[[]]], [[[1, 0]], [[1, 0, 1]]], [np.zeros((0, 3))], [np.zeros((1, 2, 3))]])
+def test_hierarchical_bootstrap_refuses(groups: list) -> None:
+    with pytest.raises(ValueError, match="of one number of questions"):
+        hierarchical_means(groups, 10)
 
 
 @pytest.mark.parametrize(("n", "discordance"), [(0, 0.1), (100, 0.0), (10, 0.1)])

@@ -10,7 +10,7 @@ from helpers import ROOT, clone_to, demo_config
 from plans import edit_config, make_outputs, planned
 
 from regime_w.config.files import configured, layers_of
-from regime_w.config.recipes import Recipe, overlaid, recipes_of
+from regime_w.config.recipes import Recipe, overlaid, read_by, recipes_of
 from regime_w.config.schema import load
 from regime_w.report import study
 from regime_w.report.evaluation import Settings
@@ -78,6 +78,76 @@ def test_a_new_recipe_has_its_own_stages_only(overlay, jobs):
     own = Counter(stage for (stage, number), place in new.places.items() if ((stage, number), place) not in known)
     own["generate"] *= 2  # shards
     assert +own == jobs
+
+
+SEEDED = DEMO_STUDY | {"seeds": 3}
+SEED = demo_config()["seed"]
+TWO_SEEDS = {rule: 2 * count for rule, count in (DPO + RFT).items()}
+
+
+def test_a_seed_trains_again_and_shares_all_that_comes_before():
+    _, recipes = recipes_of(config(**SEEDED))
+    assert list(recipes) == ["sft"] + [
+        f"{name}{seed}" for name in ("rejection_sampling", "dpo") for seed in ("", ".seed2", ".seed3")
+    ]
+    assert [(each.of, each.seed) for each in recipes.values()][-2:] == [("dpo", 2), ("dpo", 3)]
+    assert recipes["dpo"].places == recipes_of(config())[1]["dpo"].places  # the first is the recipe as it was
+    for name, stage in (("dpo", "train_dpo"), ("rejection_sampling", "train_rft")):
+        folders = set()
+        for seed, recipe in enumerate((recipes[name], recipes[f"{name}.seed2"], recipes[f"{name}.seed3"])):
+            assert read_by(stage, 1, recipe.config) == read_by(stage, 1, recipes[name].config) | {"seed": SEED + seed}
+            assert recipe.examples(1) == recipes[name].examples(1)
+            folders.add(recipe.adapter(1))
+        assert len(folders) == 3
+
+
+def test_a_seed_goes_its_own_way_from_round_1_on():
+    first, second = (
+        recipes_of(config(**SEEDED | {"recipes": DEMO_STUDY["recipes"] | {"two": {"rounds": 2}}}))[1][n]
+        for n in ("two", "two.seed2")
+    )
+    assert first.rollouts(1) == second.rollouts(1)
+    assert first.questions(2) == second.questions(2)
+    for what in ("rollouts", "examples", "adapter"):
+        assert getattr(first, what)(2) != getattr(second, what)(2)
+
+
+def test_an_sft_of_its_own_is_trained_again_and_the_runs_is_not():
+    more = {"long": {"method": "none", "sft": {"epochs": 9.0}}, "taken": {"method": "none", "sft": {"adapter": "lora"}}}
+    recipes = recipes_of(config(**SEEDED | {"recipes": DEMO_STUDY["recipes"] | more}))[1]
+    assert {"long.seed2", "long.seed3"} <= set(recipes)
+    assert not {"sft.seed2", "taken.seed2"} & set(recipes)
+    assert recipes["long"].questions(0) == recipes["long.seed2"].questions(0)
+    assert recipes["long"].adapter(0) != recipes["long.seed2"].adapter(0)
+    told = read_by("train_sft", 0, recipes["long.seed2"].config)
+    assert (told["seed"], told["training_seed"]) == (SEED, SEED + 1)  # sums to practise stay the same
+
+
+def test_seeds_may_be_named():
+    recipes = recipes_of(config(seeds=[7, SEED]))[1]
+    assert read_by("train_dpo", 1, recipes["dpo"].config)["seed"] == 7
+    assert set(recipes["dpo.seed2"].places.values()) == {"demo"}  # the run's own seed
+    fixed = DEMO_STUDY["recipes"] | {"mine": {"dpo": {"seed": 5}}}
+    assert read_by("train_dpo", 1, recipes_of(config(recipes=fixed))[1]["mine"].config)["seed"] == 5
+    assert read_by("train_dpo", 1, recipes_of(config(recipes=fixed, seeds=2))[1]["mine.seed2"].config)["seed"] == 6
+    with pytest.raises(UserError, match=r"study\.seeds and dpo\.seed, of mine, both name a seed"):
+        recipes_of(config(recipes=fixed, seeds=[7, 8]))
+    with pytest.raises(UserError, match="seeds names a seed twice"):
+        config(seeds=[7, 7])
+
+
+def test_the_build_makes_a_seeds_own_stages_only(clone):
+    edit_config(clone, study=SEEDED)
+    found = planned(clone, target="study_report")
+    # Nothing is sampled or paired again. Which seeds are read on `eval`, too, is known with the choice.
+    expected = Counter(TWO_SEEDS) + Counter(study_recipe=4, choose_recipe=1, study_report=1)
+    assert {rule: len(each) for rule, each in found.items()} == dict(expected)
+    choice = clone / "results/demo/study_choice.json"
+    choice.write_text('{"chosen": "sft"}')
+    make_outputs(clone, "study_report")
+    choice.write_text('{"chosen": "dpo"}')
+    found = planned(clone, target="study_report")
+    assert {rule: len(each) for rule, each in found.items()} == {"evaluate": 4, "study_report": 1}  # baseline, chosen
 
 
 @pytest.mark.parametrize("index", [1, 10, 12, 15])
@@ -243,7 +313,7 @@ SCORES_OF = {
 def test_tests_are_paired_and_adjusted_for_their_number():
     from statsmodels.stats.multitest import multipletests
 
-    found = study.families(SCORES_OF, ["even", "bad", "even"], Settings(0.95, 2000, 0))
+    found = study.families(seeds_of(SCORES_OF), ["even", "bad", "even"], Settings(0.95, 2000, 0))
     assert list(found) == ["even", "bad"]
     assert set(found["even"]) == {"good", "alike", "bad"}
     good = found["even"]["good"]
@@ -263,18 +333,23 @@ def test_tests_are_paired_and_adjusted_for_their_number():
 def test_significance_is_that_of_the_adjusted_p():
     """Alone, 6 gained against none has p = 0.031; among three recipes it is 0.094."""
     some = answers([1] * 40, [1.0] * 26 + [0.0] * 14)
-    alone = study.families({"even": SCORES_OF["even"], "some": some}, ["even"], Settings(0.95, 500, 0))
+    alone = study.families(seeds_of({"even": SCORES_OF["even"], "some": some}), ["even"], Settings(0.95, 500, 0))
     assert alone["even"]["some"]["greedy"]["outcome"] == "better"
     twins = {"even": SCORES_OF["even"], "some": some, "same": some, "third": some}
-    found = study.families(twins, ["even"], Settings(0.95, 500, 0))["even"]
+    found = study.families(seeds_of(twins), ["even"], Settings(0.95, 500, 0))["even"]
     assert found["some"]["greedy"]["p_holm"] == pytest.approx(3 * 2 / 2**6)
     assert {own["greedy"]["outcome"] for own in found.values()} == {"unchanged"}
 
 
-def recipe_record(name, mean, rounds, files):
+def seeds_of(scores):
+    """Recipes that were trained once."""
+    return {name: [own] for name, own in scores.items()}
+
+
+def recipe_record(name, mean, rounds, files, seed=1):
     models = [{"row": {"mean": {"value": mean}, "greedy": {"value": 0.5}}} for _ in range(rounds + 1)]
     usage = [{"file": file, "seconds": 10.0, "gpu_seconds": 36.0, "cpu_seconds": 5.0} for file in files]
-    return {"recipe": name, "models": models, "usage": usage}
+    return {"recipe": name, "seed": seed, "models": models, "usage": usage}
 
 
 def test_costs_count_what_is_shared_once():
@@ -282,14 +357,17 @@ def test_costs_count_what_is_shared_once():
         recipe_record("a", 0.1, 1, ["sft", "rollouts", "dpo_a"]),
         recipe_record("b", 0.1, 1, ["sft", "rollouts", "pairs_b", "dpo_b"]),
         recipe_record("c", 0.1, 0, ["sft"]),
+        recipe_record("a", 0.1, 1, ["sft", "rollouts", "dpo_a2"], seed=2),
     ]
-    found = study.costs(records, gpu_hour_usd=10.0)
+    found = study.costs(study.by_recipe(records), gpu_hour_usd=10.0)
     assert found["recipes"]["b"]["own"] == {
         "seconds": 20.0, "gpu_seconds": 72.0, "cpu_seconds": 10.0, "jobs": 2, "usd": pytest.approx(0.2),
     }  # fmt: skip
     assert found["recipes"]["b"]["total"]["jobs"] == 4
     assert found["recipes"]["c"]["own"]["jobs"] == 0
-    assert found["all"]["jobs"] == 5
+    assert found["recipes"]["a"]["own"]["jobs"] == 2  # one a seed
+    assert found["recipes"]["a"]["total"]["jobs"] == 4
+    assert found["all"]["jobs"] == 6
 
 
 def test_the_best_on_the_held_out_questions_is_chosen():
@@ -301,6 +379,43 @@ def test_the_best_on_the_held_out_questions_is_chosen():
     assert "study.chosen" in choose(records, "a")["by"]
 
 
+def test_the_mean_over_seeds_chooses():
+    """The best single training is not the best recipe."""
+    values = {"lucky": (0.3, 0.1, 0.1), "steady": (0.2, 0.2, 0.19)}
+    records = [
+        recipe_record(name, mean, 1, [], seed) for name, means in values.items() for seed, mean in enumerate(means, 1)
+    ]
+    found = choose(records, None)
+    assert found["chosen"] == "steady"
+    assert [(entry["recipe"], entry["seeds"]) for entry in found["ranking"]] == [("steady", 3), ("lucky", 3)]
+    assert found["ranking"][0]["mean"] == pytest.approx(0.59 / 3)
+
+
+def test_what_one_training_shows_several_may_not():
+    """All questions of one seed right, none of the other: over questions alone the recipe is far above `even`."""
+    seeds = {"even": [SCORES_OF["even"]], "moody": [SCORES_OF["good"], SCORES_OF["even"], SCORES_OF["bad"]]}
+    settings = Settings(0.95, 4000, 0)
+    alone = study.families({"even": seeds["even"], "moody": seeds["moody"][:1]}, ["even"], settings)["even"]["moody"]
+    assert alone["mean"]["outcome"] == alone["greedy"]["outcome"] == "better"
+    found = study.families(seeds, ["even"], settings)["even"]["moody"]
+    for metric in ("mean", "greedy"):
+        assert found[metric]["difference"] == pytest.approx(0.0)
+        assert found[metric]["outcome"] == "unchanged"
+        assert found[metric]["low"] < -0.3 < 0.3 < found[metric]["high"]
+    steady = study.families({"even": seeds["even"], "steady": [SCORES_OF["good"]] * 3}, ["even"], settings)
+    assert steady["even"]["steady"]["mean"]["outcome"] == "better"
+
+
+def test_the_spread_over_seeds_is_pooled():
+    rows = [
+        {"seeds": 3, "row": {"mean": {"sd": 0.01}}},
+        {"seeds": 2, "row": {"mean": {"sd": 0.04}}},
+        {"seeds": 1, "row": {}},
+    ]
+    assert study.spread(rows, "mean") == pytest.approx(((2 * 0.01**2 + 0.04**2) / 3) ** 0.5)
+    assert study.spread(rows[2:], "mean") is None
+
+
 def summary(chosen, scores, baselines=("even",)):
     """What the verdict reads."""
     settings = Settings(0.95, 2000, 0)
@@ -309,11 +424,13 @@ def summary(chosen, scores, baselines=("even",)):
     training = {"round1": {"alarm": "it fell"}}
     return {
         "choice": {"chosen": chosen},
+        "set": "test",
+        "readings": {},
         "settings": {"baselines": list(baselines), "k": 2},
-        "evaluation": {"rows": rows, "tests": study.families(scores, list(baselines), settings)},
+        "evaluation": {"rows": rows, "tests": study.families(seeds_of(scores), list(baselines), settings)},
         "heldout": {
             "ranking": [{"recipe": chosen, "training": training}],
-            "tests": study.families(SCORES_OF, list(baselines), settings),
+            "tests": study.families(seeds_of(SCORES_OF), list(baselines), settings),
         },
     }
 
@@ -352,7 +469,8 @@ def test_curves_have_a_point_a_round():
         "k": 2,
         "pass": {"2": {"value": 0.3}},
     }
-    found = study.curves([{"recipe": "x", "models": [{"row": row}] * 3}, {"recipe": "y", "models": [{"row": row}] * 2}])
+    models = {"x": [{"models": [{"row": row}] * 3}], "y": [{"models": [{"row": row}] * 2}]}
+    found = study.curves(models, Settings(0.95, 500, 0))
     assert list(found) == ["x"]
     assert [point["round"] for point in found["x"]] == [0, 1, 2]
     assert found["x"][2]["pass"] == {"value": 0.3}
