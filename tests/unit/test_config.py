@@ -406,7 +406,7 @@ def test_shards_are_neither_tiny_nor_huge(trajectories: int, engines: int, shard
         ({"generate__new_questions": True, "rounds": 1}, 0, []),
         ({"sft__n_examples": 3290}, 0, ["sft.n_examples asks for 3290 questions, the part all has 32"]),
         ({"evaluate__n_questions": 1001}, 0,
-         [f"evaluate.n_questions asks for 1001 questions, questions.eval.{has}" for has in ("generated has 1000", "choice has 20")]),
+         [f"evaluate.n_questions asks for 1001 questions, questions.eval.{a}" for a in ("generated has 1000", "choice has 200")]),
         ({"dpo__lora__target_modules": ["q_prj", "v_proj"]}, 0, ["'q_prj' is no module of the model; did you mean 'q_proj'?"]),
         ({"dpo__lora__target_modules": ["q_prj"], "method": "rejection_sampling"}, 0, []),
         ({"sft__lora__target_modules": ["q_proj", "lm_head"]}, 0, []),
