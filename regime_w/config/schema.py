@@ -106,7 +106,10 @@ class Columns(Section):
     gold: Text | None = Field(
         "gold_answer", description="the right answer alone, where it stands in a column of its own"
     )
-    options: Text | None = Field("options", description="the options of a choice, shown below the question")
+    options: Text | None = Field(
+        "options",
+        description="the options of a choice; shown below the question, where its own lines do not show them",
+    )
     rationales: Text | None = Field("rationales", description="worked solutions by style, in place of `answer`")
 
 
@@ -134,6 +137,10 @@ class QuestionSource(Section):
         None, description="take the first n questions; null takes all, the generator needs a number"
     )
     seed: Seed = Field(0, description="seed of the generator")
+    form: Literal["number", "choice"] = Field(
+        "number",
+        description="the generator's answers: numbers, or the letters of options that it shows (task.verifier: choice)",
+    )
     licence: str | None = Field(None, description="licence, carried into the summary")
     corrections: dict[str, str] | Text = Field(
         default_factory=dict,
@@ -151,6 +158,8 @@ class QuestionSource(Section):
             raise ValueError("source: synthetic needs n, the number of questions to make")
         if self.source == "synthetic" and self.split not in SYNTHETIC_SPLITS:
             raise ValueError(f"split {self.split!r} is none of the generator's, {' and '.join(SYNTHETIC_SPLITS)}")
+        if self.source != "synthetic" and self.form != "number":
+            raise ValueError(f"form: {self.form} is the generator's, source is {self.source}; take form out")
         return self
 
 
@@ -1037,6 +1046,7 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield "start: no round begins with it; set rounds: 1 or more, and a method"
     if config.start and config.start.preferences and config.method.startswith("rejection_sampling"):
         yield f"start.preferences: round 1 trains by {config.method}, which takes no pairs; set method: dpo"
+    yield from _form_problems(config)
     for name in config.questions.eval:
         yield from (f"questions.eval.{name}.{line}" for line in _overlay_problems(config, name))
     if config.method == "rejection_sampling_then_dpo" and config.rounds < 2:
@@ -1124,6 +1134,19 @@ def _overlaid(section: dict[str, Any], own: dict[str, Any], key: str) -> dict[st
     if key == "prompt" and own.get("format", section["format"]) != section["format"]:
         below |= {"stop": None, "system": None, "template_kwargs": {}}  # those of the other format
     return OF_SET[key].model_validate_json(json.dumps(below | own), strict=False).model_dump(mode="json")
+
+
+def _form_problems(config: Config) -> Iterator[str]:
+    """The generator's choices where the verifier reads numbers alone."""
+    train, sets = config.questions.train, config.questions.eval
+    several = train if isinstance(train, list) else [train]
+    asked = [("train", source.form, config.task.verifier) for source in several]
+    asked += [
+        (f"eval.{name}", own.form, (own.task or {}).get("verifier", config.task.verifier)) for name, own in sets.items()
+    ]
+    for where, form, verifier in asked:
+        if form == "choice" and verifier == "number":
+            yield f"questions.{where}: form choice has letters for answers, which number does not read; set task.verifier: choice"
 
 
 def _overlay_problems(config: Config, name: str) -> Iterator[str]:

@@ -43,6 +43,7 @@ LIKELY = {
 }
 IN_BRACES = re.compile(r"\{([^{}]+)\}")
 LABELLED = re.compile(r"\s*\(?([A-Za-z]|[0-9]{1,2})[).:]\s*(.*)", re.DOTALL)
+LETTERED = re.compile(r"\s*\(?([A-Z]) ?[).:=](.*)")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 BARE = 100  # characters of an answer that is no rationale
 SHOWN = 5
@@ -78,7 +79,7 @@ class Reader:
             raise Bad(f"{self.columns['question']} is empty")
         labels, options = self.options(row)
         record: Record = {"id": self.identity(row, number)}
-        record["question"] = f"{question}\n{shown_options(options)}" if options else question
+        record["question"] = question if shows(question, options) else f"{question}\n{shown_options(options)}"
         if options:
             record["options"] = options
         if self.keep:
@@ -271,7 +272,11 @@ def load(
 
 def described(source: dict[str, Any]) -> dict[str, Any]:
     """Where questions are from: hub id and revision, file with its hash, folder, generator with its seed; and the licence."""
-    keys = {"synthetic": ("split", "seed"), "file": ("path",), "hub": ("hub_id", "hub_config", "revision", "split")}
+    keys = {
+        "synthetic": ("form", "split", "seed"),
+        "file": ("path",),
+        "hub": ("hub_id", "hub_config", "revision", "split"),
+    }
     found = {"source": source["source"], **{key: source.get(key) for key in keys[source["source"]]}}
     if source["source"] == "file" and Path(source["path"]).is_file():
         found["sha256"] = sha256_file(Path(source["path"]))
@@ -334,6 +339,13 @@ def text_of(row: Record, column: str, numbers: bool = False) -> str:
 def kind_of(value: Any) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return "null" if value is None else kinds.get(type(value), f"a {type(value).__name__}")
+
+
+def shows(question: str, options: list[str]) -> bool:
+    """Whether a question's text has these options already, each on a line of its own behind its letter."""
+    lines = [match for line in question.splitlines() if (match := LETTERED.fullmatch(line))]
+    there = {match[1]: match[2].strip().removesuffix(".") for match in lines}
+    return all(there.get(letter) == text.removesuffix(".") for letter, text in zip(LETTERS, options, strict=False))
 
 
 def shown_options(options: list[str]) -> str:

@@ -36,7 +36,7 @@ class _Doubled(dict[str, Any]):
 def read(source: dict[str, Any]) -> Iterator[Line]:
     kind = source["source"]
     if kind == "synthetic":
-        rows = generate(source["n"] or SYNTHETIC_ROWS, source["split"], source["seed"])
+        rows = generate(source["n"] or SYNTHETIC_ROWS, source["split"], source["seed"], source["form"])
         return (Line(f"the generator: question {number}", row) for number, row in enumerate(rows, 1))
     if kind == "hub":
         return _from_hub(source)

@@ -7,6 +7,10 @@ Record: {"id": "synthetic-eval-1-00017", "question": "Tom has 3 bags of 9 apples
          "answer": "Step 1: 3*9=27 apples.\nStep 2: 27-5=22 apples.\n#### 22", "gold_answer": "22",
          "rationales": {"wolfram": (as answer), "maudlin": "First, 3*9=27. Check: 27/9=3.\nThen, ... \n#### 22"}}
 
+Form `choice` makes the questions of form `number` a choice: "options": ["23", "27", "22", "12"], "gold_answer": "C", solutions
+that end in `#### C`, and "question": "A=23.\nB=27.\nC=22.\nD=12.\n\nQuestion: Tom has ...". The options stand in front, as single
+sums do in the base model's text: what stands behind a question, or inside it, this model takes for numbers to calculate with.
+
 The splits (pretrain, train, eval) are disjoint by construction: a calculation, that is all steps and numbers of a problem,
 belongs to one split by its hash, so that no evaluation question's calculation stands in a training question or in the base
 model's text, whatever names, objects or wording. Single sums, as drills have them, are common to all.
@@ -22,6 +26,8 @@ from regime_w.runtime.errors import UserError
 
 SPLITS = {"pretrain": (0, 60), "train": (60, 85), "eval": (85, 100)}  # hash ranges, in percent
 STYLES = ("wolfram", "maudlin")
+FORMS = ("number", "choice")
+LETTERS, SLIPS = "ABCD", (-10, -2, -1, 1, 2, 10)
 LARGEST = 100  # of any intermediate result
 DRILLS, ONE_STEP = 0.5, 0.05  # shares of the pretraining documents
 RARE, HASHED, STYLED = 0.12, 0.02, 0.4  # shares among its problems: rare wordings, ends in `#### N`, styles named
@@ -211,8 +217,8 @@ TEMPLATES = (
 )
 
 
-def generate(n: int, split: str, seed: int) -> list[dict[str, Any]]:
-    """`n` question records of a split, no calculation twice; the same for the same arguments.
+def generate(n: int, split: str, seed: int, form: str = "number") -> list[dict[str, Any]]:
+    """`n` question records of a split, no calculation twice; the same for the same arguments. `form` is one of FORMS.
 
     UserError for an unknown split, or where the split has fewer calculations than `n`.
     """
@@ -234,12 +240,19 @@ def generate(n: int, split: str, seed: int) -> list[dict[str, Any]]:
             continue
         seen.add(key)
         question, unit = _question(rng, template.wordings + template.rare_wordings, operands)
-        gold = str(steps[-1].result)
+        identity = f"synthetic-{split}-{seed}-{len(rows):05d}"
+        gold, options = str(steps[-1].result), {}
+        if form == "choice":
+            options = {"options": _options(identity, steps)}
+            gold = LETTERS[options["options"].index(gold)]
+            shown = [f"{letter}={option}.\n" for letter, option in zip(LETTERS, options["options"], strict=True)]
+            question = f"{''.join(shown)}\nQuestion: {question}"
         rationales = {style: f"{rationale(steps, style, unit)}\n#### {gold}" for style in STYLES}
         rows.append(
             {
-                "id": f"synthetic-{split}-{seed}-{len(rows):05d}",
+                "id": identity,
                 "question": question,
+                **options,
                 "answer": rationales["wolfram"],
                 "gold_answer": gold,
                 "rationales": rationales,
@@ -280,6 +293,16 @@ def rationale(steps: list[Step], style: str, unit: str) -> str:
             check = f"{result}{OPERATIONS[operation][1]}{right}={left}"
             lines.append(f"{THEN[number]}{sum_}. Check: {check}.")
     return "\n".join(lines)
+
+
+def _options(identity: str, steps: list[Step]) -> list[str]:
+    """The answer among what slips lead to (a step left out, SLIPS), in an order drawn for this question."""
+    rng = random.Random(f"options-{identity}")
+    right = steps[-1].result
+    wrong = {step.result for step in steps} | {right + slip for slip in SLIPS if right + slip > 0}
+    options = [right, *rng.sample(sorted(wrong - {right}), len(LETTERS) - 1)]
+    rng.shuffle(options)
+    return [str(option) for option in options]
 
 
 def split_of(template: Template, operands: dict[str, int]) -> str:

@@ -112,7 +112,9 @@ def _asked(summary: dict[str, Any]) -> str:
     sets = {summary["set"]: summary, **summary["other_sets"]}
     told = " and ".join(f"{own['models'][0]['n']:,} questions of {name}" for name, own in sets.items())
     heat = summary["settings"]["temperature"]
-    return f"{told}: greedy, and {summary['k']} samples" + ("" if heat is None else f" at temperature {heat:g}")
+    taken = [str(own["models"][0]["k"]) for own in sets.values()]
+    samples = taken[0] if len(set(taken)) == 1 else " and ".join(taken)
+    return f"{told}: greedy, and {samples} samples" + ("" if heat is None else f" at temperature {heat:g}")
 
 
 def helped(summary: dict[str, Any]) -> Iterable[Block]:

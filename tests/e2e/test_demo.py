@@ -57,6 +57,15 @@ def test_dpo_gains_in_maths_by_the_reports_own_test(report):
     assert report["verdict"]["status"] == "gain"
 
 
+def test_the_second_set_is_answered_in_letters_better_than_by_guessing(demo, report):
+    rows = read_jsonl(demo[0] / "data/demo/answers/choice/round2.jsonl")
+    assert {row["gold_answer"] for row in rows} == {*"ABCD"}
+    assert {row["greedy"]["answer"] for row in rows} <= {*"ABCD", None}
+    assert [row["name"] for row in report["other_sets"]["choice"]["models"]] == ["base", "sft", "round1", "round2"]
+    for name in ("sft", "round2"):
+        assert row(report["other_sets"]["choice"], name)["greedy"]["low"] > 1 / 4
+
+
 def test_rollouts_have_eight_arms_and_the_fixed_fields(demo):
     rollouts = read_jsonl(demo[0] / "data/demo/round1/rollouts.jsonl")
     for line in rollouts[:50]:
@@ -71,13 +80,17 @@ def test_rollouts_have_eight_arms_and_the_fixed_fields(demo):
 
 def test_train_and_evaluation_questions_are_disjoint(demo):
     folder = demo[0] / "data/demo/questions"
-    asked, evaluated = (
-        {line["question"] for name in names for line in read_jsonl(folder / f"{name}.jsonl")}
-        for names in (("train", "heldout"), ("eval/generated",))
+    asked, numbers, letters = (
+        {
+            line["question"].rpartition("\n\nQuestion: ")[2]
+            for name in names
+            for line in read_jsonl(folder / f"{name}.jsonl")
+        }
+        for names in (("train", "heldout"), ("eval/generated",), ("eval/choice",))
     )
-    assert len(asked) > 100
-    assert len(evaluated) > 100
-    assert not asked & evaluated
+    assert min(map(len, (asked, numbers, letters))) > 100
+    assert not asked & (numbers | letters)
+    assert not numbers & letters
 
 
 def test_preferences_are_what_any_trainer_reads(demo):

@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
     "rounds": 1,
     "questions": {
         "train": {"source": "file", "path": "train_questions.jsonl", "n": None},
-        "eval": {"generated": {"source": "file", "path": "eval_questions.jsonl", "n": None}},
+        "eval": {"generated": {"source": "file", "path": "eval_questions.jsonl", "n": None}, "choice": None},
     },
     "base_model": {"tiny": {"steps": 80}},
     "sft": {"n_examples": 160, "epochs": 3, "learning_rate": 0.003},

@@ -10,7 +10,7 @@ from helpers import save_random_model
 from regime_w.runtime.errors import UserError
 from regime_w.sampling.engines.interface import Request, text_of
 from regime_w.sampling.engines.open import choose
-from regime_w.sampling.engines.transformers import open_transformers, sample
+from regime_w.sampling.engines.transformers import open_transformers, ranked, sample
 
 SMALL = {
     "vocab_size": 20, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -127,6 +127,18 @@ def test_sampling_follows_the_softmax_and_the_nucleus():
     assert torch.allclose(nucleus, torch.tensor([0.625, 0.375, 0.0, 0.0]), atol=0.02)
     sharp = sample(logits, 0.01 * ones, ones, uniforms)
     assert (sharp == 0).all()
+
+
+def test_probabilities_are_ranked_as_torch_sorts_them():
+    """Equal ones, too, zeros among them: the first token goes first, as in a stable sort."""
+    logits = 9 * torch.randn(20, 300, generator=torch.Generator().manual_seed(0))
+    probabilities = (logits.softmax(-1) * 500).round() / 500
+    assert (probabilities == 0).any()
+    for each in (probabilities, logits.softmax(-1)):
+        values, tokens = ranked(each)
+        wanted = each.sort(dim=-1, descending=True, stable=True)
+        assert torch.equal(values, wanted.values)
+        assert torch.equal(tokens, wanted.indices)
 
 
 def test_vllm_asked_for_where_it_is_not_installed(monkeypatch):

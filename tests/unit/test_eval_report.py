@@ -380,6 +380,10 @@ def test_first_sight_says_what_the_records_say(summary: dict[str, Any]) -> None:
     }
     rows = found["helped"]["table"]["rows"]
     assert [row[1]["main"] for row in rows] == ["40.0%", "80.0%", "90.0%"]
+    fewer = summary | {"models": [model | {"k": 2, "n": 8} for model in summary["models"]]}
+    several = blocks_of(top(summary | {"other_sets": {"letters": fewer}}, "trajectories.html"))
+    told = dict(several["trained"]["facts"]["rows"])["asked"]
+    assert told.startswith("10 questions of demo and 8 questions of letters: greedy, and 4 and 2 samples")
     assert [(row[4]["main"], row[4]["tone"]) for row in rows] == [("–", ""), ("+67.5", "better"), ("0.0", "unchanged")]
     assert found["spent"]["stats"]["rows"] == [
         ("45.0 min", "wall time, without pauses"),

@@ -265,7 +265,7 @@ def test_one_job_on_one_gpu_and_one_a_model_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, changes: dict[str, Any], wanted: dict[str, int]
 ) -> None:
     folder = clone_to(tmp_path / "clone")
-    edit_config(folder, **{"rounds": 1} | changes)
+    edit_config(folder, **{"rounds": 1, "questions__eval": {}} | changes)  # demo.yaml's one set
     monkeypatch.setenv("REGIME_W_FAKE_GPUS", str(gpus))
     jobs = planned(folder)
     assert {rule: len(each) for rule, each in jobs.items() if rule.startswith("evaluate")} == wanted

@@ -127,7 +127,10 @@ def test_the_package_that_is_named_is_the_one_that_is_pinned() -> None:
             {"models": ["round3"]},
             "outside_check.models: the run has no model 'round3'; it has base, sft, round1, round2",
         ),
-        ({"sets": ["quiz"]}, r"outside_check.sets: 'quiz' is not under questions.eval; known are \['generated'\]"),
+        (
+            {"sets": ["quiz"]},
+            r"outside_check.sets: 'quiz' is not under questions.eval; known are \['choice', 'generated'\]",
+        ),
         ({"limit": 0}, r"outside_check\.limit"),
     ],
 )
@@ -138,10 +141,9 @@ def test_what_the_config_names_must_be_there(section, message) -> None:
 
 def test_sets_that_the_harness_cannot_grade_are_left_out_and_refused_where_named() -> None:
     config = demo_config()
-    config["questions"]["eval"]["letters"] = config["questions"]["eval"]["generated"] | {"task": {"verifier": "choice"}}
     assert outside_sets(load(config)) == ["generated"]
-    with pytest.raises(UserError, match="letters is graded by choice, the harness grades number and latex alone"):
-        load(config | {"outside_check": {"sets": ["letters"]}})
+    with pytest.raises(UserError, match="choice is graded by choice, the harness grades number and latex alone"):
+        load(config | {"outside_check": {"sets": ["choice"]}})
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,22 @@ def test_options_are_shown_with_the_question(loaded, options):
     assert record["gold_answer"] == "B"
 
 
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [
+        ("2 + 4?\n(A) 5\n(B) 6\n(C) none of these.", False),
+        ("A=5.\nB=6.\nC=none of these\n\nQuestion: 2 + 4?", False),
+        ("2 + 4? A) 5 B) 6 C) none of these", True),  # not each on a line of its own
+        ("Which of 5, 6 and none of these?\nA) 5\nB) 7\nC) none of these", True),
+    ],
+)
+def test_options_that_a_question_shows_already_are_not_shown_again(loaded, question, shown):
+    row = {"question": question, "options": ["5", "6", "none of these"], "gold_answer": "B"}
+    record = one(loaded([row], "choice").records)
+    assert record["question"] == question + ("\nA) 5\nB) 6\nC) none of these" if shown else "")
+    assert record["options"] == row["options"]
+
+
 def test_options_that_are_none(loaded):
     for options, problem in (
         (7, "a list of up to 26 texts"),

@@ -8,6 +8,7 @@ import pytest
 from regime_w.questions import synthetic as synthetic
 from regime_w.runtime.errors import UserError
 from regime_w.tasks.answers import equal, extract, gold_from_rationale
+from regime_w.tasks.verifiers import open_verifier
 
 SUM = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
 COMPUTE = {op: function for op, (function, _) in synthetic.OPERATIONS.items()}
@@ -38,6 +39,27 @@ def test_every_sum_of_every_rationale_is_right_and_ends_at_gold():
             used = {int(n) for left, _, right, _ in sums for n in (left, right)}
             assert used <= numbers | results
         assert row["answer"] == row["rationales"]["wolfram"]
+
+
+def test_a_choice_shows_the_right_answer_among_slips_and_asks_the_same_questions():
+    rows, plain = (synthetic.generate(300, "eval", 2, form) for form in ("choice", "number"))
+    verifier = open_verifier({"verifier": "choice", "timeout": 10})
+    for row, number in zip(rows, plain, strict=True):
+        assert row["id"] == number["id"]
+        right, letter = number["gold_answer"], row["gold_answer"]
+        shown, question = row["question"].split("\n\nQuestion: ")
+        assert question == number["question"]
+        assert shown.splitlines() == [f"{name}={text}." for name, text in zip("ABCD", row["options"], strict=True)]
+        assert len({*row["options"]}) == 4
+        assert all(int(option) > 0 for option in row["options"])
+        assert row["options"]["ABCD".index(letter)] == right
+        for style, text in row["rationales"].items():
+            assert text.endswith(f"#### {letter}")
+            assert verifier.grade(number["rationales"][style], letter, row).correct  # it may state the number, too
+            assert verifier.gold_in(text, row) == letter
+        wrong = next(option for option in row["options"] if option != right)
+        assert not verifier.grade(f"#### {wrong}", letter, row).correct
+    assert {row["gold_answer"] for row in rows} == {*"ABCD"}
 
 
 def test_styles_read_as_they_should():
