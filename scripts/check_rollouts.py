@@ -65,7 +65,10 @@ NUMBER = '(type == "number" and (isnan or isinfinite | not))'
 FAULTS = '[try (.trajectories[].fault // empty | split(":")[0]) catch empty]'
 # Over the list of all ids.
 FILE_CHECKS = {"number of questions": "length QUESTIONS", "ids differ": "length == (unique | length)"}
-SHORTENED = '.trajectories |= .[:1] | walk(if type == "string" and length > 60 then .[:60] + "..." else . end)'
+SHORTENED = (
+    '.trajectories |= .[:1] | walk(if type == "string" and length > 60 then .[:60] + "..." '
+    'elif type == "array" and length > 4 then (.[:4] | map(tostring) | join(", ")) + ", ..." else . end)'
+)
 
 
 def main() -> None:
@@ -88,7 +91,7 @@ def main() -> None:
     if result["faults"]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in result["faults"].items())
         log.info(f"The verifier failed on {sum(result['faults'].values())} trajectories: {kinds}")
-    log.info(f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts cut:")
+    log.info(f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts and lists cut:")
     log.info(json.dumps(jq.compile(SHORTENED).input_text(first).first(), indent=2, ensure_ascii=False))
     write_json(args.output, result)
 
