@@ -19,7 +19,8 @@ from regime_w.method.samples import REASONS, build_samples
 from regime_w.method.votes import unanimous_not_gold
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, iter_jsonl, new_file, to_line, write_json
+from regime_w.runtime.records import from_argument, iter_jsonl, to_line
+from regime_w.runtime.seals import check, new_records, write_record
 from regime_w.tasks.prompts import Form, text_forms
 from regime_w.training.preferences import ROW, with_prompt
 
@@ -39,7 +40,7 @@ def main() -> None:
         parser.error("prompt.format chat needs --policy")
     forms = text_forms(args.params, args.policy, trusted(args.params))
     report = build(args.rollouts, args.params, forms, args.output)
-    write_json(args.summary, report)
+    write_record(args.summary, report)
     log.info(f"Saved {report['kept']} of {report['correct']} correct trajectories to: {args.output}")
     log.info(f"Questions with a sample: {report['questions_with_samples']} of {report['questions']}")
     log.info("dropped: " + ", ".join(f"{name} {count}" for name, count in report["dropped"].items()))
@@ -52,7 +53,8 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
     """
     counts, dropped = Counter[str](), Counter[str]()
     unanimous = []
-    with new_file(output) as file:
+    source = check(rollouts)
+    with new_records(output, source.made_from | {"rollouts": source.sha256}) as file:
         for row in iter_jsonl(rollouts, ROW):
             samples, left_out = build_samples(row, params["rejection_sampling"], params["seed"])
             for sample in samples:

@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from regime_w.models.manifests import MANIFEST
+from regime_w.models.manifests import MANIFEST, listed
 from regime_w.report.inputs import given
 from regime_w.report.readings import note_readings
 from regime_w.report.render import render, terminal
@@ -66,7 +66,7 @@ def main() -> None:
         labels=found.get("labels"),
         preferences=found.get("preferences"),
         samples=found.get("samples"),
-        trainings={name: folder / "training.json" for name, folder in found.get("adapters", {}).items()},
+        trainings={name: listed(folder, "training.json") for name, folder in found.get("adapters", {}).items()},
         manifests={name: folder / MANIFEST for name, folder in found.get("models", {}).items()},
         usage=found.get("usage"),
         config=config,

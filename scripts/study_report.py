@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from regime_w.report import evaluation, rollouts, study
-from regime_w.report.inputs import given, read_evaluations, read_object
+from regime_w.report.inputs import given, read_evaluations
 from regime_w.report.page_study import page, top
 from regime_w.report.provenance import provenance
 from regime_w.report.readings import note_readings
@@ -26,7 +26,8 @@ from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.log import say_last
-from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json, write_text
+from regime_w.runtime.records import from_argument, iter_jsonl, write_json, write_text
+from regime_w.runtime.seals import check_all, read_record
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +82,15 @@ def summarise(
     readings: dict[str, int],
 ) -> dict[str, Any]:
     """All numbers of the report as one plain dict."""
+    check_all(rollouts_.values())
     settings = evaluation.Settings(params["level"], params["n_boot"], params["seed"])
-    records = [read_object(path) for path in recipes]
+    records = [read_record(path) for path in recipes]
     for record, path in zip(records, recipes, strict=True):
         if record["ids"] != records[0]["ids"]:
             raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate again for both")
     opponents = list(dict.fromkeys([*params["baselines"], params["reference"]]))
     heldout = {record["recipe"]: record["models"][-1]["scores"] for record in records}
-    counted = read_object(questions)
+    counted = read_record(questions)
     sets = {
         name: on_set(files, counted.get("eval", {}).get(name, {}), params["baselines"], settings)
         for name, files in evaluations.items()
@@ -117,7 +119,7 @@ def summarise(
             "heldout_questions": first["n"],
             "temperature": params["temperature"],
         },
-        "choice": read_json(choice),
+        "choice": read_record(choice),
         "heldout": {
             "ranking": study.ranking(records),
             "tests": study.families(heldout, opponents, settings),
