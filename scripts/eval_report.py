@@ -70,8 +70,9 @@ def main() -> None:
         manifests={name: folder / MANIFEST for name, folder in found.get("models", {}).items()},
         usage=found.get("usage"),
         config=config,
-        readings=note_readings(found["evaluations"], args.readings, args.params["run"]) if args.readings else None,
     )
+    if args.readings:
+        summary["readings"] = note_readings(found["evaluations"], args.readings, args.params["run"])
     html, md = render(summary, args.viewer.name if args.viewer else None)
     write_text(args.html, html)
     write_text(args.md, md)

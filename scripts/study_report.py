@@ -58,8 +58,9 @@ def main() -> None:
         evaluations=found["evaluations"],
         rollouts_=found.get("rollouts", {}),
         config=args.config,
-        readings=note_readings(found["evaluations"], args.readings, args.params["run"]) if args.readings else {},
     )
+    if args.readings:
+        summary["readings"] = note_readings(found["evaluations"], args.readings, args.params["run"])
     html, md = fill(summary, page(summary), top(summary))
     write_text(args.html, html)
     write_text(args.md, md)
@@ -79,7 +80,6 @@ def summarise(
     evaluations: dict[str, dict[str, Path]],
     rollouts_: dict[str, Path],
     config: dict[str, Any],
-    readings: dict[str, int],
 ) -> dict[str, Any]:
     """All numbers of the report as one plain dict."""
     check_all(rollouts_.values())
@@ -106,7 +106,7 @@ def summarise(
     summary: dict[str, Any] = {
         "run": params["run"],
         "title": "Study of training recipes",
-        "readings": readings,
+        "readings": {},
         "settings": {
             "baselines": params["baselines"],
             "reference": params["reference"],

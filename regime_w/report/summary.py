@@ -30,12 +30,12 @@ def summarise(
     manifests: Files | None = None,
     usage: list[Path] | None = None,
     config: dict[str, Any] | None = None,
-    readings: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """Read everything and compute; parts whose files are not given are empty. UserError for unusable files.
 
     `evaluations` is by set and model. What is said of models at the top is of the first set; `other_sets` has the same of
-    each further one. `readings`: how often each set's questions have been read, by this report too.
+    each further one. `readings`, how often each set's questions have been read, is noted once a report is made of sound
+    files (regime_w/report/readings.py).
     """
     settings = evaluation.Settings(params.get("level", 0.95), params.get("n_boot", 10_000), params.get("seed", 0))
     counted = read_record(questions) if questions else {}
@@ -84,7 +84,7 @@ def summarise(
     summary = {
         "run": str(params.get("run", "run")),
         "title": str(params.get("title", "Preference optimisation report")),
-        "readings": readings or {},
+        "readings": {},
         "settings": {
             "rounds": params.get("rounds"),
             "level": settings.level,
