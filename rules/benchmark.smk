@@ -105,6 +105,10 @@ rule benchmark_questions:
     output:
         train="data/{run}/questions/train.jsonl",
         eval=f"data/{{run}}/questions/eval/{SETS[0]}.jsonl",
+        seals=[
+            "data/{run}/questions/train.jsonl.seal",
+            f"data/{{run}}/questions/eval/{SETS[0]}.jsonl.seal",
+        ],
         usage="benchmarks/{run}/benchmark_questions.usage.json",
     log:
         "logs/{run}/benchmark_questions.log",
@@ -134,11 +138,16 @@ rule benchmark_questions:
 
 rule benchmark_pairs:
     input:
-        unpack(sealed(model=BASE)),
-        rollouts="data/{run}/round{round}/rollouts.jsonl",
+        unpack(
+            sealed(
+                model=BASE,
+                rollouts=lambda wildcards: f"data/{wildcards.run}/round{wildcards.round}/rollouts.jsonl",
+            )
+        ),
         check="results/{run}/round{round}/rollouts_check.json",
     output:
         preferences="data/{run}/round{round}/preferences.jsonl",
+        seal="data/{run}/round{round}/preferences.jsonl.seal",
         summary="data/{run}/round{round}/preferences.json",
         usage="benchmarks/{run}/round{round}/benchmark_pairs.usage.json",
     log:
@@ -170,10 +179,10 @@ rule benchmark_generate:
     input:
         unpack(
             sealed(
-                model=lambda wildcards: f"checkpoints/{wildcards.run}/{way_of(wildcards).model}"
+                model=lambda wildcards: f"checkpoints/{wildcards.run}/{way_of(wildcards).model}",
+                questions=lambda wildcards: f"data/{wildcards.run}/questions/train.jsonl",
             )
         ),
-        questions="data/{run}/questions/train.jsonl",
     output:
         record="data/{run}/benchmark/{mode}.json",
         usage="benchmarks/{run}/benchmark_generate/{mode}.usage.json",
@@ -223,14 +232,21 @@ rule benchmark_generate:
 
 rule benchmark_report:
     input:
-        unpack(sealed(base=BASE, adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora")),
+        unpack(
+            sealed(
+                base=BASE,
+                adapter=f"checkpoints/{BENCHMARK_ROUND}/dpo_lora",
+                evaluations=[
+                    f"data/{RUN}/answers/{SETS[0]}/{model}.jsonl" for model in BENCHMARK["models"]
+                ],
+            )
+        ),
         pairs=f"data/{BENCHMARK_ROUND}/preferences.json",
         modes=[f"data/{RUN}/benchmark/{mode}.json" for mode in BENCHMARK_JOBS],
         modes_usage=[
             f"benchmarks/{RUN}/benchmark_generate/{mode}.usage.json" for mode in BENCHMARK_JOBS
         ],
         usage=list(BENCHMARK_USAGE.values()),
-        evaluations=[f"data/{RUN}/answers/{SETS[0]}/{model}.jsonl" for model in BENCHMARK["models"]],
     output:
         html=report(
             f"results/{RUN}/benchmark_report.html",

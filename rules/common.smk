@@ -305,22 +305,30 @@ def threads_for(gpu, cpu):
     return 1 if CONFIG["base_model"]["source"] == "tiny" else cpu
 
 
-def sealed(**wanted):
-    """A rule's models and adapters, by name, and their seals (regime_w/models/manifests.py): folders to be unpacked.
+def seal_of(path):
+    return f"{path}.seal" if path.endswith(".jsonl") else f"{path}.sha256"
 
-    Snakemake knows a folder by its time alone, which is passed over here: what counts is whether its seal changed.
+
+def sealed(**wanted):
+    """A rule's models, adapters and record files, by name, and the seals that they are held against: to be unpacked.
+
+    Folders have theirs from regime_w/models/manifests.py, .jsonl files from regime_w/runtime/seals.py. Snakemake knows a
+    folder by its time alone, which is passed over here: what counts is whether its seal changed.
     """
 
-    def inputs(wildcards):
+    def files(wildcards):
         found = {}
-        for name, folders in wanted.items():
-            folders = folders(wildcards) if callable(folders) else folders
-            found[name] = folders if isinstance(folders, list) else [folders]
-        seals = [f"{folder}.sha256" for folders in found.values() for folder in folders]
-        ancients = {name: list(map(ancient, folders)) for name, folders in found.items()}
-        return {**ancients, "seals": seals}
+        for name, paths in wanted.items():
+            paths = paths(wildcards) if callable(paths) else paths
+            found[name] = paths if isinstance(paths, list) else [paths]
+        seals = [seal_of(path) for paths in found.values() for path in paths]
+        inputs = {
+            name: [path if path.endswith(".jsonl") else ancient(path) for path in paths]
+            for name, paths in found.items()
+        }
+        return {**inputs, "seals": seals}
 
-    return inputs
+    return files
 
 
 def policy_of(stage):
@@ -352,7 +360,7 @@ CHATS_POLICY = ["--policy {input.policy:q}"] if CONFIG["prompt"]["format"] == "c
 
 
 def chats_policy(stage):
-    return sealed(policy=policy_of(stage)) if CHATS_POLICY else sealed()
+    return {"policy": policy_of(stage)} if CHATS_POLICY else {}
 
 
 def made_in_round(stage, what):

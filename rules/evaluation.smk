@@ -11,11 +11,11 @@ for the run's own models on an evaluation set: one job, whose engine starts once
 
 rule evaluate:
     input:
-        unpack(sealed(models=evaluated)),
-        questions=asked,
+        unpack(sealed(models=evaluated, questions=asked)),
         verifier=verifier_of_set,
     output:
         records="data/{run}/answers/{set}/{model}.jsonl",
+        seal="data/{run}/answers/{set}/{model}.jsonl.seal",
         usage="benchmarks/{run}/evaluate/{set}/{model}.usage.json",
     log:
         "logs/{run}/evaluate/{set}/{model}.log",
@@ -45,11 +45,11 @@ if ONE_EVALUATION:
 
     use rule evaluate as evaluate_all with:
         input:
-            unpack(sealed(models=list(MODELS.values()))),
-            questions=asked,
+            unpack(sealed(models=list(MODELS.values()), questions=asked)),
             verifier=verifier_of_set,
         output:
             records=[f"data/{RUN}/answers/{{set}}/{model}.jsonl" for model in MODELS],
+            seal=[f"data/{RUN}/answers/{{set}}/{model}.jsonl.seal" for model in MODELS],
             usage=f"benchmarks/{RUN}/evaluate/{{set}}.usage.json",
         log:
             f"logs/{RUN}/evaluate/{{set}}.log",
@@ -62,8 +62,7 @@ if ONE_EVALUATION:
 
 rule view_trajectories:
     input:
-        rollouts=[OWN.rollouts(number) for number in OWN.sampled],
-        answers=ANSWERS,
+        unpack(sealed(rollouts=[OWN.rollouts(number) for number in OWN.sampled], answers=ANSWERS)),
     output:
         html=report(
             f"results/{RUN}/trajectories.html",
@@ -107,11 +106,11 @@ rule eval_report:
             sealed(
                 adapters=[OWN.adapter(number) for number in TRAINED],
                 models=list(MODELS.values()),
+                evaluations=ANSWERS,
+                rollouts=[OWN.rollouts(number) for number in OWN.sampled],
             )
         ),
         questions=f"data/{RUN}/questions/summary.json",
-        evaluations=ANSWERS,
-        rollouts=[OWN.rollouts(number) for number in OWN.sampled],
         checks=[OWN.check(number) for number in OWN.sampled],
         preferences=[OWN.summary(number) for number in rounds_by("dpo").values()],
         samples=[OWN.summary(number) for number in rounds_by("rejection_sampling").values()],

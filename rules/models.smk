@@ -39,9 +39,15 @@ rule base_model:
 
 rule train_sft:
     input:
-        unpack(sealed(base=BASE)),
+        unpack(
+            sealed(
+                base=BASE,
+                questions=(
+                    [] if CONFIG["sft"]["adapter"] else made_in_round("train_sft", "questions")
+                ),
+            )
+        ),
         files=named(CONFIG["sft"]["adapter"]),
-        questions=[] if CONFIG["sft"]["adapter"] else made_in_round("train_sft", "questions"),
     output:
         adapter=directory("checkpoints/{run}/sft_lora"),
         seal="checkpoints/{run}/sft_lora.sha256",

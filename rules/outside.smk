@@ -10,8 +10,7 @@ Only the target `outside_check` asks for these.
 
 rule outside_answers:
     input:
-        unpack(sealed(model=with_harness)),
-        questions=asked,
+        unpack(sealed(model=with_harness, questions=asked)),
     output:
         answers="data/{run}/outside/{set}/{model}.json",
         usage="benchmarks/{run}/outside_answers/{set}/{model}.usage.json",
@@ -44,7 +43,7 @@ rule outside_answers:
 
 rule outside_check:
     input:
-        ours=[f"data/{RUN}/answers/{check}.jsonl" for check in OUTSIDE_CHECKS],
+        unpack(sealed(ours=[f"data/{RUN}/answers/{check}.jsonl" for check in OUTSIDE_CHECKS])),
         theirs=harness_answers,
     output:
         md=f"results/{RUN}/outside_check.md",

@@ -9,11 +9,16 @@ NEEDS    build_preferences, build_samples: CPU; train_dpo, train_rft: GPUs where
 
 rule build_preferences:
     input:
-        unpack(chats_policy("build_preferences")),
-        rollouts=made_in_round("build_preferences", "rollouts"),
+        unpack(
+            sealed(
+                **chats_policy("build_preferences"),
+                rollouts=made_in_round("build_preferences", "rollouts"),
+            )
+        ),
         check=made_in_round("build_preferences", "check"),
     output:
         preferences="data/{run}/round{round}/preferences.jsonl",
+        seal="data/{run}/round{round}/preferences.jsonl.seal",
         summary="data/{run}/round{round}/preferences.json",
         usage="benchmarks/{run}/round{round}/build_preferences.usage.json",
     log:
@@ -37,8 +42,11 @@ rule build_preferences:
 
 rule train_dpo:
     input:
-        unpack(sealed(policy=policy_of("train_dpo"))),
-        preferences=made_in_round("train_dpo", "examples"),
+        unpack(
+            sealed(
+                policy=policy_of("train_dpo"), preferences=made_in_round("train_dpo", "examples")
+            )
+        ),
     output:
         adapter=directory("checkpoints/{run}/round{round}/dpo_lora"),
         seal="checkpoints/{run}/round{round}/dpo_lora.sha256",
@@ -73,11 +81,16 @@ rule train_dpo:
 
 rule build_samples:
     input:
-        unpack(chats_policy("build_samples")),
-        rollouts=made_in_round("build_samples", "rollouts"),
+        unpack(
+            sealed(
+                **chats_policy("build_samples"),
+                rollouts=made_in_round("build_samples", "rollouts"),
+            )
+        ),
         check=made_in_round("build_samples", "check"),
     output:
         samples="data/{run}/round{round}/samples.jsonl",
+        seal="data/{run}/round{round}/samples.jsonl.seal",
         summary="data/{run}/round{round}/samples.json",
         usage="benchmarks/{run}/round{round}/build_samples.usage.json",
     log:
@@ -100,8 +113,9 @@ rule build_samples:
 
 rule train_rft:
     input:
-        unpack(sealed(policy=policy_of("train_rft"))),
-        samples=made_in_round("train_rft", "examples"),
+        unpack(
+            sealed(policy=policy_of("train_rft"), samples=made_in_round("train_rft", "examples"))
+        ),
     output:
         adapter=directory("checkpoints/{run}/round{round}/rft_lora"),
         seal="checkpoints/{run}/round{round}/rft_lora.sha256",

@@ -17,10 +17,10 @@ rule publish:
             sealed(
                 adapters=[OWN.adapter(number) for number in SENT],
                 models=list(dict.fromkeys([BASE, *(OWN.model(number) for number in SENT)])),
+                examples=[OWN.examples(number) for number in SENT_ROUNDS],
+                evaluations=ANSWERS,
             )
         ),
-        examples=[OWN.examples(number) for number in SENT_ROUNDS],
-        evaluations=ANSWERS,
         report=rules.eval_report.output,
         asked=asked_to_publish,
     output:

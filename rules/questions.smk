@@ -21,6 +21,7 @@ rule fetch_evaluation:
         ],
     output:
         questions="data/{run}/questions/eval/{set}.jsonl",
+        seal="data/{run}/questions/eval/{set}.jsonl.seal",
         summary="data/{run}/questions/eval/{set}.json",
         usage="benchmarks/{run}/fetch_evaluation/{set}.usage.json",
     log:
@@ -55,9 +56,10 @@ rule fetch_evaluation:
 
 rule join_evaluation:
     input:
-        sets=[f"data/{RUN}/questions/eval/{name}.jsonl" for name in SETS],
+        unpack(sealed(sets=[f"data/{RUN}/questions/eval/{name}.jsonl" for name in SETS])),
     output:
         questions=f"data/{RUN}/questions/evaluation.jsonl",
+        seal=f"data/{RUN}/questions/evaluation.jsonl.seal",
     log:
         f"logs/{RUN}/join_evaluation.log",
     localrule: True
@@ -78,9 +80,14 @@ rule fetch_questions:
     input:
         files=[local(file) for file in plan.inputs_of(TRAIN)],
         evaluation=ancient(f"data/{RUN}/questions/evaluation.jsonl"),
+        seal=ancient(f"data/{RUN}/questions/evaluation.jsonl.seal"),
     output:
         train="data/{run}/questions/train.jsonl",
         heldout="data/{run}/questions/heldout.jsonl",
+        seals=[
+            "data/{run}/questions/train.jsonl.seal",
+            "data/{run}/questions/heldout.jsonl.seal",
+        ],
         summary="data/{run}/questions/train.json",
         usage="benchmarks/{run}/fetch_questions.usage.json",
     log:
@@ -114,9 +121,10 @@ rule fetch_questions:
 
 rule split_questions:
     input:
-        questions=f"data/{RUN}/questions/train.jsonl",
+        unpack(sealed(questions=f"data/{RUN}/questions/train.jsonl")),
     output:
         questions="data/{run}/questions/{part}.jsonl",
+        seal="data/{run}/questions/{part}.jsonl.seal",
     log:
         "logs/{run}/split_questions/{part}.log",
     wildcard_constraints:
@@ -139,12 +147,16 @@ rule split_questions:
 
 rule check_questions:
     input:
-        sets=[f"data/{RUN}/questions/eval/{name}.jsonl" for name in SETS],
+        unpack(
+            sealed(
+                sets=[f"data/{RUN}/questions/eval/{name}.jsonl" for name in SETS],
+                train=[f"data/{RUN}/questions/train.jsonl"] if LEARNS else [],
+                heldout=[f"data/{RUN}/questions/heldout.jsonl"] if LEARNS else [],
+                parts=OWN.parts(),
+            )
+        ),
         set_summaries=[f"data/{RUN}/questions/eval/{name}.json" for name in SETS],
-        train=[f"data/{RUN}/questions/train.jsonl"] if LEARNS else [],
-        heldout=[f"data/{RUN}/questions/heldout.jsonl"] if LEARNS else [],
         train_summary=[f"data/{RUN}/questions/train.json"] if LEARNS else [],
-        parts=OWN.parts(),
         given=OWN.given(),
     output:
         summary=f"data/{RUN}/questions/summary.json",

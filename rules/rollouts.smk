@@ -9,10 +9,12 @@ NEEDS    generate: one GPU a shard (tensor_parallel_size of them) where there ar
 
 rule generate:
     input:
-        unpack(sealed(model=policy_of("generate"))),
-        questions=made_in_round("generate", "questions"),
+        unpack(
+            sealed(model=policy_of("generate"), questions=made_in_round("generate", "questions"))
+        ),
     output:
         completions="data/{run}/round{round}/completions/{shard}.jsonl",
+        seal="data/{run}/round{round}/completions/{shard}.jsonl.seal",
         usage="benchmarks/{run}/round{round}/generate/{shard}.usage.json",
     log:
         "logs/{run}/round{round}/generate/{shard}.log",
@@ -44,11 +46,13 @@ rule generate:
 
 rule score_rollouts:
     input:
+        unpack(
+            sealed(completions=completions, questions=made_in_round("score_rollouts", "questions"))
+        ),
         verifier=[local(file) for file in VERIFIER],
-        completions=completions,
-        questions=made_in_round("score_rollouts", "questions"),
     output:
         rollouts="data/{run}/round{round}/rollouts.jsonl",
+        seal="data/{run}/round{round}/rollouts.jsonl.seal",
         usage="benchmarks/{run}/round{round}/score_rollouts.usage.json",
     log:
         "logs/{run}/round{round}/score_rollouts.log",
@@ -70,7 +74,7 @@ rule score_rollouts:
 
 rule check_rollouts:
     input:
-        rollouts=made_in_round("check_rollouts", "rollouts"),
+        unpack(sealed(rollouts=made_in_round("check_rollouts", "rollouts"))),
     output:
         check="results/{run}/round{round}/rollouts_check.json",
         usage="benchmarks/{run}/round{round}/check_rollouts.usage.json",
@@ -93,9 +97,13 @@ rule check_rollouts:
 
 rule check_labels:
     input:
+        unpack(
+            sealed(
+                rollouts=made_in_round("check_labels", "rollouts"),
+                questions=made_in_round("check_labels", "questions"),
+            )
+        ),
         verifier=[local(file) for file in VERIFIER],
-        rollouts=made_in_round("check_labels", "rollouts"),
-        questions=made_in_round("check_labels", "questions"),
     output:
         labels="results/{run}/round{round}/labels.json",
     log:

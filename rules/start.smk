@@ -26,6 +26,10 @@ rule import_rollouts:
     output:
         questions="data/{run}/questions/round{round}.jsonl",
         completions="data/{run}/round{round}/completions/given.jsonl",
+        seals=[
+            "data/{run}/questions/round{round}.jsonl.seal",
+            "data/{run}/round{round}/completions/given.jsonl.seal",
+        ],
         summary="data/{run}/round{round}/given.json",
         usage="benchmarks/{run}/round{round}/import_rollouts.usage.json",
     log:
@@ -56,6 +60,10 @@ rule import_preferences:
         preferences="data/{run}/round{round}/preferences.jsonl",
         summary="data/{run}/round{round}/preferences.json",
         questions="data/{run}/questions/round{round}.jsonl",
+        seals=[
+            "data/{run}/round{round}/preferences.jsonl.seal",
+            "data/{run}/questions/round{round}.jsonl.seal",
+        ],
         usage="benchmarks/{run}/round{round}/import_preferences.usage.json",
     log:
         "logs/{run}/round{round}/import_preferences.log",

@@ -19,13 +19,13 @@ rule study_recipe:
                 adapters=lambda wildcards: [
                     RECIPES[wildcards.recipe].adapter(number)
                     for number in RECIPES[wildcards.recipe].numbers
-                ]
+                ],
+                evaluations=lambda wildcards: [
+                    RECIPES[wildcards.recipe].answers(number, HELD_OUT)
+                    for number in (0, *RECIPES[wildcards.recipe].numbers)
+                ],
             )
         ),
-        evaluations=lambda wildcards: [
-            RECIPES[wildcards.recipe].answers(number, HELD_OUT)
-            for number in (0, *RECIPES[wildcards.recipe].numbers)
-        ],
         examples=lambda wildcards: [
             RECIPES[wildcards.recipe].summary(number)
             for number in RECIPES[wildcards.recipe].numbers
@@ -101,11 +101,15 @@ checkpoint choose_recipe:
 
 rule study_report:
     input:
+        unpack(
+            sealed(
+                evaluations=lambda wildcards: list(read_on_eval().values()),
+                rollouts=[REFERENCE.rollouts(number) for number in REFERENCE.sampled],
+            )
+        ),
         questions=f"data/{RUN}/questions/summary.json",
         recipes=[f"results/{RUN}/study/{recipe}.json" for recipe in RECIPES],
         choice=f"results/{RUN}/study_choice.json",
-        evaluations=lambda wildcards: list(read_on_eval().values()),
-        rollouts=[REFERENCE.rollouts(number) for number in REFERENCE.sampled],
     output:
         html=report(
             f"results/{RUN}/study_report.html",

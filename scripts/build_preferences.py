@@ -17,7 +17,8 @@ from pathlib import Path
 
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, write_json
+from regime_w.runtime.records import from_argument
+from regime_w.runtime.seals import write_record
 from regime_w.tasks.prompts import text_forms
 from regime_w.training.preferences import build
 
@@ -37,7 +38,7 @@ def main() -> None:
         parser.error("prompt.format chat needs --policy")
     forms = text_forms(args.params, args.policy, trusted(args.params))
     report = build(args.rollouts, args.params, forms, args.output)
-    write_json(args.summary, report)
+    write_record(args.summary, report)
     log.info(f"Saved {report['kept']} of {report['candidates']} candidate pairs to: {args.output}")
     log.info(f"Questions with pairs: {report['questions_with_pairs']} of {report['questions']}")
     for title in ("kept_by_type", "dropped", "no_pair_reasons"):

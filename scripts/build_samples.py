@@ -21,7 +21,8 @@ from regime_w.method.samples import REASONS, build_samples
 from regime_w.method.votes import unanimous_not_gold
 from regime_w.models.folders import trusted
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, iter_jsonl, new_file, to_line, write_json
+from regime_w.runtime.records import from_argument, iter_jsonl, to_line
+from regime_w.runtime.seals import check, new_records, write_record
 from regime_w.tasks.prompts import Form, text_forms
 from regime_w.training.preferences import ROW, with_prompt
 
@@ -41,7 +42,7 @@ def main() -> None:
         parser.error("prompt.format chat needs --policy")
     forms = text_forms(args.params, args.policy, trusted(args.params))
     report = build(args.rollouts, args.params, forms, args.output)
-    write_json(args.summary, report)
+    write_record(args.summary, report)
     log.info(f"Saved {report['kept']} of {report['correct']} correct trajectories to: {args.output}")
     log.info(f"Questions with a sample: {report['questions_with_samples']} of {report['questions']}")
     log.info("dropped: " + ", ".join(f"{name} {count}" for name, count in report["dropped"].items()))
@@ -58,6 +59,7 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
     tokens: list[int] = []
     unanimous = []
     questions = 0
+    source = check(rollouts)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent) as all_samples:
         for row in iter_jsonl(rollouts, ROW):
@@ -79,7 +81,7 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
         dropped["max_samples"] = len(beyond)
         kept = [index for index in range(len(made)) if index not in beyond]
         all_samples.seek(0)
-        with new_file(output) as file:
+        with new_records(output, source.made_from | {"rollouts": source.sha256}) as file:
             file.writelines(line for index, line in enumerate(all_samples) if index not in beyond)
     return {
         "questions": questions,

@@ -18,7 +18,8 @@ from typing import Any
 from regime_w.method.labelled import count_question, table
 from regime_w.runtime.errors import run
 from regime_w.runtime.parallel import over_rollouts
-from regime_w.runtime.records import from_argument, iter_jsonl, scan_jsonl, write_json
+from regime_w.runtime.records import from_argument, iter_jsonl, scan_jsonl
+from regime_w.runtime.seals import check_all, write_record
 from regime_w.tasks.marks import cut
 from regime_w.tasks.thinking import said
 from regime_w.tasks.verifiers import open_verifier
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
 
+    check_all([args.rollouts, args.questions])
     questions = {row["id"]: row for row in iter_jsonl(args.questions, ("id", "gold_answer"))}
     open_verifier(args.params["task"]).check()
     counts: Counts = Counter()
@@ -43,7 +45,7 @@ def main() -> None:
         counts.update(part)
     totals = {name: counts.pop((name,), 0) for name in ("questions", "with_gold")}
     ways = table(counts)
-    write_json(args.output, {**totals, "ways": ways})
+    write_record(args.output, {**totals, "ways": ways})
     log.info(f"Labels of {totals['with_gold']} of {totals['questions']} questions are held against gold: {args.output}")
     for name, rows in ways.items():
         log.info(f"{name}: {told(rows[0])}")

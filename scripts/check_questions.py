@@ -17,7 +17,8 @@ from typing import Any
 
 from regime_w.questions.overlap import Texts
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json
+from regime_w.runtime.records import from_argument, iter_jsonl
+from regime_w.runtime.seals import check_all, read_record, require_same, write_record
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ def main() -> None:
     args = parser.parse_args()
     params = args.params
 
+    check_all([*args.sets, *args.heldout])
+    for train in check_all(args.train):
+        for part in check_all(args.parts):
+            require_same(part, "train", train.path, train.sha256)
     evaluation = Texts(params["overlap_ngram"])
     sets = {path.stem: list(iter_jsonl(path, ("id", "question"))) for path in args.sets}
     for name, rows in sets.items():
@@ -51,10 +56,10 @@ def main() -> None:
     )
     known |= dict.fromkeys(row["question"] for rows in parts.values() for row in rows)
     taken = {key for text in known for key in evaluation.all_close(text, params["overlap_drop"])}
-    told = {path.stem: read_json(path) for path in args.set_summaries}
+    told = {path.stem: read_record(path) for path in args.set_summaries}
     summary: dict[str, Any] = {
         "parts": count_parts(parts, params["sft_known"]),
-        "train": {key: value for path in args.train_summary for key, value in read_json(path).items()},
+        "train": {key: value for path in args.train_summary for key, value in read_record(path).items()},
         "eval": {
             name: told[name]
             | {
@@ -65,8 +70,8 @@ def main() -> None:
         },
     }
     for path in args.given:
-        summary["start"] = read_json(path)["taken_from"]
-    write_json(args.output, summary)
+        summary["start"] = read_record(path)["taken_from"]
+    write_record(args.output, summary)
     shown = ", ".join(f"{len(rows)} {name}" for name, rows in (parts | sets).items())
     log.info(f"Questions: {shown} -> {args.output}")
     for name, own in summary["eval"].items():

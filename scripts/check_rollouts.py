@@ -20,7 +20,9 @@ import jq
 
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import over_rollouts
-from regime_w.runtime.records import from_argument, lines_of, write_json
+from regime_w.runtime.records import from_argument, lines_of
+from regime_w.runtime.seals import check as check_seal
+from regime_w.runtime.seals import write_record
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
 
+    check_seal(args.rollouts)
     result, failures = check(
         args.rollouts, args.params["trajectories"], args.params.get("n_questions"), args.params.get("labels", False)
     )
@@ -91,9 +94,11 @@ def main() -> None:
     if result["faults"]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in result["faults"].items())
         log.info(f"The verifier failed on {sum(result['faults'].values())} trajectories: {kinds}")
-    log.info(f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts and lists cut:")
+    log.info(
+        f"Checks passed: {len(result['checks'])}\nThe first rollout, its first trajectory alone, long texts and lists cut:"
+    )
     log.info(json.dumps(jq.compile(SHORTENED).input_text(first).first(), indent=2, ensure_ascii=False))
-    write_json(args.output, result)
+    write_record(args.output, result)
 
 
 def check(

@@ -14,7 +14,8 @@ from statistics import fmean
 from typing import Any
 
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, read_json, write_json
+from regime_w.runtime.records import from_argument
+from regime_w.runtime.seals import read_record, write_record
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", type=Path, required=True, help="what study_recipe wrote")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    choice = choose([read_json(path) for path in args.recipes], args.params["chosen"])
-    write_json(args.output, choice)
+    choice = choose([read_record(path) for path in args.recipes], args.params["chosen"])
+    write_record(args.output, choice)
     log.info(f"Chosen by {choice['by']}: {choice['chosen']}")
 
 

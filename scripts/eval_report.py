@@ -18,12 +18,13 @@ is the base, the first set the one that the headline is about. What is not given
 import argparse
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from regime_w.models.manifests import MANIFEST
+from regime_w.models.manifests import MANIFEST, listed
 from regime_w.report.inputs import given
 from regime_w.report.readings import note_readings
 from regime_w.report.render import render, terminal
@@ -66,11 +67,11 @@ def main() -> None:
         labels=found.get("labels"),
         preferences=found.get("preferences"),
         samples=found.get("samples"),
-        trainings={name: folder / "training.json" for name, folder in found.get("adapters", {}).items()},
+        trainings={name: listed(folder, "training.json") for name, folder in found.get("adapters", {}).items()},
         manifests={name: folder / MANIFEST for name, folder in found.get("models", {}).items()},
         usage=found.get("usage"),
         config=config,
-        readings=note_readings(found["evaluations"], args.readings, args.params["run"], "eval_report")
+        note=partial(note_readings, found["evaluations"], args.readings, args.params["run"], "eval_report")
         if args.readings
         else None,
     )

@@ -24,7 +24,8 @@ from regime_w.models.manifests import HashedFolder
 from regime_w.questions.parts import style_of
 from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, read_jsonl, write_jsonl
+from regime_w.runtime.records import from_argument, read_jsonl
+from regime_w.runtime.seals import check, write_jsonl
 from regime_w.sampling.collect import Ask, Setup, collect, load_prompts, seed_of, start_engine
 from regime_w.sampling.engines.interface import CannotSwitch, Completion
 from regime_w.sampling.rollouts import answered
@@ -57,6 +58,7 @@ def main() -> None:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
 
     models = [HashedFolder(path) for path in args.models]
+    sealed = check(args.questions)
     questions = read_jsonl(args.questions, required=("id", "question", "gold_answer"))
     if settings["n_questions"]:
         if len(questions) < settings["n_questions"]:
@@ -78,6 +80,7 @@ def main() -> None:
                     break
                 save(
                     outputs[waiting[0].name],
+                    {"model": waiting[0].model.fingerprint, "questions": sealed.sha256},
                     params["task"],
                     questions,
                     golds,
@@ -129,6 +132,7 @@ def read_golds(questions: list[dict[str, Any]], task: dict[str, Any]) -> list[st
 
 def save(
     output: Path,
+    made_from: dict[str, str],
     task: dict[str, Any],
     questions: list[dict[str, Any]],
     golds: list[str],
@@ -169,7 +173,7 @@ def save(
         log.info(
             f"The verifier failed on {len(faults)} of {len(asks)} answers, which are not correct; first: {faults[0]}"
         )
-    write_jsonl(output, rows)
+    write_jsonl(output, rows, made_from)
     greedy = sum(row["greedy"]["correct"] for row in rows) / len(rows)
     mean = sum(out["correct"] for row in rows for out in row["samples"]) / (len(rows) * (width - 1))
     log.info(f"{output.stem}: greedy {greedy:.2%}, mean of {width - 1} {mean:.2%} on {len(rows)} questions -> {output}")

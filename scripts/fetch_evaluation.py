@@ -13,7 +13,8 @@ from pathlib import Path
 
 from regime_w.questions.rows import load, plain
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, write_json, write_jsonl
+from regime_w.runtime.records import from_argument
+from regime_w.runtime.seals import write_jsonl, write_record
 from regime_w.tasks.verifiers import open_verifier
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def main() -> None:
 
     records, told = load(f"questions.eval.{name}", args.params["source"], open_verifier(task), "eval")
     write_jsonl(args.output, map(plain, records))
-    write_json(args.summary, told | {"verifier": task["verifier"]})
+    write_record(args.summary, told | {"verifier": task["verifier"]})
     bad, doubles = told["bad_rows"], told["doubles"]
     log.info(
         f"{name}: {len(records)} evaluation questions; {bad['count']} bad rows passed over {bad['by_reason'] or ''}".rstrip()

@@ -21,7 +21,8 @@ from regime_w.questions.overlap import Texts, described, find_overlap, too_close
 from regime_w.questions.rows import double, plain
 from regime_w.questions.varying import make_variants
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, iter_jsonl, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, iter_jsonl
+from regime_w.runtime.seals import check, write_jsonl, write_record
 from regime_w.tasks.verifiers import open_verifier
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def main() -> None:
     )
     rows, dropped = once(loaded)
     evaluation = Texts(params["overlap_ngram"])
+    check(args.evaluation)
     for row in iter_jsonl(args.evaluation, ("set", "id", "question")):
         evaluation.add(row["set"], row)
     rows, overlap = without(rows, evaluation, params["overlap_drop"])
@@ -85,7 +87,7 @@ def main() -> None:
         "doubles": dropped | {"variants_dropped": lost},
         "overlap": overlaps,
     }
-    write_json(args.summary, summary)
+    write_record(args.summary, summary)
     log.info(
         f"{len(train)} training ({len(added)} of them variants), {len(heldout)} held-out questions; dropped: "
         f"{len(overlaps['evaluation']['dropped'])} that overlap with evaluation ({overlaps['evaluation']['same_text']} by "

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, write_jsonl
+from regime_w.runtime.records import from_argument
+from regime_w.runtime.seals import check, write_jsonl
 from regime_w.sampling.collect import collect, load_prompts, start_engine
 from regime_w.sampling.rollouts import answered, make_asks, rollout_setup, select
 
@@ -46,6 +47,7 @@ def main() -> None:
     params["engine"]["vllm"]["jobs_per_gpu"] = args.jobs_per_gpu
 
     model = HashedFolder(args.model)
+    sealed = check(args.questions)
     questions = select(args.questions, args.shard)
     log.info(f"Regime W rollouts, round {args.round}, shard {args.shard}\nConfiguration:")
     log.info(f"  Merged model: {model.folder}\n  Data path: {args.questions}\n  Output path: {args.output}")
@@ -73,7 +75,7 @@ def main() -> None:
                 "token_ids": completion.token_ids,
             }
         )
-    write_jsonl(args.output, rows)
+    write_jsonl(args.output, rows, {"model": model.fingerprint, "questions": sealed.sha256})
     log.info(f"Rollout collection complete!\nSaved Regime W rollouts to: {args.output}")
     log.info(f"Total rollouts: {len(questions)}\nTrajectories per rollout: {len(arms)}")
 

@@ -17,7 +17,8 @@ from typing import Any
 from regime_w.questions.imports import asked, pairs
 from regime_w.questions.rows import described
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, new_file, to_line, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, to_line
+from regime_w.runtime.seals import new_records, write_jsonl, write_record
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def main() -> None:
 
     rows = kept = 0
     questions: dict[str, dict[str, Any]] = {}
-    with new_file(args.output) as file:
+    with new_records(args.output) as file:
         for pair in pairs(path, args.params["format"] == "chat"):
             rows += 1
             question = asked(pair["prompt"])
@@ -53,7 +54,7 @@ def main() -> None:
         "unanimous_not_gold": [],
         "taken_from": described({"source": "file", "path": path}),
     }
-    write_json(args.summary, summary)
+    write_record(args.summary, summary)
     log.info(f"{kept} of {rows} pairs from {path} -> {args.output}; identical: {rows - kept}")
 
 

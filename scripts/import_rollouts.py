@@ -19,7 +19,8 @@ from regime_w.models.manifests import load_manifest
 from regime_w.questions.imports import rollouts
 from regime_w.questions.rows import described
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, new_file, to_line, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, to_line
+from regime_w.runtime.seals import new_records, write_jsonl, write_record
 from regime_w.tasks.prompts import prompts_of
 from regime_w.tasks.verifiers import open_verifier
 
@@ -45,7 +46,7 @@ def main() -> None:
     folder, _ = load_manifest(args.policy)
     prompts = prompts_of(folder, params, trusted(params))
     questions: dict[str, dict[str, Any]] = {}
-    with new_file(args.completions) as file:
+    with new_records(args.completions) as file:
         verifier, without_gold = open_verifier(params["task"]), params.get("without_gold", False)
         for question, completions in rollouts(path, params["arms"], verifier, prompts, without_gold):
             if question["id"] in questions:
@@ -60,7 +61,7 @@ def main() -> None:
         "trajectories": len(questions) * len(params["arms"]),
         "taken_from": described({"source": "file", "path": path}),
     }
-    write_json(args.summary, summary)
+    write_record(args.summary, summary)
     log.info(f"{summary['trajectories']} trajectories of {len(questions)} questions from {path} -> {args.completions}")
 
 

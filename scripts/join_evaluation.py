@@ -11,7 +11,8 @@ import logging
 from pathlib import Path
 
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import iter_jsonl, write_jsonl
+from regime_w.runtime.records import iter_jsonl
+from regime_w.runtime.seals import check_all, write_jsonl
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--sets", type=Path, nargs="*", default=[], help="SET.jsonl of each set")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
+    check_all(args.sets)
     rows = [
         {"set": path.stem, "id": row["id"], "question": row["question"]}
         for path in args.sets

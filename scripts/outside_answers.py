@@ -16,7 +16,8 @@ from regime_w.models.folders import trusted
 from regime_w.models.manifests import HashedFolder
 from regime_w.questions.parts import style_of
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, read_jsonl, write_json
+from regime_w.runtime.records import from_argument, read_jsonl
+from regime_w.runtime.seals import check, write_record
 from regime_w.sampling.harness import answer_all, installed
 from regime_w.tasks.prompts import prompts_of
 
@@ -41,6 +42,7 @@ def main() -> None:
         )
 
     model = HashedFolder(args.model)
+    check(args.questions)
     questions = read_jsonl(args.questions, required=("id", "question", "gold_answer"))
     asked = [number for number in (settings["n_questions"], params["limit"]) if number]
     questions = questions[: min(asked, default=None)]
@@ -74,7 +76,7 @@ def main() -> None:
         },
         args.gpus,
     )
-    write_json(args.output, {"model": model.fingerprint, "verifier": params["task"]["verifier"], **found})
+    write_record(args.output, {"model": model.fingerprint, "verifier": params["task"]["verifier"], **found})
     figures = ", ".join(f"{name} {share:.2%}" for name, share in found["figures"].items())
     log.info(f"The harness finds {figures} on {len(rows)} questions -> {args.output}")
 

@@ -11,11 +11,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from regime_w.report.inputs import read_object
 from regime_w.report.outside import compare, page, terminal
 from regime_w.runtime.errors import run
 from regime_w.runtime.log import say_last
 from regime_w.runtime.records import from_argument, read_jsonl, write_json, write_text
+from regime_w.runtime.seals import check, read_record, require_same
 from regime_w.tasks.verifiers import open_verifier
 
 log = logging.getLogger(__name__)
@@ -31,10 +31,12 @@ def main() -> None:
     args = parser.parse_args()
 
     checks = []
-    for check, ours, theirs in zip(args.params["checks"], args.ours, args.theirs, strict=True):
-        verifier = open_verifier(check["task"])
+    for asked, ours, theirs in zip(args.params["checks"], args.ours, args.theirs, strict=True):
+        answers = read_record(theirs)
+        require_same(check(ours), "model", theirs, answers["model"])
         rows = read_jsonl(ours, required=("id", "gold_answer", "greedy"))
-        checks.append(compare(check["set"], check["model"], rows, read_object(theirs), verifier))
+        verifier = open_verifier(asked["task"])
+        checks.append(compare(asked["set"], asked["model"], rows, answers, verifier))
         verifier.close()
     summary = {"run": args.params["run"], "checks": checks}
     write_text(args.md, page(summary))

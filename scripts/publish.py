@@ -27,6 +27,7 @@ from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.hub import open_hub, send
 from regime_w.runtime.log import say_last
 from regime_w.runtime.records import from_argument, write_json
+from regime_w.runtime.seals import check_all
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def main() -> None:
     models, adapters, examples = found["models"], found["adapters"], found.get("examples", {})
     log.info(f"Checking {facts['model']} of {facts['run']}: files, chain and report")
     manifests = check_chain(models, adapters, params["asked"], config)
+    check_all(examples.values())
     summary = check_report(found["report"], manifests, found["evaluations"], config)
 
     model, private = params["hub_id"], params["private"]

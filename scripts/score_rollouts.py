@@ -36,7 +36,8 @@ from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import in_order
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import expand, from_argument, new_file, scan_jsonl, to_line
+from regime_w.runtime.records import expand, from_argument, scan_jsonl, to_line
+from regime_w.runtime.seals import check, check_all, common_source, new_records, require_same
 from regime_w.tasks.answers import equal, math_verify_agrees
 from regime_w.tasks.marks import cut
 from regime_w.tasks.thinking import said, thought
@@ -109,12 +110,17 @@ def main() -> None:
             )
         math_verify_agrees("0", "0")  # imports it once, before the processes start
 
-    places, asked = locate(expand(args.completions), args.questions, [arm["name"] for arm in params["arms"]])
+    completions, questions = expand(args.completions), check(args.questions)
+    seals = check_all(completions)
+    for seal in seals:
+        require_same(seal, "questions", args.questions, questions.sha256)
+    made_from = common_source(seals, "model") | {"questions": questions.sha256}
+    places, asked = locate(completions, args.questions, [arm["name"] for arm in params["arms"]])
     progress = Progress(len(asked), "Scored", unit="questions")
     tasks = (asked[start : start + CHUNK] for start in range(0, len(asked), CHUNK))
     counts: Counter[str] = Counter()
     fault = ""
-    with new_file(args.output) as file:
+    with new_records(args.output, made_from) as file:
         for lines, found, first in in_order(score_rows, tasks, threads(), (places, params)):
             file.write(lines)
             counts.update(found)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from regime_w.questions.parts import take
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, read_jsonl, write_jsonl
+from regime_w.runtime.records import from_argument, read_jsonl
+from regime_w.runtime.seals import check, write_jsonl
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,10 @@ def main() -> None:
     parser.add_argument("--questions", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
+    train = check(args.questions)
     there = read_jsonl(args.questions, ("id", "question"))
     rows = take(there, args.params, args.questions)
-    write_jsonl(args.output, rows)
+    write_jsonl(args.output, rows, {"train": train.sha256})
     bare = sum("answer" not in row for row in there) if args.params["use"] == "sft" else 0
     lacking = f"; {bare} of all have no rationale to learn" if bare else ""
     log.info(f"{len(rows)} questions of part {args.params['part']} for {args.params['use']} -> {args.output}{lacking}")

@@ -16,11 +16,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from regime_w.models.manifests import listed
 from regime_w.report import evaluation, stages
 from regime_w.report.inputs import given, read_evaluations
 from regime_w.report.summary import plain
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, read_json, write_json
+from regime_w.runtime.records import from_argument, read_json
+from regime_w.runtime.seals import read_record, write_record
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,8 @@ def main() -> None:
     answered = read_evaluations(files)
     settings = evaluation.Settings(params["level"], params["n_boot"], params["seed"])
     trainings = {
-        name: stages.training(read_json(folder / "training.json")) for name, folder in found.get("adapters", {}).items()
+        name: stages.training(read_json(listed(folder, "training.json")))
+        for name, folder in found.get("adapters", {}).items()
     }
     record: dict[str, Any] = {
         **{key: params[key] for key in ("recipe", "overlay", "method")},
@@ -66,12 +69,16 @@ def main() -> None:
             for name, training in trainings.items()
         },
         "examples": {
-            name: {key: value for key, value in read_json(path).items() if key in COUNTS}
+            name: {key: value for key, value in read_record(path).items() if key in COUNTS}
             for name, path in found.get("examples", {}).items()
         },
-        "usage": [{"file": str(path)} | {key: read_json(path)[key] for key in USED} for path in found.get("usage", [])],
+        "usage": [
+            {"file": str(path), **{key: record[key] for key in USED}}
+            for path in found.get("usage", [])
+            for record in [read_record(path)]
+        ],
     }
-    write_json(args.output, plain(record))
+    write_record(args.output, plain(record))
     last = record["models"][-1]["row"]
     log.info(
         f"{params['recipe']}: greedy {last['greedy']['value']:.2%}, mean of {last['k']} {last['mean']['value']:.2%} on "

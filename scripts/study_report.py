@@ -15,12 +15,14 @@
 
 import argparse
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from regime_w.report import evaluation, rollouts, study
 from regime_w.report.format import of_seed
-from regime_w.report.inputs import given, read_evaluations, read_object
+from regime_w.report.inputs import given, read_evaluations
 from regime_w.report.page_study import page, top
 from regime_w.report.provenance import provenance
 from regime_w.report.readings import Readings, note_readings
@@ -28,7 +30,8 @@ from regime_w.report.render import clean, fill
 from regime_w.report.summary import ROLLOUT, plain
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.log import say_last
-from regime_w.runtime.records import from_argument, iter_jsonl, read_json, write_json, write_text
+from regime_w.runtime.records import from_argument, iter_jsonl, write_json, write_text
+from regime_w.runtime.seals import check_all, read_record
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +62,9 @@ def main() -> None:
         evaluations=found["evaluations"],
         rollouts_=found.get("rollouts", {}),
         config=args.config,
-        readings=note_readings(found["evaluations"], args.readings, args.params["run"], "study_report")
+        note=partial(note_readings, found["evaluations"], args.readings, args.params["run"], "study_report")
         if args.readings
-        else {},
+        else None,
     )
     html, md = fill(summary, page(summary), top(summary))
     write_text(args.html, html)
@@ -82,18 +85,19 @@ def summarise(
     evaluations: dict[str, dict[str, Path]],
     rollouts_: dict[str, Path],
     config: dict[str, Any],
-    readings: dict[str, Readings],
+    note: Callable[[], dict[str, Readings]] | None,
 ) -> dict[str, Any]:
     """All numbers of the report as one plain dict."""
+    check_all(rollouts_.values())
     settings = evaluation.Settings(params["level"], params["n_boot"], params["seed"])
-    records = [read_object(path) for path in recipes]
+    records = [read_record(path) for path in recipes]
     for record, path in zip(records, recipes, strict=True):
         if record["ids"] != records[0]["ids"]:
             raise UserError(f"{path}: other held-out questions than {recipes[0]}; run evaluate again for both")
     opponents = list(dict.fromkeys([*params["baselines"], params["reference"]]))
     grouped = study.by_recipe(records)
     heldout = {name: [own["models"][-1]["scores"] for own in seeds] for name, seeds in grouped.items()}
-    counted = read_object(questions)
+    counted = read_record(questions)
     sets = {
         name: on_set(files, counted.get("eval", {}).get(name, {}), params["baselines"], settings)
         for name, files in evaluations.items()
@@ -109,7 +113,7 @@ def summarise(
     summary: dict[str, Any] = {
         "run": params["run"],
         "title": "Study of training recipes",
-        "readings": readings,
+        "readings": note() if note else {},
         "settings": {
             "baselines": params["baselines"],
             "reference": params["reference"],
@@ -123,7 +127,7 @@ def summarise(
             "seeds": max(map(len, grouped.values())),
             "temperature": params["temperature"],
         },
-        "choice": read_json(choice),
+        "choice": read_record(choice),
         "heldout": {
             "ranking": study.ranking(grouped, settings),
             "tests": study.families(heldout, opponents, settings),

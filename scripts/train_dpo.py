@@ -27,6 +27,7 @@ from regime_w.models.folders import load_model, positions, trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
+from regime_w.runtime.seals import check, require_same
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.profiling import StepProfile
@@ -90,12 +91,14 @@ def main() -> None:
     training.launch(args.gpus, "scripts.train_dpo")
 
     dpo, seed = args.params["dpo"], args.params["seed"]
+    source = check(args.preferences)
     rows = read_jsonl(args.preferences, required=("prompt", "chosen", "rejected"))
     if not rows:
         raise UserError(
             f"{args.preferences}: no preference pairs; see preferences.json for why, loosen pairs in the config"
         )
     policy, manifest = load_manifest(args.policy)
+    require_same(source, "model", policy, manifest["fingerprint"])
     prompts = prompts_of(policy, args.params, trusted(args.params))
     data: list[dict[str, Any]] = [
         {**tokens_of(prompts, row), **weight} for row, weight in zip(rows, weights_of(rows), strict=True)

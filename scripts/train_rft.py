@@ -15,6 +15,7 @@ from regime_w.models.folders import trusted
 from regime_w.models.manifests import load_manifest
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import fingerprint, from_argument, read_jsonl
+from regime_w.runtime.seals import check, require_same
 from regime_w.tasks.prompts import prompts_of
 from regime_w.training import trainer as training
 from regime_w.training.sampled import ids_of
@@ -36,10 +37,12 @@ def main() -> None:
     args = parser.parse_args()
     training.launch(args.gpus, "scripts.train_rft")
 
+    source = check(args.samples)
     rows = read_jsonl(args.samples, required=("prompt", "completion"))
     if not rows:
         raise UserError(f"{args.samples}: no correct trajectory; see samples.json for why")
     policy, manifest = load_manifest(args.policy)
+    require_same(source, "model", policy, manifest["fingerprint"])
     prompts = prompts_of(policy, args.params, trusted(args.params))
     data = [example(*ids_of(prompts, row, "completion")) for row in rows]
     made_from = {"policy": manifest["fingerprint"], "data": fingerprint(data), "params": args.params}

@@ -20,6 +20,7 @@ from regime_w.models.manifests import load_manifest, new_artefact, write_manifes
 from regime_w.questions.sum_exercises import exercises
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.records import fingerprint, from_argument, read_jsonl, write_json, write_text
+from regime_w.runtime.seals import check
 from regime_w.tasks.prompts import Prompts, prompts_of
 from regime_w.training.sft import example, train
 
@@ -88,6 +89,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     training.launch(args.gpus, "scripts.train_sft")
     params, sft = args.params, args.params["sft"]
     base, manifest = load_manifest(args.base)
+    check(args.questions)
     rows = read_jsonl(args.questions, ("id", "question", "answer"))
     practice = exercises((row["answer"] for row in rows), sft["sum_exercises"], params["seed"])
     rows += [{"question": question, "answer": answer} for question, answer in practice]

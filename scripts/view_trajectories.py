@@ -19,6 +19,7 @@ from regime_w.report.inputs import given
 from regime_w.report.viewer import answers_view, rollouts_view, write_viewer
 from regime_w.runtime.errors import run
 from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl
+from regime_w.runtime.seals import check_all
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def main() -> None:
         wanted = params["pairs"] | {"by": params["reward"].get("correct")}
         return [(c.chosen, c.rejected, c.pair_type, reason) for c, reason in judge(row, wanted, params["seed"])]
 
+    read = [found.get("rollouts", {}), *found.get("answers", {}).values()]
+    check_all(path for files in read for path in files.values())
     views = [
         rollouts_view(name, iter_jsonl(path, ROLLOUTS), judged, params["reward"])
         for name, path in found.get("rollouts", {}).items()

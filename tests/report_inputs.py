@@ -1,8 +1,9 @@
 """Small made-up records of a whole run, as the report reads them."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from regime_w.runtime.seals import write_jsonl, write_record
 
 PAYLOAD = "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 QUESTIONS = 10
@@ -75,9 +76,11 @@ def rollout(index: int, correct: list[bool], text: str = "x") -> dict[str, Any]:
 
 
 def save(path: Path, content: Any) -> Path:
-    lines = [json.dumps(row) for row in content] if isinstance(content, list) else [json.dumps(content)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    """As a stage writes it, sealed."""
+    if isinstance(content, list):
+        write_jsonl(path, content)
+    else:
+        write_record(path, content)
     return path
 
 

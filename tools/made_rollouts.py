@@ -25,7 +25,8 @@ from regime_w.runtime.compute import threads
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import in_order
 from regime_w.runtime.progress import Progress
-from regime_w.runtime.records import new_file, to_line, write_json
+from regime_w.runtime.records import to_line, write_json
+from regime_w.runtime.seals import new_records
 
 CHUNK = 250  # questions
 TOKEN = 4.0  # characters
@@ -89,9 +90,9 @@ def main() -> None:
     tasks = (range(start, min(start + CHUNK, args.questions)) for start in range(0, args.questions, CHUNK))
     progress = Progress(args.questions, "Made", unit="questions")
     with ExitStack() as stack:
-        train = stack.enter_context(new_file(args.output / "train.jsonl"))
+        train = stack.enter_context(new_records(args.output / "train.jsonl"))
         names = [f"{index}-of-{args.shards}" for index in range(args.shards)]
-        shards = [stack.enter_context(new_file(args.output / "completions" / f"{name}.jsonl")) for name in names]
+        shards = [stack.enter_context(new_records(args.output / "completions" / f"{name}.jsonl")) for name in names]
         for questions, blocks in in_order(make, tasks, threads(), (args.seed, args.shards)):
             train.write(questions)
             for index, block in blocks.items():

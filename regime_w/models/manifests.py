@@ -61,6 +61,26 @@ def write_manifest(
     return manifest
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A folder's manifest; UserError where it lists no files or is not the one that the folder's seal was made for."""
+    path, seal = folder / MANIFEST, seal_of(folder)
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or not manifest.get("files"):
+        raise UserError(f"{path}: lists no files; remove the folder and rerun")
+    if seal.is_file() and seal.read_text(errors="replace").split()[:1] != [sha256_file(path)]:
+        raise UserError(f"{path}: is not the manifest that {seal} was written for; {REBUILD}")
+    return manifest
+
+
+def listed(folder: Path, name: str) -> Path:
+    """A small file of a folder, held against its manifest; UserError where it changed or is not listed."""
+    path = folder / name
+    entry = read_manifest(folder)["files"].get(name)
+    if not entry or not path.is_file() or sha256_file(path) != entry["sha256"]:
+        raise UserError(f"{path}: is not as {folder / MANIFEST} lists it; {REBUILD}")
+    return path
+
+
 class HashedFolder:
     """A folder with a manifest: file names and sizes are checked at once, SHA-256 in the background until `verify`.
 
@@ -71,13 +91,8 @@ class HashedFolder:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         path = self.path = self.folder / MANIFEST
-        self.manifest = read_json(path)
-        files = self.manifest.get("files") if isinstance(self.manifest, dict) else None
-        if not files:
-            raise UserError(f"{path}: lists no files; remove the folder and rerun")
-        seal = seal_of(self.folder)
-        if seal.is_file() and seal.read_text(errors="replace").split()[:1] != [sha256_file(path)]:
-            raise UserError(f"{path}: is not the manifest that {seal} was written for; {REBUILD}")
+        self.manifest = read_manifest(self.folder)
+        files = self.manifest["files"]
         self.fingerprint = self.manifest["fingerprint"]
         for name, entry in files.items():
             file = self.folder / name

@@ -1,15 +1,18 @@
 """What a report reads: files by name, and evaluation records that must agree on their questions."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from regime_w.method.sums import holds
 from regime_w.method.weighted import coherence_weights
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import iter_jsonl, read_json
+from regime_w.runtime.seals import SHOWN, check_all, common_source, require_same, way_out
 
 ROW = ("id", "question", "gold_answer", "greedy", "samples")
+NONE: Mapping[str, Path] = MappingProxyType({})
 OUT = ("text", "answer", "correct", "extraction", "num_tokens", "finish_reason")
 
 
@@ -49,13 +52,21 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_evaluations(
-    files: dict[str, Path], left_out: Collection[str] = (), coherence: dict[str, Any] | None = None
+    files: dict[str, Path],
+    left_out: Collection[str] = (),
+    coherence: dict[str, Any] | None = None,
+    manifests: Mapping[str, Path] = NONE,
 ) -> dict[str, list[dict[str, Any]]]:
     """Evaluation rows by model, all in the first model's order of questions, without those of the ids `left_out`.
 
     With `coherence`, the config section, each sample has its `weight` among those of its question.
-    UserError where a file is empty or incomplete, or two models were asked different questions or numbers of samples.
+    UserError where a file is empty, incomplete or not what was sealed, is of another model than the one in `manifests`, or
+    two models were asked different questions or numbers of samples.
     """
+    seals = dict(zip(files, check_all(files.values()), strict=True))
+    common_source(seals.values(), "questions")
+    for model in [name for name in files if name in manifests]:
+        require_same(seals[model], "model", manifests[model], read_object(manifests[model])["fingerprint"])
     unasked = set(left_out)
     models: dict[str, list[dict[str, Any]]] = {}
     first, reference = "", dict[str, dict[str, Any]]()
@@ -70,6 +81,17 @@ def read_evaluations(
                 f"{path}: all of its questions stand in the training data, too; name another evaluation set"
             )
     return models
+
+
+def check_rollouts(files: Mapping[str, Path], manifests: Mapping[str, Path]) -> None:
+    """UserError where rollouts are not what was sealed, or of a model that is none of `manifests`, where there are any."""
+    known = {read_object(path)["fingerprint"] for path in manifests.values()}
+    models = ", ".join(map(str, manifests.values()))
+    for seal in check_all(files.values()):
+        if known and (model := seal.made_from.get("model")) and model not in known:
+            raise UserError(
+                f"{seal.path}: was made from the model {model[:SHOWN]}, which is none of {models}; {way_out(seal.path)}"
+            )
 
 
 def _checked(path: Path, coherence: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -1,15 +1,17 @@
 """All numbers of the report as one plain dict: what eval_report.json holds and the page shows."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from regime_w.report import evaluation, rollouts, stages, voting
-from regime_w.report.inputs import read_evaluations, read_object
+from regime_w.report.inputs import check_rollouts, read_evaluations, read_object
 from regime_w.report.provenance import provenance
 from regime_w.report.readings import Readings
 from regime_w.report.verdict import verdict
 from regime_w.runtime.records import iter_jsonl
+from regime_w.runtime.seals import read_record
 
 ROLLOUT = ("question", "gold_answer", "trajectories")
 
@@ -30,23 +32,30 @@ def summarise(
     manifests: Files | None = None,
     usage: list[Path] | None = None,
     config: dict[str, Any] | None = None,
-    readings: dict[str, Readings] | None = None,
+    note: Callable[[], dict[str, Readings]] | None = None,
 ) -> dict[str, Any]:
     """Read everything and compute; parts whose files are not given are empty. UserError for unusable files.
 
     `evaluations` is by set and model. What is said of models at the top is of the first set; `other_sets` has the same of
-    each further one. `readings`: who has read each set's questions, this report too.
+    each further one. `note` notes who has read each set's questions, this report too, once its files are found sound
+    (regime_w/report/readings.py).
     """
     settings = evaluation.Settings(params.get("level", 0.95), params.get("n_boot", 10_000), params.get("seed", 0))
-    counted = read_object(questions) if questions else {}
+    counted = read_record(questions) if questions else {}
     sets = {
         name: of_set(
-            files, counted.get("eval", {}).get(name, {}), settings, params.get("gallery", 5), params.get("coherence")
+            files,
+            counted.get("eval", {}).get(name, {}),
+            settings,
+            params.get("gallery", 5),
+            params.get("coherence"),
+            manifests,
         )
         for name, files in evaluations.items()
     }
     (first, primary), *others = sets.items()
     models = primary["models"]
+    check_rollouts(rollouts_ or {}, manifests or {})
     rounds = {}
     for name, path in (rollouts_ or {}).items():
         if found := rollouts.summarise(iter_jsonl(path, ROLLOUT), settings):
@@ -78,7 +87,7 @@ def summarise(
     summary = {
         "run": str(params.get("run", "run")),
         "title": str(params.get("title", "Preference optimisation report")),
-        "readings": readings or {},
+        "readings": note() if note else {},
         "settings": {
             "rounds": params.get("rounds"),
             "level": settings.level,
@@ -94,13 +103,13 @@ def summarise(
         **primary,
         "other_sets": dict(others),
         "rollouts": rounds,
-        "labels": {name: read_object(path) for name, path in (labels or {}).items()},
-        "preferences": {name: read_object(path) for name, path in (preferences or {}).items()},
-        "samples": {name: read_object(path) for name, path in (samples or {}).items()},
+        "labels": {name: read_record(path) for name, path in (labels or {}).items()},
+        "preferences": {name: read_record(path) for name, path in (preferences or {}).items()},
+        "samples": {name: read_record(path) for name, path in (samples or {}).items()},
         "training": trained,
         "questions": counted,
         "usage": stages.usage(
-            [(path, read_object(path)) for path in usage or []],
+            [(path, read_record(path)) for path in usage or []],
             tokens,
             params.get("gpu_hour_usd", 0.0),
             str(params.get("run", "")),
@@ -111,10 +120,15 @@ def summarise(
 
 
 def of_set(
-    files: Files, told: Summary, settings: evaluation.Settings, gallery: int, coherence: Summary | None = None
+    files: Files,
+    told: Summary,
+    settings: evaluation.Settings,
+    gallery: int,
+    coherence: Summary | None = None,
+    manifests: Files | None = None,
 ) -> Summary:
     """What all models answered on one evaluation set; `told` is what questions/summary.json says of it."""
-    rows = read_evaluations(files, told.get("left_out", ()), coherence)
+    rows = read_evaluations(files, told.get("left_out", ()), coherence, manifests or {})
     models = [evaluation.model_row(name, own, settings) for name, own in rows.items()]
     compared = evaluation.comparisons(rows, settings)
     return {

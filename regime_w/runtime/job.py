@@ -43,7 +43,8 @@ from regime_w.runtime.errors import UserError, run, say
 from regime_w.runtime.gpu import UsageSampler, lease
 from regime_w.runtime.log import JOB, name_of
 from regime_w.runtime.processes import adopt_orphans, die_with_parent
-from regime_w.runtime.records import fingerprint, private_folder, write_json
+from regime_w.runtime.records import fingerprint, private_folder
+from regime_w.runtime.seals import write_record
 
 LOCKS = Path("logs/.locks")
 LONGEST_NAME = 250  # bytes of a file's name
@@ -233,7 +234,7 @@ def _stage(args: argparse.Namespace, command: list[str], gpus: list[str], outer:
     if args.usage:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         unit = 2**20 if sys.platform == "darwin" else 2**10
-        write_json(
+        write_record(
             args.usage,
             {
                 "stage": args.stage,

@@ -1,7 +1,7 @@
 """Files and folders that appear complete or not at all: JSONL records, JSON.
 
 rows = read_jsonl("data/demo/train.jsonl", required=("id", "question"))
-write_jsonl("out.jsonl", rows)
+write_json("out.json", {"questions": 12})
 with new_folder("checkpoints/demo/base") as folder: ...
 parser.add_argument("--params", type=from_argument)  # what as_argument(text, folder) made of it
 """
@@ -177,11 +177,6 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, obj: Any) -> None:
     write_text(path, json.dumps(obj, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    with new_file(path) as file:
-        file.writelines(map(to_line, rows))
 
 
 def to_line(row: dict[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ import yaml
 from regime_w.config.harness import HARNESS, MISSING, TASKS
 from regime_w.runtime.compute import out_of_memory
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import write_jsonl
+from regime_w.runtime.seals import write_jsonl
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from regime_w.method.pairs import (
 from regime_w.method.votes import unanimous_not_gold
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.parallel import over_rollouts
-from regime_w.runtime.records import new_file, scan_jsonl, to_line
+from regime_w.runtime.records import scan_jsonl, to_line
+from regime_w.runtime.seals import check, new_records
 from regime_w.tasks.prompts import Form, form_of, style_trained
 
 DIGITS = 6  # of weights
@@ -55,6 +56,7 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
 
     candidates = kept + dropped, questions = those with pairs + no_pair_reasons. UserError where there is no pair.
     """
+    source = check(rollouts)
     counts = Counter[str]()
     pairs: list[Made] = []
     ranked: list[tuple[int, float, int]] = []
@@ -94,7 +96,7 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
         all_pairs.seek(0)
         wanted = set(kept)
         lines = (line for index, line in enumerate(all_pairs) if index in wanted)
-        with new_file(output) as file:
+        with new_records(output, source.made_from | {"rollouts": source.sha256}) as file:
             file.writelines(weighted(lines, margins) if params["pairs"].get("weight") == "margin" else lines)
     return report
 

@@ -24,7 +24,8 @@ from regime_w.models.manifests import HashedFolder
 from regime_w.runtime.compute import compile_caches
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.gpu import UsageSampler, visible_gpus
-from regime_w.runtime.records import fingerprint, from_argument, read_json, write_json
+from regime_w.runtime.records import fingerprint, from_argument, read_json
+from regime_w.runtime.seals import check, write_record
 from regime_w.sampling.collect import Ask, Setup, Started, collect, length_of, load_prompts, start_engine
 from regime_w.sampling.engines.interface import Completion, Request
 from regime_w.sampling.engines.vllm import engines_per_gpu
@@ -116,6 +117,7 @@ def main() -> None:
     compiled_before = compiled()
 
     model = HashedFolder(args.model)
+    check(args.questions)
     questions = select(args.questions, shard or "0-of-1", params["generate"]["n_samples"])
     setup = rollout_setup(model, params, args.gpus, args.work, args.mode)
     with start_engine(setup) as started:
@@ -123,7 +125,7 @@ def main() -> None:
         measure = measure_calls if mode in SLOW else measure_all
         found = measure(asks, params, setup, started)
     found["compile_cache"] = None if found["engine"] != "vllm" else "warm" if compiled() <= compiled_before else "cold"
-    write_json(args.output, record(args.mode, asks, params, args.gpus, found))
+    write_record(args.output, record(args.mode, asks, params, args.gpus, found))
     log.info(
         f"{args.mode}: {found['tokens']} tokens in {found['seconds']:.1f} s = {found['tokens_per_second']:,.0f} tokens/s"
     )

@@ -19,7 +19,8 @@ from typing import Any
 from regime_w.models.folders import trusted
 from regime_w.models.random_texts import text_of, words_of
 from regime_w.runtime.errors import UserError, run
-from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl, write_json, write_jsonl
+from regime_w.runtime.records import from_argument, iter_jsonl, read_jsonl
+from regime_w.runtime.seals import check, write_jsonl, write_record
 from regime_w.sampling.collect import length_of
 from regime_w.tasks.prompts import text_forms
 from regime_w.training.preferences import ROW, build
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--summary", type=Path, required=True)
     args = parser.parse_args()
+    check(args.rollouts)
     params, words = args.params, words_of(args.model)
     with tempfile.TemporaryDirectory(dir=args.output.parent) as folder:
         rollouts, preferences = Path(folder, "rollouts.jsonl"), Path(folder, "preferences.jsonl")
@@ -50,7 +52,7 @@ def main() -> None:
             f"benchmark.pairs is {params['n']}, {summary['questions']} questions made {len(pairs)}; lower it"
         )
     write_jsonl(args.output, random.Random(params["seed"]).sample(pairs, params["n"]))
-    write_json(args.summary, summary | {"build_seconds": seconds, "used": params["n"], "random": True})
+    write_record(args.summary, summary | {"build_seconds": seconds, "used": params["n"], "random": True})
     log.info(f"{params['n']} random pairs; the pair builder took {seconds:.2f} s for {summary['questions']} questions")
 
 

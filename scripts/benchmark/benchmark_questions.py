@@ -12,7 +12,8 @@ from typing import Any
 
 from regime_w.models.random_texts import text_of, words_of
 from regime_w.runtime.errors import run
-from regime_w.runtime.records import from_argument, write_jsonl
+from regime_w.runtime.records import from_argument
+from regime_w.runtime.seals import write_jsonl
 
 log = logging.getLogger(__name__)
 

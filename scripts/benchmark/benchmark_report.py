@@ -27,6 +27,7 @@ from regime_w.report.render import fill
 from regime_w.runtime.errors import run
 from regime_w.runtime.log import say_last
 from regime_w.runtime.records import from_argument, read_json, read_jsonl, write_json, write_text
+from regime_w.runtime.seals import check, read_record
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,11 @@ def main() -> None:
     args = parser.parse_args()
     found = given(args.inputs, INPUTS, INPUTS)
     base, training = read_json(found["base"] / MANIFEST), read_json(found["adapter"] / "training.json")
-    measured = {record["mode"]: record for record in map(read_json, found["modes"])}
+    measured = {record["mode"]: record for record in map(read_record, found["modes"])}
     for mode, path in found["modes_usage"].items():
-        job = read_json(path)
+        job = read_record(path)
         measured[mode] |= {"job_seconds": job["seconds"], "peak_memory_mb": job["peak_memory_mb"]}
-    usage = {name: read_json(path) for name, path in found["usage"].items()}
+    usage = {name: read_record(path) for name, path in found["usage"].items()}
     price = args.params["gpu_hour_usd"]
     modes = joined(measured)
     summary: dict[str, Any] = {
@@ -79,7 +80,7 @@ def main() -> None:
         "comparison": comparison(modes, args.params["trajectories"], price),
         "phases": phases(usage, price),
         "dpo": dpo(found, args.params, base, training, usage["train_dpo"]),
-        "pairs": read_json(found["pairs"]),
+        "pairs": read_record(found["pairs"]),
         "evaluations": {
             model: evaluation(path, usage[f"evaluate-{model}"]) for model, path in found["evaluations"].items()
         },
@@ -251,6 +252,7 @@ def dpo(
 
 def evaluation(path: Path, usage: dict[str, Any]) -> dict[str, Any]:
     """Size and times of one model's evaluation; the engine's own times are beside its journal."""
+    check(path)
     rows = read_jsonl(path, required=("greedy", "samples"))
     outs = [out for row in rows for out in (row["greedy"], *row["samples"])]
     timing = path.with_suffix(".journal") / f"{path.stem}.timing.json"

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from regime_w.models.folders import load_model
 from regime_w.models.manifests import load_manifest
-from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
+from regime_w.runtime.records import read_json, read_jsonl
+from regime_w.runtime.seals import write_jsonl
 from regime_w.training.packing import why_padded
 from scripts import base_model, evaluate, generate, merge_lora, train_dpo, train_sft
 

@@ -17,7 +17,8 @@ from regime_w.config.recipes import READS
 from regime_w.config.schema import load
 from regime_w.models.manifests import write_manifest
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
+from regime_w.runtime.records import read_json, read_jsonl
+from regime_w.runtime.seals import write_jsonl
 from regime_w.tasks.prompts import Prompts
 from scripts import (
     build_preferences,

@@ -11,6 +11,7 @@ from helpers import stage, template
 
 from regime_w.method.samples import build_samples
 from regime_w.runtime.errors import UserError
+from regime_w.runtime.seals import write_jsonl
 from scripts.check_rollouts import check
 from scripts.score_rollouts import score
 
@@ -74,7 +75,7 @@ def completions() -> list[dict[str, Any]]:
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(path, rows)
     return path
 
 

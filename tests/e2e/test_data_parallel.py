@@ -10,7 +10,8 @@ from helpers import ROOT, save_random_model
 from training_inputs import DPO, PAIRS
 
 from regime_w.models.manifests import load_manifest, write_manifest
-from regime_w.runtime.records import read_json, write_jsonl
+from regime_w.runtime.records import read_json
+from regime_w.runtime.seals import write_jsonl
 
 pytestmark = pytest.mark.runs
 STEPS = 6

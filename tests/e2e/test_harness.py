@@ -12,7 +12,8 @@ from helpers import demo_config, save_random_model
 from regime_w.config.recipes import READS
 from regime_w.models.manifests import write_manifest
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
+from regime_w.runtime.records import read_json, read_jsonl
+from regime_w.runtime.seals import write_jsonl
 from scripts import evaluate, outside_answers, outside_check
 
 pytestmark = [

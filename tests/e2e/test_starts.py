@@ -7,7 +7,8 @@ import pytest
 import yaml
 from helpers import clone_to, save_random_model, snakemake
 
-from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
+from regime_w.runtime.records import read_json, read_jsonl
+from regime_w.runtime.seals import write_jsonl
 
 pytestmark = pytest.mark.runs
 SMALL: dict[str, Any] = {

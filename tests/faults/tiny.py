@@ -105,7 +105,7 @@ def results(folder: Path) -> dict[str, str]:
         for path in sorted((folder / top).rglob("*")):
             name = path.relative_to(folder)
             passed_over = any(
-                part.startswith(".") or part.endswith((".work", "journal", ".sha256")) for part in name.parts
+                part.startswith(".") or part.endswith((".work", "journal", ".sha256", ".seal")) for part in name.parts
             )
             if path.is_file() and not passed_over:
                 found[str(name)] = hashlib.sha256(_timeless(path)).hexdigest()

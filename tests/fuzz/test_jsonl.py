@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regime_w.questions.rows import load
-from regime_w.runtime.records import read_jsonl, write_jsonl
+from regime_w.runtime.records import read_jsonl
+from regime_w.runtime.seals import write_jsonl
 from regime_w.sampling import journal
 from regime_w.sampling.engines.interface import Completion
 from regime_w.tasks.verifiers import open_verifier

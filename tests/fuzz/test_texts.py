@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from regime_w.method.pairs import build_pairs
 from regime_w.method.samples import build_samples
-from regime_w.runtime.records import read_jsonl, write_jsonl
+from regime_w.runtime.records import read_jsonl
+from regime_w.runtime.seals import write_jsonl
 from regime_w.tasks.answers import (
     equal,
     extract,

@@ -20,7 +20,8 @@ import pytest
 import yaml
 from helpers import ROOT, clone_to, heed_signals
 
-from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
+from regime_w.runtime.records import read_json, read_jsonl
+from regime_w.runtime.seals import write_jsonl
 
 pytestmark = pytest.mark.slurm
 # Questions so easy that a model made in seconds is sometimes right.

@@ -564,7 +564,7 @@ def test_plain_holds_only_what_json_and_utf8_can() -> None:
 
 def test_config_is_read_from_text_and_file(tmp_path: Path) -> None:
     assert read_config('{"learning_rate": 5e-06}') == {"learning_rate": 5e-06}
-    assert read_config(str(save(tmp_path / "config.yaml", {"rounds": 2}))) == {"rounds": 2}
+    assert read_config(str(save(tmp_path / "config.yaml", {"rounds": 2})))["rounds"] == 2
 
 
 def test_readings_of_a_set_are_counted_once_a_report(tmp_path: Path) -> None:
@@ -579,7 +579,7 @@ def test_readings_of_a_set_are_counted_once_a_report(tmp_path: Path) -> None:
     assert [reading["run"] for reading in found[SET]] == ["demo", "other", "other"]
     (noted,) = (tmp_path / "readings").iterdir()
     assert len(list(noted.iterdir())) == 3
-    summary = summarise(PARAMS, evaluations=made, readings=found)
+    summary = summarise(PARAMS, evaluations=made, note=lambda: found)
     said = rf"{SET} 3 (eval\_report of demo, study\_report of other 2 times)."
     assert f"this report counted (a set read often chooses, too): {said}" in render(summary)[1]
 

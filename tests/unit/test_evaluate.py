@@ -17,7 +17,8 @@ from regime_w.config.recipes import READS, recipes_of
 from regime_w.models.folders import alike
 from regime_w.models.manifests import seal_of, write_manifest
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_jsonl, sha256_file, write_jsonl
+from regime_w.runtime.records import read_jsonl, sha256_file
+from regime_w.runtime.seals import write_jsonl
 from regime_w.sampling import collect
 from regime_w.sampling.engines.interface import CannotSwitch
 from scripts import evaluate

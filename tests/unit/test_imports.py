@@ -9,7 +9,8 @@ from helpers import save_random_model, template
 from regime_w.models.manifests import write_manifest
 from regime_w.questions.imports import asked, pairs, rollouts
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
+from regime_w.runtime.records import read_json, read_jsonl
+from regime_w.runtime.seals import write_jsonl
 from regime_w.tasks.prompts import prompts_of
 from regime_w.tasks.verifiers import open_verifier
 from scripts import import_preferences, import_rollouts, score_rollouts

@@ -17,6 +17,7 @@ from helpers import ROOT, heed_signals
 
 from regime_w.runtime import gpu, job
 from regime_w.runtime.errors import UserError
+from regime_w.runtime.seals import read_record
 
 STAMP = r"\d\d:\d\d:\d\d test  "
 # A stage with a helper in a session of its own, as torchrun starts its workers; both tell their pids, then sleep.
@@ -139,7 +140,7 @@ def test_a_job_on_a_shared_gpu_costs_its_part(place: Path) -> None:
     once(
         "--gpus", "1", "--jobs-per-gpu", "4", "--usage", "use/u.json", code="import time; time.sleep(0.2)"
     ).check_returncode()
-    usage = json.loads(Path("use/u.json").read_text())
+    usage = read_record("use/u.json")
     assert usage["gpu_seconds"] == pytest.approx(usage["seconds"] / 4, abs=0.02)
 
 
@@ -153,7 +154,7 @@ def test_a_wrong_number_of_jobs_starts_nothing(place: Path, jobs: str) -> None:
 
 def test_usage_record(place: Path) -> None:
     once("--gpus", "2", "--usage", "use/u.json", code="sum(range(10**6)); bytearray(60 * 2**20)").check_returncode()
-    usage = json.loads(Path("use/u.json").read_text())
+    usage = read_record("use/u.json")
     assert set(usage) == {
         "stage", "seconds", "cpu_seconds", "peak_memory_mb", "gpus", "gpu_seconds", "started", "host"
     }  # fmt: skip

@@ -20,6 +20,7 @@ from regime_w.report.render import render
 from regime_w.report.summary import summarise
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.records import to_line
+from regime_w.runtime.seals import write_jsonl
 from scripts.check_rollouts import check
 from scripts.score_rollouts import score
 
@@ -240,8 +241,8 @@ def test_labels_are_held_against_gold_by_agreement(tmp_path: Path) -> None:
     rollouts, questions, output = tmp_path / "rollouts.jsonl", tmp_path / "questions.jsonl", tmp_path / "labels.json"
     answers = {"q1": "7 7 7 8 7 8 9 7", "q2": "8 8 8 8 8 8 7 7", "q3": "7 8 7 8 7 8 7 8"}
     rows = [scored(None, own, source="vote") | {"id": name} for name, own in answers.items()]
-    rollouts.write_bytes(b"".join(map(to_line, rows)))
-    questions.write_bytes(b"".join(to_line({"id": name, "gold_answer": "7"}) for name in ("q1", "q2", "q3", "q4")))
+    write_jsonl(rollouts, rows)
+    write_jsonl(questions, [{"id": name, "gold_answer": "7"} for name in ("q1", "q2", "q3", "q4")])
     settings = {"task": params()["task"], "pairs": params()["pairs"] | {"policy": "all"}, "alpha": 1.0, "seed": 0}
     settings |= {"pairs": settings["pairs"] | {"max_similarity": 1.0, "min_margin": 0.0}}
     made = stage(

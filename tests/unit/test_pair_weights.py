@@ -14,6 +14,7 @@ from trl import DPOConfig
 
 from regime_w.method.pairs import build_pairs
 from regime_w.runtime.errors import UserError
+from regime_w.runtime.seals import write_jsonl
 from regime_w.tasks.prompts import Prompts, prompts_of, text_forms
 from regime_w.training import trainer as training
 from regime_w.training.preferences import build, weighted
@@ -70,7 +71,7 @@ def test_pairs_that_no_vote_tells_apart_are_refused_in_one_line(tmp_path: Path) 
         "label_source": "vote",
         "trajectories": outs,
     }
-    (tmp_path / "rollouts.jsonl").write_text(json.dumps(record) + "\n")
+    write_jsonl(tmp_path / "rollouts.jsonl", [record])
     settings = {**PROMPTS, "seed": 0, "pairs": demo_config()["pairs"] | {"by": "correct", "weight": "margin"}}
     with pytest.raises(UserError, match=r"labels\.weight margin: no pair's sides differ in votes"):
         build(tmp_path / "rollouts.jsonl", settings, text_forms(settings, None, {}), tmp_path / "preferences.jsonl")

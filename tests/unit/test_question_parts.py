@@ -12,7 +12,8 @@ from regime_w.questions.overlap import whole_text
 from regime_w.questions.parts import shard_of, style_of, take
 from regime_w.questions.varying import make_variants
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
+from regime_w.runtime.records import read_json, read_jsonl
+from regime_w.runtime.seals import write_jsonl
 from regime_w.sampling.rollouts import select
 from regime_w.tasks.verifiers import open_verifier
 from scripts import check_questions, fetch_evaluation, fetch_questions, join_evaluation, split_questions

@@ -14,9 +14,9 @@ from regime_w.runtime.records import (
     read_jsonl,
     remember_link,
     write_json,
-    write_jsonl,
     write_text,
 )
+from regime_w.runtime.seals import write_jsonl
 
 
 def test_jsonl_round_trip(tmp_path):

@@ -82,7 +82,7 @@ def made(folder: Path, seeds: int) -> dict[str, Any]:
         evaluations={"test": asked},
         rollouts_={},
         config={},
-        readings={"test": [{"run": "demo", "report": "study_report", "models": list(asked)}]},
+        note=lambda: {"test": [{"run": "demo", "report": "study_report", "models": list(asked)}]},
     )
 
 

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from regime_w.models.folders import safetensors_shapes
 from regime_w.models.manifests import load_manifest, write_manifest
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import read_json, write_jsonl
+from regime_w.runtime.records import read_json
+from regime_w.runtime.seals import write_jsonl
 from regime_w.tasks.prompts import Prompts
 from regime_w.training import trainer as training
 from regime_w.training.packing import pack

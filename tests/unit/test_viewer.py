@@ -12,7 +12,7 @@ from browser import dom, needs_chromium
 from helpers import stage
 
 from regime_w.report.viewer import CHUNK, answers_view, rollouts_view, write_viewer
-from regime_w.runtime.records import write_jsonl
+from regime_w.runtime.seals import write_jsonl
 
 PAYLOAD = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 REWARD = {"alpha": 1.0, "beta": 0.5, "lambda_length": 0.001, "length_limit": 512}

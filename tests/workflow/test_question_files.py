@@ -9,7 +9,8 @@ import pytest
 from helpers import clone_to, snakemake
 from plans import edit_config, make_outputs, planned
 
-from regime_w.runtime.records import read_json, read_jsonl, write_jsonl
+from regime_w.runtime.records import read_json, read_jsonl
+from regime_w.runtime.seals import write_jsonl
 
 SECOND = {"source": "synthetic", "split": "eval", "n": 20, "seed": 2}
 ASKED = {"evaluate", "check_questions", "eval_report", "view_trajectories"}
