@@ -26,7 +26,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.records import fingerprint, new_file, read_json, to_line, write_json
+from regime_w.runtime.records import fingerprint, new_file, read_json, sha256_file, to_line, write_json
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +92,7 @@ def write_seal(seal: Seal) -> None:
 
 
 def measure(path: Path, adopted: str | None = None) -> Seal:
-    """The seal of a file as it is, made from nothing that is known. UserError where there is no such file."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the rule that makes it")
+    """The seal of a file as it is, made from nothing that is known."""
     sha, size, lines = hashlib.sha256(), 0, 0
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
@@ -107,7 +105,8 @@ def measure(path: Path, adopted: str | None = None) -> Seal:
 def check(path: str | Path) -> Seal:
     """The seal of a file that a stage wrote; UserError names both sides where the file is not what was sealed."""
     path = Path(path)
-    found = measure(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the rule that makes it")
     if not seal_of(path).is_file():
         raise UserError(f"{path}: its seal {seal_of(path)} is missing; {way_out(path)}")
     try:
@@ -115,9 +114,9 @@ def check(path: str | Path) -> Seal:
         seal = Seal(**told)
     except TypeError:
         raise UserError(f"{seal_of(path)}: is no seal of {path}; {way_out(path)}") from None
-    if found[1:4] != seal[1:4]:
+    if sha256_file(path) != seal.sha256:
         raise UserError(
-            f"{path}: was changed after it was made: {shown(found)}, its seal says {shown(seal)}; {way_out(path)}"
+            f"{path}: was changed after it was made: {shown(measure(path))}, its seal says {shown(seal)}; {way_out(path)}"
         )
     if seal.adopted:
         log.info(f"{path}: its content was adopted by hand, {seal.adopted}")
