@@ -1,6 +1,5 @@
 """A number of pairs or samples in all: which go, and how they are counted."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from training_inputs import PROMPTS
 
 from regime_w.method.draws import over_total
 from regime_w.runtime.records import read_jsonl
+from regime_w.runtime.seals import write_jsonl
 from regime_w.tasks.prompts import text_forms
 from regime_w.training.preferences import build
 from scripts.build_samples import build as build_samples
@@ -45,7 +45,7 @@ def rollouts(folder: Path, correct: int, wrong: int) -> Path:
     ]
     rows = [{"id": f"q{n}", "question": "?", "gold_answer": "7", "trajectories": outs} for n in range(QUESTIONS)]
     path = folder / f"rollouts{correct}{wrong}.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(path, rows)
     return path
 
 

@@ -160,7 +160,7 @@ def test_a_swapped_checkpoint_runs_nothing(tmp_path: Path) -> None:
     """Training resumes from files of its work folder: those, too, are read with weights_only."""
     base, work = save_random_model(tmp_path / "base"), tmp_path / "lora.work"
     from regime_w.models.manifests import write_manifest
-    from regime_w.runtime.records import write_jsonl
+    from regime_w.runtime.seals import write_jsonl
 
     write_manifest(base, {})
     write_jsonl(tmp_path / "train.jsonl", [{"id": str(n), "question": "1+1?", "answer": "#### 2"} for n in range(4)])
