@@ -19,7 +19,7 @@ from regime_w.method.labelled import count_question, table
 from regime_w.runtime.errors import run
 from regime_w.runtime.parallel import over_rollouts
 from regime_w.runtime.records import from_argument, iter_jsonl, scan_jsonl
-from regime_w.runtime.seals import check_all, write_record
+from regime_w.runtime.seals import check, write_record
 from regime_w.tasks.marks import cut
 from regime_w.tasks.thinking import said
 from regime_w.tasks.verifiers import open_verifier
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
 
-    check_all([args.rollouts, args.questions])
+    check(args.questions)
     questions = {row["id"]: row for row in iter_jsonl(args.questions, ("id", "gold_answer"))}
     open_verifier(args.params["task"]).check()
     counts: Counts = Counter()

@@ -21,7 +21,6 @@ import jq
 from regime_w.runtime.errors import UserError, run
 from regime_w.runtime.parallel import over_rollouts
 from regime_w.runtime.records import from_argument, lines_of
-from regime_w.runtime.seals import check as check_seal
 from regime_w.runtime.seals import write_record
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
 
-    check_seal(args.rollouts)
     result, failures = check(
         args.rollouts, args.params["trajectories"], args.params.get("n_questions"), args.params.get("labels", False)
     )
@@ -117,15 +115,20 @@ def check(
     ids: list[Any] = []
     faults: Counter[str] = Counter()
     before = 0  # lines of the parts that are checked already
+    unreadable = ""
     for part in over_rollouts(check_part, path, "Checked", program):
         if part.unreadable:
             number, error = part.unreadable
-            raise UserError(f"{path}:{before + number}: jq cannot read it ({error}); run score_rollouts again")
+            unreadable = (
+                unreadable or f"{path}:{before + number}: jq cannot read it ({error}); run score_rollouts again"
+            )
         for number, identity, check_number in part.bad:
             bad[check_number].append((before + number, identity))
         ids += part.ids
         faults += part.faults
         before += part.lines
+    if unreadable:
+        raise UserError(unreadable)
 
     checks, failures = [], []
     for name, program in FILE_CHECKS.items():

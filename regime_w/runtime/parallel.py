@@ -8,7 +8,7 @@ import logging
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from regime_w.runtime.errors import UserError
 from regime_w.runtime.processes import die_with_parent
 from regime_w.runtime.progress import Progress
 from regime_w.runtime.records import ranges
+from regime_w.runtime.seals import Seal, check, read_seal
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +77,24 @@ def _pool(processes: int, shared: Any) -> ProcessPoolExecutor | None:
 def over_rollouts(
     function: Callable[[tuple[Path, Shared], tuple[int, int]], Result], path: Path, label: str, shared: Shared
 ) -> Iterator[Result]:
-    """function((path, shared), part) for each of the file's `ranges`, in their order, with progress in MB."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run score_rollouts first")
+    """function((path, shared), part) for each of the file's `ranges`, in their order, with progress in MB.
+
+    The file is held against its seal meanwhile. UserError, at the end at the latest, where it is not what was sealed.
+    """
+    read_seal(path)
     parts = list(ranges(path))
     progress = Progress(max(1, path.stat().st_size // MB), label, unit="MB")
-    for (start, end), result in zip(parts, in_order(function, parts, threads(), (path, shared)), strict=True):
-        yield result
-        progress.update((end - start) // MB)
+    sealed: Future[Seal] | None = None
+    with ThreadPoolExecutor(1) as beside:
+        try:
+            for (start, end), result in zip(parts, in_order(function, parts, threads(), (path, shared)), strict=True):
+                sealed = sealed or beside.submit(check, path)  # now that the processes are there: forks want no threads
+                yield result
+                progress.update((end - start) // MB)
+        except Exception:
+            check(path)  # what fails in a damaged file is told as its damage
+            raise
+        (sealed or beside.submit(check, path)).result()
     progress.close()
 
 

@@ -21,6 +21,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 BLOCK = 1 << 20
+TOGETHER = 256  # lines
 SHOWN = 12  # characters of a hash in a message
 
 
@@ -59,8 +61,9 @@ class Records:
         self.lines += lines.count(b"\n")
 
     def writelines(self, lines: Iterable[bytes]) -> None:
-        for line in lines:
-            self.write(line)
+        lines = iter(lines)
+        while block := b"".join(islice(lines, TOGETHER)):
+            self.write(block)
 
     def sealed(self, path: Path, made_from: Mapping[str, str]) -> Seal:
         return Seal(path, self._sha.hexdigest(), self.bytes, self.lines, dict(made_from))
@@ -102,18 +105,23 @@ def measure(path: Path, adopted: str | None = None) -> Seal:
     return Seal(path, sha.hexdigest(), size, lines, {}, adopted)
 
 
-def check(path: str | Path) -> Seal:
-    """The seal of a file that a stage wrote; UserError names both sides where the file is not what was sealed."""
-    path = Path(path)
+def read_seal(path: Path) -> Seal:
+    """A file's seal, not held against the file yet; UserError where one of the two is missing, or the seal is none."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the rule that makes it")
     if not seal_of(path).is_file():
         raise UserError(f"{path}: its seal {seal_of(path)} is missing; {way_out(path)}")
     try:
         told = {"path": path} | {name: value for name, value in read_record(seal_of(path)).items() if name != "file"}
-        seal = Seal(**told)
+        return Seal(**told)
     except TypeError:
         raise UserError(f"{seal_of(path)}: is no seal of {path}; {way_out(path)}") from None
+
+
+def check(path: str | Path) -> Seal:
+    """The seal of a file that a stage wrote; UserError names both sides where the file is not what was sealed."""
+    path = Path(path)
+    seal = read_seal(path)
     if sha256_file(path) != seal.sha256:
         raise UserError(
             f"{path}: was changed after it was made: {shown(measure(path))}, its seal says {shown(seal)}; {way_out(path)}"

@@ -20,7 +20,7 @@ from regime_w.method.votes import unanimous_not_gold
 from regime_w.runtime.errors import UserError
 from regime_w.runtime.parallel import over_rollouts
 from regime_w.runtime.records import scan_jsonl, to_line
-from regime_w.runtime.seals import check, new_records
+from regime_w.runtime.seals import new_records, read_seal
 from regime_w.tasks.prompts import Form, form_of, style_trained
 
 DIGITS = 6  # of weights
@@ -56,7 +56,7 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
 
     candidates = kept + dropped, questions = those with pairs + no_pair_reasons. UserError where there is no pair.
     """
-    source = check(rollouts)
+    source = read_seal(rollouts)
     counts = Counter[str]()
     pairs: list[Made] = []
     ranked: list[tuple[int, float, int]] = []

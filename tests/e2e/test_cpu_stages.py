@@ -11,7 +11,7 @@ from helpers import stage, template
 
 from regime_w.method.samples import build_samples
 from regime_w.runtime.errors import UserError
-from regime_w.runtime.seals import write_jsonl
+from regime_w.runtime.seals import measure, write_jsonl, write_seal
 from scripts.check_rollouts import check
 from scripts.score_rollouts import score
 
@@ -346,6 +346,9 @@ def test_check_refuses_without_an_output(scored: Path, tmp_path: Path) -> None:
     assert f"{broken}:2: question q1: not so: number of trajectories" in done.stderr
     assert not (tmp_path / "check.json").exists()
     broken.write_text(broken.read_text()[:-20])
+    with pytest.raises(UserError, match="was changed after it was made"):
+        check(broken, 8, None)
+    write_seal(measure(broken))
     with pytest.raises(UserError, match=r":3: jq cannot read it"):
         check(broken, 8, None)
     result, failures = check(write(broken, []), 8, None)

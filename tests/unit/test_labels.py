@@ -207,12 +207,12 @@ def test_gold_that_is_missing_is_told_where_it_is_needed() -> None:
 def test_checks_of_rollouts_without_gold(tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
     for good in (scored(None, source="vote"), scored(None, source="cross_style"), scored("8", noise=1.0)):
-        path.write_bytes(to_line(good))
+        write_jsonl(path, [good])
         assert check(path, 8, None, labels=True)[1] == []
         assert bool(check(path, 8, None)[1]) == (good["gold_answer"] is None)
         bad = copy.deepcopy(good)
         bad["trajectories"][3]["support"] = 2
-        path.write_bytes(to_line(bad | {"label_source": "guess", "agreement": -1}))
+        write_jsonl(path, [bad | {"label_source": "guess", "agreement": -1}])
         assert len(check(path, 8, None, labels=True)[1]) == 3
 
 
