@@ -298,6 +298,21 @@ def qwen_coder() -> str:
     return markdown_table(["questions", "model", *QWEN_COLUMNS], rows)
 
 
+def qwen_coder_second_run() -> str:
+    """What each sampling job of the second run did on its card."""
+    rows = [
+        [
+            of["job"],
+            f"{of['trajectories']:,}",
+            f"{of['tokens'] / of['seconds']:,.0f}",
+            f"{of['engine_start_s']:.0f} s",
+            f"{of['seconds']:.0f} s",
+        ]
+        for of in read_json(DOCS / "results/qwen_coder/second_run.json")["sampling"]
+    ]
+    return markdown_table(["job", "trajectories", "tokens/s", "engines start", "sampling"], rows)
+
+
 def qwen_coder_differences() -> str:
     """Round 1 against the start: mean of 8 and pass@8, p values Holm-adjusted for the rows."""
     found = []
@@ -541,6 +556,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "qwen_coder": qwen_coder,
     "qwen_coder differences": qwen_coder_differences,
+    "qwen_coder second_run": qwen_coder_second_run,
     "speed": speed,
     "ways": ways,
     "phases": phases,
