@@ -1,6 +1,6 @@
 """Writes the tables of docs/ from the records beside them, between their marks.
 
-    python -m docs.tables            # rewrites docs/results.md, docs/studies/*.md and README.md
+    python -m docs.tables            # rewrites README.md, docs/method.md, docs/results.md and docs/studies/*.md
     python -m docs.tables --check    # exit status 1 where a page is not what its records give
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a key of `TABLES`. Answers whose texts are kept
@@ -29,7 +29,16 @@ from scripts.benchmark.benchmark_report import dpo_flops, joined, mfu, peak_of
 from scripts.evaluate import graded as answer
 
 DOCS = Path(__file__).resolve().parent
-PAGES = [DOCS.parent / "README.md", DOCS / "results.md", *sorted((DOCS / "studies").glob("*.md"))]
+# Thresholds that the method page shows; `labels.json` has them all.
+LABEL_AGREEMENTS = {
+    "vote": (0, 0.5, 0.75),
+    "vote, marked": (),
+    "vote, sums hold": (0, 0.5, 0.75),
+    "cross_style": (0, 0.75),
+    "cross_style, sums hold": (0.75,),
+    "random": (0,),
+}
+PAGES = [DOCS.parent / "README.md", DOCS / "method.md", DOCS / "results.md", *sorted((DOCS / "studies").glob("*.md"))]
 RUN = Settings(level=0.95, n_boot=10_000, seed=0)
 STUDY = Settings(level=0.95, n_boot=20_000, seed=0)
 NUMBER = open_verifier({"verifier": "number", "timeout": 10})
@@ -285,6 +294,24 @@ def second_round_of_study_5() -> str:
     found = read_json(DOCS / "results/smollm2_study_5/right_in_rollouts.json")
     rows = [[policy, f"{rate} %", f"{100 * mean(of[policy]['mean']):.1f} %"] for policy, rate in found.items()]
     return markdown_table(["policy", "right on the second round's questions", "mean of 16, held out"], rows)
+
+
+def demo_labels() -> str:
+    """Labels without gold against gold, by way and by the agreement that is asked for."""
+    rows = [
+        [
+            way,
+            f"{of['min_agreement']:g}" if of["min_agreement"] else "none",
+            f"{100 * of['coverage']:.1f} %",
+            share({**of, "value": of["precision"]}),
+            f"{of['pairs']:,}",
+            f"{100 * of['pair_precision']:.1f} %",
+        ]
+        for way, found in read_json(DOCS / "results/demo/labels.json")["ways"].items()
+        for of in found
+        if of["min_agreement"] in LABEL_AGREEMENTS[way]
+    ]
+    return markdown_table(["labels by", "agreement at least", "coverage", "precision", "pairs", "right pairs"], rows)
 
 
 def qwen_coder() -> str:
@@ -554,6 +581,7 @@ TABLES: dict[str, Callable[[], str]] = {
             ("mean", "heldout", "calculations_2_rounds_1", "rounds_1"),
         ],
     ),
+    "demo labels": demo_labels,
     "qwen_coder": qwen_coder,
     "qwen_coder differences": qwen_coder_differences,
     "qwen_coder second_run": qwen_coder_second_run,
