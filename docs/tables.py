@@ -314,6 +314,14 @@ def demo_labels() -> str:
     return markdown_table(["labels by", "agreement at least", "coverage", "precision", "pairs", "right pairs"], rows)
 
 
+def variants_by_hand() -> str:
+    """Variants that were read by hand, and what was wrong with them."""
+    read = read_json(DOCS / "results/labels/variants.json")
+    found = [len(read[key]) for key in ("false", "false_as_their_question", "implausible")]
+    head = ["variants made", "read", "false by the variation", "false as their question is", "implausible"]
+    return markdown_table(head, [[f"{read['variants']:,}", str(len(read["ids"])), *map(str, found)]])
+
+
 def qwen_coder() -> str:
     """Every model on every evaluation set, from each question's scores."""
     sets = {"platinum": "GSM8K Platinum", "svamp": "SVAMP", "math500": "MATH-500", "aqua": "AQuA"}
@@ -500,6 +508,7 @@ def two_gpus() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "labels sums": wrong_sums_by_hand,
+    "labels variants": variants_by_hand,
     "demo": demo,
     "demo_recipes heldout": heldout_table("demo_study", 8),
     "demo_recipes evaluation": evaluation_table("demo_study"),
