@@ -76,8 +76,10 @@ def listed(folder: Path, name: str) -> Path:
     """A small file of a folder, held against its manifest; UserError where it changed or is not listed."""
     path = folder / name
     entry = read_manifest(folder)["files"].get(name)
-    if not entry or not path.is_file() or sha256_file(path) != entry["sha256"]:
-        raise UserError(f"{path}: is not as {folder / MANIFEST} lists it; {REBUILD}")
+    if not entry or not path.is_file():
+        raise UserError(f"{path}: is missing, or {folder / MANIFEST} does not list it; {REBUILD}")
+    if sha256_file(path) != entry["sha256"]:
+        raise UserError(f"{path}: its bytes changed after {folder / MANIFEST} was written; {REBUILD}")
     return path
 
 

@@ -25,6 +25,7 @@ READS = [
     ("generate", "sft_merged/tokenizer.json", 0),
     ("train_dpo", "sft_merged/model.safetensors", -1),
     ("evaluate", "base/tokenizer.json", 0),
+    ("eval_report", "sft_lora/training.json", -9),
 ]
 
 

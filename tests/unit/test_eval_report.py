@@ -27,6 +27,7 @@ from report_inputs import (
     sft_rows,
 )
 
+from regime_w.models.manifests import write_manifest
 from regime_w.report import page_study
 from regime_w.report.blocks import cell, table
 from regime_w.report.format import points, rounded
@@ -609,6 +610,8 @@ def test_command_writes_three_files_and_shows_its_figures(tmp_path: Path) -> Non
     others = {"rollouts": made["rollouts_"]} | {name: made[name] for name in ("preferences", "questions", "usage")}
     for name, key in (("adapters", "trainings"), ("models", "manifests")):
         others[name] = {model: path.parent for model, path in made[key].items()}
+    for path in made["trainings"].values():
+        write_manifest(path.parent, {})
     more = ["--config", json.dumps(made["config"]), "--config-output", tmp_path / "config.yaml"]
     more += ["--viewer", tmp_path / "trajectories.html"]
     done = run_report(tmp_path, made["evaluations"][SET], *more, others=others)
