@@ -1,6 +1,7 @@
 """Evaluation of several models by one job: one engine for those that differ in weights alone, and what it resumes from."""
 
 import json
+import logging
 import re
 import sys
 from contextlib import contextmanager
@@ -153,13 +154,17 @@ def test_a_model_that_differs_in_more_than_weights_gets_its_own_engine(
 
 
 def test_only_what_a_journal_lacks_is_made_and_nothing_loaded_where_none_lacks_any(
-    models: dict[str, Path], answers: Any, engines: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: dict[str, Path],
+    answers: Any,
+    engines: list[list[str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     names = ("base", "sft", "round1")
     first = answers(chosen(models, *names), "run")
     (did,) = engines
     engines.clear()
-    capsys.readouterr()
     assert answers(chosen(models, *names), "run") == first
     assert engines == [[]]
     journal = tmp_path / "run/round1.journal/round1.jsonl"
@@ -167,9 +172,7 @@ def test_only_what_a_journal_lacks_is_made_and_nothing_loaded_where_none_lacks_a
     assert answers(chosen(models, *names), "run") == first
     # Loaded with the model that lacks answers, for requests as long as if it lacked all.
     assert engines[1] == ["switch round1", did[0]]
-    assert [line.split("evaluate  ")[1] for line in capsys.readouterr().out.splitlines() if "asked for" in line][
-        -3:
-    ] == [
+    assert [line for line in caplog.messages if "asked for" in line][-3:] == [
         f"{ANSWERS} trajectories asked for, {ANSWERS - lacking} kept from the journal, {lacking} to make"
         for lacking in (0, 0, 4)
     ]
