@@ -12,6 +12,9 @@ import pytest
 import yaml
 from helpers import ROOT, clone_to, snakemake
 from plans import make_outputs, planned
+from toy import CONFIG, RUN, write_questions
+
+from regime_w.models.manifests import load_manifest
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +81,22 @@ def test_a_run_is_described_by_an_ro_crate(clone):
     assert kinds["Computation"] >= 20
     assert any(name.startswith("train_dpo (round=2") for name in names)
     assert any("eval_report.html" in json.dumps(entity) for entity in entities)
+
+
+@pytest.mark.runs
+def test_a_base_model_is_made_once_for_two_users(clone, tmp_path, monkeypatch):
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    found = []
+    for user, steps in (("first", 20), ("second", 20), ("third", 21)):
+        folder = tmp_path / user
+        folder.mkdir()
+        write_questions(folder)
+        base_model = {"source": "tiny", "tiny": CONFIG["base_model"]["tiny"] | {"steps": steps}}
+        (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG | {"run": f"{RUN}_{user}", "base_model": base_model}))
+        asked = ("-s", clone / "Snakefile", "--cache", "base_model", "--configfile", "tiny.yaml")
+        done = snakemake(folder, f"checkpoints/{RUN}_{user}/base", *asked)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append("Base model in" in done.stdout + done.stderr)
+        load_manifest(folder / f"checkpoints/{RUN}_{user}/base")
+    assert found == [True, False, True]
