@@ -246,7 +246,7 @@ def test_what_the_schema_accepts_the_model_accepts(count: int) -> None:
         ):
             source |= {"name": f"part{number}"} if len(sources) > 1 else {}
         for source in (*sources, *sets.values()):
-            source |= {"path": "x", "hub_id": "x", "n": 1, "split": "train"}
+            source |= {"path": "x", "hub_id": "x", "n": 1, "split": "train", "form": "number"}
             for key in ("task", "prompt", "evaluate"):  # overlays, which are sections with their own ties
                 source.pop(key, None)
         sets.setdefault("one", {"source": "hub", "hub_id": "x"})

@@ -147,7 +147,7 @@ def test_the_build_makes_a_seeds_own_stages_only(clone):
     make_outputs(clone, "study_report")
     choice.write_text('{"chosen": "dpo"}')
     found = planned(clone, target="study_report")
-    assert {rule: len(each) for rule, each in found.items()} == {"evaluate": 4, "study_report": 1}  # baseline, chosen
+    assert {rule: len(each) for rule, each in found.items()} == {"evaluate": 8, "study_report": 1}  # baseline, chosen; two sets
 
 
 @pytest.mark.parametrize("index", [1, 10, 12, 15])
@@ -184,7 +184,7 @@ def test_another_choice_reads_the_evaluation_questions_once_more(clone):
     make_outputs(clone, "study_report")
     (clone / "results/demo/study_choice.json").write_text('{"chosen": "beta"}')
     found = planned(clone, target="study_report")
-    assert {rule: len(each) for rule, each in found.items()} == {"evaluate": 1, "study_report": 1}
+    assert {rule: len(each) for rule, each in found.items()} == {"evaluate": 2, "study_report": 1}
 
 
 def config(**study):

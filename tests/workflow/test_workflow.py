@@ -52,7 +52,7 @@ def test_labels_rerun_scores_and_below_but_no_generation(clone, labels):
     assert set(jobs) == {"score_rollouts", "check_rollouts", "check_labels"} | STAGES_BELOW_PAIRS
     commands = [job.command for job in dry_run(clone, "eval_report", "--forceall") if job.rule == "fetch_questions"]
     (command,) = commands
-    assert ("--without-gold" in command) == (labels["source"] == "vote")
+    assert ("--gold optional" in command) == (labels["source"] == "vote")
 
 
 def test_a_users_verifier_is_an_input_of_what_grades(clone):
