@@ -71,7 +71,7 @@ def toy(tmp_path_factory):
         "run": "toy",
         "questions": {
             "train": source | {"path": str(train), "n": None},
-            "eval": {"flips": source | {"path": str(evaluation), "n": None}},
+            "eval": {"generated": {"n": 16}, "flips": source | {"path": str(evaluation), "n": None}},
             "heldout_fraction": 0.2,
         },
         "base_model": {"source": "local", "path": str(model_of_flips(data / "model", texts))},
@@ -121,7 +121,7 @@ def test_the_toy_studys_seeds_train_other_adapters_of_the_same_pairs(toy):
     assert len(weights) == 2
     found = read_json(toy / "results/toy/study_report.json")
     assert {row["recipe"]: row["seeds"] for row in found["heldout"]["ranking"]} == {"sft": 1, "rft": 2, "dpo": 2}
-    assert sum(len(own) for own in found["readings"].values()) == 1
+    assert {name: len(own) for name, own in found["readings"].items()} == {"generated": 1, "flips": 1}
 
 
 def test_rejection_sampling_trains_on_correct_trajectories_of_its_own_policy(toy):
