@@ -147,7 +147,10 @@ def test_the_build_makes_a_seeds_own_stages_only(clone):
     make_outputs(clone, "study_report")
     choice.write_text('{"chosen": "dpo"}')
     found = planned(clone, target="study_report")
-    assert {rule: len(each) for rule, each in found.items()} == {"evaluate": 8, "study_report": 1}  # baseline, chosen; two sets
+    assert {rule: len(each) for rule, each in found.items()} == {
+        "evaluate": 8,
+        "study_report": 1,
+    }  # baseline, chosen; two sets
 
 
 @pytest.mark.parametrize("index", [1, 10, 12, 15])
