@@ -124,7 +124,7 @@ function draw() {
       node = make("div", null, "line");
       node.place = shown[row];
       node.style.top = `${row * ROW}px`;
-      node.append(make("i", `${line.right} of ${line.of} right, ${Math.round(100 * line.agreement)} % agree`), make("b", line.id), make("span", line.snippet));
+      node.append(make("i", `${line.right} of ${line.of} right, ${Math.round(100 * line.agreement)} % agree`), make("b", `\u200e${line.id}`), make("span", line.snippet));
       node.onclick = () => open(row);
       LINES.set(row, node);
       list.append(node);
