@@ -1,7 +1,7 @@
 # The environment of a run with the pinned packages, and the pipeline in it: `make image` (KIND=cpu or gpu).
 #   docker run --rm -v "$PWD/results:/regime-w/results" regime-w:cpu
 #   docker run --rm --gpus all --ipc host -v ... regime-w:gpu snakemake --cores all eval_report --configfile configs/smollm2.yaml
-# As the image of the rules, `--sdm apptainer`, the checkout's own code runs in it: docs/slurm.md.
+# As the image of the rules, `--sdm apptainer`, the checkout's own code runs in it: docs/guide/containers.md.
 
 FROM debian:13-slim AS system-cpu
 FROM nvidia/cuda:13.0.2-devel-ubuntu24.04 AS system-gpu
