@@ -33,19 +33,18 @@ def trajectory(place: int, answer: str, support: float) -> dict[str, Any]:
     return own | {"finish_reason": "stop", "style": "wolfram", "arm": f"arm{place}", "support": support}
 
 
+def voted(trajectories: list[dict[str, Any]]) -> dict[str, Any]:
+    """A question whose label is the trajectories' vote."""
+    label = {"gold_answer": None, "label": "7", "label_source": "vote"}
+    return {"id": "q", "question": "?", **label, "trajectories": trajectories}
+
+
 def test_a_pair_weighs_what_the_votes_differ_by() -> None:
     outs = [
         trajectory(place, answer, support)
         for place, (answer, support) in enumerate([("7", 0.75), ("7", 0.75), ("8", 0.25)])
     ]
-    record = {
-        "id": "q",
-        "question": "?",
-        "gold_answer": None,
-        "label": "7",
-        "label_source": "vote",
-        "trajectories": outs,
-    }
+    record = voted(outs)
     settings = demo_config()["pairs"] | {"policy": "all", "coherence_share": 1.0}
     pairs, _ = build_pairs(record, settings | {"weight": "margin"}, 0)
     assert [(pair["pair_type"], pair["weight"]) for pair in pairs] == [("correctness", 0.5)] * 2
@@ -63,14 +62,7 @@ def test_weights_have_the_mean_1() -> None:
 def test_pairs_that_no_vote_tells_apart_are_refused_in_one_line(tmp_path: Path) -> None:
     """An answer without a mark has the votes of the same one with a mark."""
     outs = [trajectory(0, "7", 1.0), trajectory(1, "7", 1.0) | {"correct": False, "reward": 0.0}]
-    record = {
-        "id": "q",
-        "question": "?",
-        "gold_answer": None,
-        "label": "7",
-        "label_source": "vote",
-        "trajectories": outs,
-    }
+    record = voted(outs)
     write_jsonl(tmp_path / "rollouts.jsonl", [record])
     settings = {**PROMPTS, "seed": 0, "pairs": demo_config()["pairs"] | {"by": "correct", "weight": "margin"}}
     with pytest.raises(UserError, match=r"labels\.weight margin: no pair's sides differ in votes"):
