@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -244,7 +245,9 @@ def test_a_served_model_answers_as_in_our_own_process(engine, model, monkeypatch
     from regime_w.sampling.engines.openai import open_served
 
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    serve = "vllm serve {model} --port {port} --dtype float32 --enforce-eager --max-model-len {max_model_len}"
+    # `vllm serve` asks for the version of the distribution `vllm`; the CPU build's has another name.
+    serve = f"{sys.executable} -m vllm.entrypoints.openai.api_server --model {{model}} --port {{port}} --dtype float32"
+    serve += " --enforce-eager --max-model-len {max_model_len}"
     params = {"serve": serve, "base_url": None, "concurrency": 16, "timeout": 120, "retries": 2, "start_timeout": 600}
     with open_served(model, params) as served:
         served.load(64)
