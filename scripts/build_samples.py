@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from regime_w.method.draws import drawn, over_total
+from regime_w.method.draws import over_total, turn
 from regime_w.method.samples import REASONS, build_samples
 from regime_w.method.votes import unanimous_not_gold
 from regime_w.models.folders import trusted
@@ -66,7 +66,7 @@ def build(rollouts: Path, params: dict[str, Any], forms: dict[str, Form], output
             samples, left_out = build_samples(row, settings, seed)
             for sample in samples:
                 all_samples.write(to_line(with_prompt(sample, row["question"], forms, settings)))
-                made.append((questions, drawn(f"over_total:{seed}:{row['id']}")))
+                made.append((questions, turn(seed, row["id"])))
                 tokens.append(sample["tokens"])
             questions += 1
             dropped += left_out

@@ -15,6 +15,11 @@ def in_share(what: str, identity: str, fraction: float) -> bool:
     return drawn(f"{what}:{identity}") / 2**32 < fraction
 
 
+def turn(seed: int, identity: str) -> int:
+    """A question's draw for `over_total`: the same for pairs and for samples, so that both keep the same questions."""
+    return drawn(f"over_total:{seed}:{identity}")
+
+
 def over_total(examples: Sequence[tuple[Hashable, int]], most: int | None) -> set[int]:
     """Indices of the examples that must go so that at most `most` are left; none where that is None.
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regime_w.method.labels import Label, labels_of
+from regime_w.method.labels import SLACK, Label, labels_of
 from regime_w.method.pairs import build_pairs
 from regime_w.method.statistics import wilson
 from regime_w.method.votes import is_marked
@@ -79,11 +79,11 @@ def count_question(
         agreement = dict(zip(by_arm, (_agreement(label) for label in labels), strict=True))
         for least in THRESHOLDS:
             counts[name, least, "asked"] += len(places)
-            given = [labels[place].answer for place in places if _agreement(labels[place]) >= least - 1e-9]
+            given = [labels[place].answer for place in places if _agreement(labels[place]) >= least - SLACK]
             given = [answer for answer in given if answer is not None]
             counts[name, least, "given"] += len(given)
             counts[name, least, "right"] += sum(answer in is_right for answer in given)
-            made = [pair for pair in pairs if agreement[pair["chosen_arm"]] >= least - 1e-9]
+            made = [pair for pair in pairs if agreement[pair["chosen_arm"]] >= least - SLACK]
             counts[name, least, "pairs"] += len(made)
             counts[name, least, "right pairs"] += sum(
                 by_arm[pair["chosen_arm"]] and not by_arm[pair["rejected_arm"]] for pair in made

@@ -38,9 +38,8 @@ class Label(NamedTuple):
 
     answer: str | None  # None: no label
     source: str  # gold, noise, vote, cross_style, random; none where a question is to have no label
-    agreement: (
-        float | None
-    )  # share in [0, 1] of the trajectories asked that give the most frequent answer; None for gold
+    # Share in [0, 1] of the trajectories asked that give the most frequent answer; None for gold.
+    agreement: float | None
     support: float  # share of them that give this trajectory's answer; for gold 1 or 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from regime_w.method.draws import drawn, over_total
+from regime_w.method.draws import over_total, turn
 from regime_w.method.pairs import (
     CALCULATION,
     REASONS,
@@ -124,7 +124,7 @@ def build_part(shared: tuple[Path, tuple[dict[str, Any], dict[str, Form]]], part
         counts["questions"] += 1
         counts["labelled otherwise"] += "label_source" in row
         counts.update({f"dropped: {reason}": count for reason, count in dropped.items()})
-        draw = drawn(f"over_total:{params['seed']}:{row['id']}")
+        draw = turn(params["seed"], row["id"])
         for pair in pairs:
             tokens = (pair["chosen_tokens"] or 0, pair["rejected_tokens"] or 0)
             built.pairs.append(Made(question, pair["pair_type"], tokens, draw, pair.get("weight")))
